@@ -1,0 +1,290 @@
+"""Stage folders: written whole or not at all, and read only when they match.
+
+A stage writes ``<run>/<name>/`` with a ``manifest.json`` beside ``*.parquet``, ``*.safetensors``
+and ``*.json``. The folder is built under a temporary name and renamed when it is complete, so a
+killed run leaves either the old stage or the new one. Loading an artifact never runs code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from hidvae.errors import ArtifactError, DataError, FingerprintMismatch, NotTrainedError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+_RECORDED_PACKAGES = ("hidvae", "torch", "numpy", "polars", "safetensors", "sentence-transformers")
+
+
+@dataclass
+class StageWriter:
+    """A stage folder under construction; fill ``path``, ``facts`` and ``metrics``."""
+
+    path: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the next stages must know (numbers of levels, of items, …); JSON values."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """What was measured; JSON values."""
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """A whole stage folder on disk."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and contents of the folder's files."""
+        return cast(str, self.manifest["fingerprint"])
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the stage wrote down for the next ones."""
+        return cast(Mapping[str, Any], self.manifest["facts"])
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What the stage measured."""
+        return cast(Mapping[str, Any], self.manifest["metrics"])
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved settings the stage ran with."""
+        return cast(Mapping[str, Any], self.manifest["config"])
+
+    @property
+    def wall_seconds(self) -> float:
+        """Wall time the stage took."""
+        return cast(float, self.manifest["wall_seconds"])
+
+
+@contextlib.contextmanager
+def write_stage(
+    path: Path,
+    *,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    seed: int | None = None,
+    wall_seconds_before: float = 0.0,
+) -> Iterator[StageWriter]:
+    """Build a stage folder; it appears under ``path`` only if the block ends without an error.
+
+    Args:
+        path: Final folder; an older one of that name is replaced.
+        stage: Name of the stage, kept in the manifest.
+        config: Resolved settings, JSON values.
+        inputs: Fingerprint of each input, by stage name (or by file for raw data).
+        seed: Seed of the stage, where it has one.
+        wall_seconds_before: Wall time of earlier attempts that this one resumed.
+
+    Raises:
+        ArtifactError: If the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    temporary = path.parent / f".{path.name}.writing"
+    started = time.perf_counter()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        writer = StageWriter(temporary)
+        yield writer
+        files = _describe_files(temporary)
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "stage": stage,
+            "fingerprint": _fingerprint_of(files),
+            "inputs": dict(inputs),
+            "config": dict(config),
+            "seed": seed,
+            "facts": writer.facts,
+            "metrics": writer.metrics,
+            "files": files,
+            "wall_seconds": round(wall_seconds_before + time.perf_counter() - started, 3),
+            "versions": library_versions(),
+            "machine": describe_machine(),
+            "git_commit": git_commit(),
+        }
+        write_json(temporary / MANIFEST, manifest)
+        _swap(temporary, path)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise ArtifactError(
+            f"could not write {path}: {error.strerror or error}; free some space or choose another "
+            "--output, then run the same command again (nothing was half-written)"
+        ) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def read_stage(path: Path, *, produced_by: str, expect: Mapping[str, str] | None = None) -> StageFolder:
+    """Open a stage folder and check that it is whole and made from the expected inputs.
+
+    Args:
+        path: The stage folder.
+        produced_by: Command that makes it, for the error's advice (``hidvae embed``).
+        expect: Fingerprints its inputs must have, by name.
+
+    Raises:
+        NotTrainedError: If the folder is not there.
+        ArtifactError: If a file is missing or truncated, or the format version differs.
+        FingerprintMismatch: If it was made from other inputs.
+    """
+    _recover(path)
+    if not (path / MANIFEST).is_file():
+        raise NotTrainedError(f"{path} has no {MANIFEST}: run `{produced_by}` first")
+    manifest = read_json(path / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+        found = manifest.get("format_version") if isinstance(manifest, dict) else manifest
+        raise ArtifactError(
+            f"{path / MANIFEST}: expected format version {FORMAT_VERSION}, found {found}; "
+            f"run `{produced_by}` again"
+        )
+    for name, described in manifest["files"].items():
+        file = path / name
+        size = file.stat().st_size if file.is_file() else None
+        if size != described["bytes"]:
+            found = "no such file" if size is None else f"{size} bytes"
+            raise ArtifactError(
+                f"{file}: expected {described['bytes']} bytes, found {found}; the artifact is "
+                f"damaged, delete {path} and run `{produced_by}` again"
+            )
+    for name, fingerprint in (expect or {}).items():
+        found = manifest["inputs"].get(name)
+        if found != fingerprint:
+            raise FingerprintMismatch(
+                f"{path} was made from {name} {_short(found)}, this one is {_short(fingerprint)}; "
+                f"run `{produced_by}` again or pass the matching folder"
+            )
+    return StageFolder(path, manifest)
+
+
+def is_current(path: Path, *, config: Mapping[str, Any], inputs: Mapping[str, str], seed: int | None) -> bool:
+    """Whether a whole stage folder with these settings, inputs and seed is already there."""
+    try:
+        stage = read_stage(path, produced_by="hidvae run", expect=inputs)
+    except (ArtifactError, NotTrainedError):
+        return False
+    same_config = stage.config == json.loads(json.dumps(config))
+    return same_config and stage.manifest["seed"] == seed and set(stage.manifest["inputs"]) == set(inputs)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: a temporary file beside it, then a rename."""
+    temporary = path.with_name(path.name + ".writing")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of ours.
+
+    Raises:
+        ArtifactError: If it is missing or not valid JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file; run the stage that writes it again") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: not valid JSON ({error}); delete it and run the stage again") from error
+
+
+def fingerprint_file(path: Path) -> str:
+    """SHA-256 of a file's contents, read in blocks.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    return digest.hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the packages that can change a result."""
+    versions = {"python": platform.python_version()}
+    for name in _RECORDED_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def describe_machine() -> str:
+    """Processor, cores and system in one line."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                processor = line.split(":", 1)[1].strip()
+                break
+    return f"{processor}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+
+def git_commit() -> str | None:
+    """Commit of the package's checkout, with ``+changes`` if it is modified; None outside git."""
+    try:
+        here = Path(__file__).resolve().parent
+        arguments = {"cwd": here, "capture_output": True, "text": True, "timeout": 10, "check": True}
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], **arguments).stdout.strip()  # type: ignore[call-overload]
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **arguments).stdout.strip()  # type: ignore[call-overload]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+changes" if changed else "")
+
+
+def _describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    return {
+        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": fingerprint_file(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def _fingerprint_of(files: Mapping[str, Mapping[str, Any]]) -> str:
+    content = [(name, described["sha256"]) for name, described in sorted(files.items())]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put ``new`` in the place of ``path``; ``_recover`` mends a kill between the two renames."""
+    old = path.parent / f".{path.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(new, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _recover(path: Path) -> None:
+    old = path.parent / f".{path.name}.old"
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+
+
+def _short(fingerprint: str | None) -> str:
+    return "nothing" if fingerprint is None else f"{fingerprint[:8]}…"

@@ -1,0 +1,537 @@
+"""One frozen dataclass per stage; gin in, JSON out.
+
+A gin file binds the fields by class name, e.g. ``TokenizerConfig.codebook_size = 256``. Unknown
+keys and values out of range stop the run and name the nearest known key. This module knows
+nothing of the stages: it only holds, checks and stores their settings.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+import gin
+
+from hidvae.errors import ConfigError
+
+GradientMode = Literal["straight_through", "gumbel", "rotation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What all stages share."""
+
+    seed: int = 0
+    """Seed of every random choice in training; data and embeddings do not depend on it."""
+    device: str = "auto"
+    """auto, cpu, cuda, or a Fabric accelerator name; auto takes a GPU where there is one."""
+    precision: str = "32-true"
+    """Fabric precision, e.g. 32-true or bf16-mixed."""
+    checkpoint_every_seconds: float = 60.0
+    """Wall time between training checkpoints; 0 writes one after every step."""
+
+    def __post_init__(self) -> None:
+        _check(self.seed >= 0, self, "seed", "at least 0")
+        _check(self.checkpoint_every_seconds >= 0, self, "checkpoint_every_seconds", "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """Where items and events come from, and how the log is cut (stage prepare)."""
+
+    source: Literal["demo", "folder", "amazon", "kuairand"] = "folder"
+    """demo is generated; the others read items and interactions tables from a folder."""
+    dataset_split: Literal["", "beauty", "sports", "toys", "pure"] = ""
+    """Which Amazon category or KuaiRand release; empty for demo and folder."""
+    folder: str = ""
+    """Folder with interactions.* and items.*; empty looks in $HIDVAE_DATA and ./data."""
+    min_events: int = 0
+    """k-core: drop users and items below this many events until none is left; 0 keeps all."""
+    short_histories: Literal["refuse", "drop"] = "refuse"
+    """What to do with users of fewer than 3 events, who cannot be split leave-one-out."""
+    unknown_items: Literal["refuse", "drop"] = "refuse"
+    """What to do with events whose item is not in the catalogue."""
+    demo_num_items: int = 600
+    """Items of the generated demo catalogue."""
+    demo_num_users: int = 1500
+    """Users of the generated demo log."""
+    demo_seed: int = 7
+    """Seed of the demo generator."""
+
+    def __post_init__(self) -> None:
+        _check(self.min_events >= 0, self, "min_events", "at least 0")
+        _check(self.demo_num_items >= 60, self, "demo_num_items", "at least 60")
+        _check(self.demo_num_users >= 10, self, "demo_num_users", "at least 10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingConfig:
+    """How an item becomes a vector (stage embed)."""
+
+    text_encoder: str = "all-MiniLM-L6-v2"
+    """A sentence-transformers model (name or path), "hashing" (no model, for tests) or "none"."""
+    text_columns: tuple[str, ...] = ("title", "keywords", "brand", "price", "description")
+    """Columns that make an item's text, where present; the category path is left out on purpose."""
+    batch_size: int = 64
+    """Texts per encoder batch."""
+    use_cache: bool = True
+    """Reuse vectors of the same texts and model from the user's cache folder."""
+    collaborative_dim: int = 64
+    """Width of the spectral embedding of training transitions; 0 leaves it out."""
+    collaborative_weight: float = 1.0
+    """Weight of the collaborative part when both parts are normalised and concatenated."""
+    collaborative_window: int = 5
+    """Two items of one training history are linked when at most this many steps apart."""
+    categorical_columns: tuple[str, ...] = ()
+    """Columns appended as 0/1 features, which the tokenizer reconstructs with cross-entropy."""
+    embeddings_file: str = ""
+    """Your own matrix (.npy, .safetensors or .parquet), one row per item, instead of the encoder."""
+
+    def __post_init__(self) -> None:
+        _check(self.batch_size >= 1, self, "batch_size", "at least 1")
+        _check(self.collaborative_dim >= 0, self, "collaborative_dim", "at least 0")
+        _check(self.collaborative_weight >= 0, self, "collaborative_weight", "at least 0")
+        _check(self.collaborative_window >= 1, self, "collaborative_window", "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagConfig:
+    """Which tags an item carries, one per level, coarse to fine (stage tag)."""
+
+    source: Literal["categories", "none"] = "categories"
+    """categories reads the category path; none leaves every tag unknown (plain RQ-VAE)."""
+    num_levels: int = 3
+    """Tag levels L; equals the tokenizer's number of levels."""
+    missing_categories: Literal["refuse", "unknown"] = "refuse"
+    """What to do with items that have no category path at all; unknown gives them tag -1."""
+    min_count: int = 1
+    """Tags of fewer items than this are merged into one extra class of their level."""
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.num_levels <= 8, self, "num_levels", "between 1 and 8")
+        _check(self.min_count >= 1, self, "min_count", "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """The HiD-VAE tokenizer (stage tokenize). Symbols in brackets are the paper's."""
+
+    num_levels: int = 3
+    """Codebooks [L]."""
+    codebook_size: int = 256
+    """Codes per level [K]."""
+    latent_dim: int = 32
+    """Width of the latent and of the codebook vectors [D]."""
+    hidden_dims: tuple[int, ...] = (512, 256, 128)
+    """Hidden widths of the encoder; the decoder mirrors them."""
+    dropout: float = 0.1
+    """Dropout in the tag heads."""
+    normalize_latents: bool = True
+    """L2-normalise the encoder's output and the decoder's output, as published."""
+    gradient_mode: GradientMode = "rotation"
+    """How gradients pass the quantizer."""
+    gumbel_temperature: float = 0.2
+    """Temperature of the gumbel mode."""
+    sim_vq: bool = False
+    """Learn one linear map over a frozen codebook instead of the codebook (SimVQ)."""
+    kmeans_init: bool = True
+    """Initialise each codebook by k-means on the residuals it will see."""
+    dead_code_epochs: int = 2
+    """A code unused for this many epochs is reset to a random residual; 0 never resets."""
+    reconstruction_weight: float = 1.0
+    """Weight of the reconstruction loss."""
+    commitment_weight: float = 0.25
+    """Weight of the commitment loss [beta_commit]."""
+    tag_alignment_weight: float = 0.05
+    """Weight of the supervised contrastive alignment with the tags [beta_sup]; 0 turns it off."""
+    tag_prediction_weight: float = 0.05
+    """Weight of the tag classifiers [beta_sup]; 0 turns it off."""
+    uniqueness_weight: float = 1.0
+    """Weight of the uniqueness loss [beta_unique]; 0 turns it off."""
+    uniqueness_margin: float = 0.9
+    """Cosine similarity below which a colliding pair costs nothing [m]."""
+    alignment_temperature: float = 0.07
+    """Temperature of the alignment [tau]."""
+    tag_input: Literal["concat", "sum"] = "concat"
+    """Level l's tag heads read the concatenation of codes 0..l (published code) or the sum (paper)."""
+    level_weights: tuple[float, ...] = ()
+    """Weight of each level's tag losses; empty means 1 for all."""
+    focal_gamma: float = 2.0
+    """Focusing power of the focal loss; 0 is plain cross-entropy."""
+    label_smoothing: float = 0.0
+    """Label smoothing of the tag classifiers."""
+    mixup_alpha: float = 0.0
+    """Beta parameter of mixup on the tag heads' inputs; 0 turns it off."""
+    rare_tag_threshold: int = 0
+    """Tags with fewer training items than this are merged into one class per level; 0 keeps all."""
+    held_out_fraction: float = 0.05
+    """Share of items that training never sees; tag accuracy is measured on them."""
+    epochs: int = 60
+    """Passes over the training items."""
+    batch_size: int = 512
+    """Items per step."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW; cosine decay to 1 % of it."""
+    weight_decay: float = 0.01
+    """Weight decay of AdamW."""
+    collisions: Literal["reassign", "disambiguate"] = "reassign"
+    """Part items that still share an ID: move last codes at least cost, or append one more code."""
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.num_levels <= 8, self, "num_levels", "between 1 and 8")
+        _check(2 <= self.codebook_size <= 65536, self, "codebook_size", "between 2 and 65536")
+        _check(self.latent_dim >= 1, self, "latent_dim", "at least 1")
+        _check(all(d >= 1 for d in self.hidden_dims), self, "hidden_dims", "all at least 1")
+        _check(0 <= self.dropout < 1, self, "dropout", "in [0, 1)")
+        _check(self.gumbel_temperature > 0, self, "gumbel_temperature", "above 0")
+        _check(self.dead_code_epochs >= 0, self, "dead_code_epochs", "at least 0")
+        for name in (
+            "reconstruction_weight",
+            "commitment_weight",
+            "tag_alignment_weight",
+            "tag_prediction_weight",
+            "uniqueness_weight",
+            "focal_gamma",
+            "mixup_alpha",
+            "rare_tag_threshold",
+            "weight_decay",
+        ):
+            _check(getattr(self, name) >= 0, self, name, "at least 0")
+        _check(-1 <= self.uniqueness_margin <= 1, self, "uniqueness_margin", "in [-1, 1]")
+        _check(self.alignment_temperature > 0, self, "alignment_temperature", "above 0")
+        _check(
+            not self.level_weights or len(self.level_weights) == self.num_levels,
+            self,
+            "level_weights",
+            f"empty or one per level (num_levels = {self.num_levels})",
+        )
+        _check(0 <= self.label_smoothing < 1, self, "label_smoothing", "in [0, 1)")
+        _check(0 <= self.held_out_fraction <= 0.5, self, "held_out_fraction", "in [0, 0.5]")
+        _check(self.epochs >= 1, self, "epochs", "at least 1")
+        _check(self.batch_size >= 2, self, "batch_size", "at least 2")
+        _check(self.learning_rate > 0, self, "learning_rate", "above 0")
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether any tag loss is on; plain RQ-VAE is the same model with this off."""
+        return self.tag_alignment_weight > 0 or self.tag_prediction_weight > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrieverConfig:
+    """The transformer that generates the next item's semantic ID (stage train)."""
+
+    architecture: Literal["item_decoder", "encoder_decoder"] = "item_decoder"
+    """item_decoder reads items, encoder_decoder the flattened codes (as published)."""
+    dim: int = 128
+    """Model width."""
+    num_layers: int = 2
+    """Backbone layers (of encoder and of decoder each, for encoder_decoder)."""
+    num_heads: int = 4
+    """Attention heads."""
+    dropout: float = 0.3
+    """Dropout on inputs, attention outputs and feed-forward outputs."""
+    max_history: int = 50
+    """Latest items of a history that the model reads."""
+    content_input: bool = True
+    """Add a projection of the item embedding to an item's input (item_decoder)."""
+    item_input: bool = True
+    """Add a learned embedding of the item itself to its input (item_decoder)."""
+    tag_text_input: bool = False
+    """Concatenate the tag's text embedding to a code's embedding (paper, stage 2)."""
+    level_type_input: bool = True
+    """Concatenate a level-type embedding to a code's embedding (paper, stage 2)."""
+    num_user_buckets: int = 0
+    """Rows of a hashed user embedding put before the history; 0 leaves it out."""
+    tag_tokens: Literal["none", "concatenated", "interleaved"] = "none"
+    """Add predicted tags to the ID: after the codes, or each after its code."""
+    prefix_normalized: bool = True
+    """Normalise each code's probability over the codes that exist under the prefix."""
+    label_smoothing: float = 0.0
+    """Label smoothing over the codes that a step may choose."""
+    reverse_probability: float = 0.0
+    """Probability that a training history is read backwards in an epoch."""
+    drop_item_probability: float = 0.0
+    """Probability that an item is left out of a training history in an epoch."""
+    epochs: int = 40
+    """Most passes over the training histories."""
+    patience: int = 5
+    """Validations without a better ndcg@10 before training stops; 0 never stops early."""
+    validate_every: int = 2
+    """Epochs between validations."""
+    validation_users: int = 5000
+    """Users drawn for validation during training; 0 takes all."""
+    batch_tokens: int = 4096
+    """Positions per step, padding included."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
+    warmup_steps: int = 200
+    """Steps of linear warm-up."""
+    weight_decay: float = 0.05
+    """Weight decay of AdamW."""
+    weight_average: float = 0.0
+    """Decay of an exponential moving average of the weights per step; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        _check(self.dim >= 1, self, "dim", "at least 1")
+        _check(self.num_layers >= 1, self, "num_layers", "at least 1")
+        _check(
+            self.num_heads >= 1 and self.dim % self.num_heads == 0,
+            self,
+            "num_heads",
+            f"a divisor of dim = {self.dim}",
+        )
+        for name in ("dropout", "label_smoothing", "drop_item_probability", "weight_average"):
+            _check(0 <= getattr(self, name) < 1, self, name, "in [0, 1)")
+        _check(0 <= self.reverse_probability <= 1, self, "reverse_probability", "in [0, 1]")
+        for name in ("max_history", "epochs", "validate_every", "batch_tokens"):
+            _check(getattr(self, name) >= 1, self, name, "at least 1")
+        for name in ("num_user_buckets", "patience", "validation_users", "warmup_steps"):
+            _check(getattr(self, name) >= 0, self, name, "at least 0")
+        _check(self.learning_rate > 0, self, "learning_rate", "above 0")
+        _check(self.weight_decay >= 0, self, "weight_decay", "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How rankings are made and scored (stage evaluate)."""
+
+    cutoffs: tuple[int, ...] = (1, 5, 10, 20, 50)
+    """Cut-offs k of recall@k and ndcg@k."""
+    beam_width: int = 50
+    """Beams W of the constrained search."""
+    batch_size: int = 256
+    """Users per batch."""
+    bootstrap_samples: int = 1000
+    """Resamples of the users for the confidence intervals."""
+    baselines: tuple[str, ...] = ("popularity",)
+    """Baselines scored on the same split."""
+
+    def __post_init__(self) -> None:
+        _check(
+            bool(self.cutoffs) and min(self.cutoffs) >= 1, self, "cutoffs", "non-empty, at least 1"
+        )
+        _check(
+            self.beam_width >= max(self.cutoffs),
+            self,
+            "beam_width",
+            f"at least the largest cut-off ({max(self.cutoffs)})",
+        )
+        _check(self.batch_size >= 1, self, "batch_size", "at least 1")
+        _check(self.bootstrap_samples >= 0, self, "bootstrap_samples", "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Every stage's settings, resolved."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    tags: TagConfig = field(default_factory=TagConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.is_supervised and self.tags.num_levels != self.tokenizer.num_levels:
+            raise ConfigError(
+                "TagConfig.num_levels and TokenizerConfig.num_levels must agree when tag losses "
+                f"are on; found {self.tags.num_levels} and {self.tokenizer.num_levels}. Set both, "
+                "or set both tag weights of TokenizerConfig to 0"
+            )
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """Every setting by section, JSON values only."""
+        return cast(dict[str, dict[str, Any]], json.loads(json.dumps(dataclasses.asdict(self))))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Mapping[str, Any]]) -> Config:
+        """The inverse of ``to_json``; unknown keys raise ConfigError."""
+        sections = {}
+        for section, settings in values.items():
+            if section not in SECTIONS:
+                raise ConfigError(f"unknown config section {section!r}{_nearest(section, SECTIONS)}")
+            sections[section] = build_section(SECTIONS[section], settings)
+        return cls(**sections)
+
+
+SECTIONS: dict[str, type] = {
+    "run": RunConfig,
+    "dataset": DatasetConfig,
+    "embedding": EmbeddingConfig,
+    "tags": TagConfig,
+    "tokenizer": TokenizerConfig,
+    "retriever": RetrieverConfig,
+    "evaluation": EvaluationConfig,
+}
+"""Field of Config -> its class; the class name is the name gin files use."""
+
+PUBLISHED_NAMES: dict[str, str] = {
+    # stage 1, train.<name> of h_rqvae_*.gin
+    "iterations": "TokenizerConfig.epochs or RetrieverConfig.epochs",
+    "batch_size": "TokenizerConfig.batch_size or RetrieverConfig.batch_tokens",
+    "learning_rate": "TokenizerConfig.learning_rate or RetrieverConfig.learning_rate",
+    "weight_decay": "TokenizerConfig.weight_decay or RetrieverConfig.weight_decay",
+    "dataset_split": "DatasetConfig.dataset_split",
+    "dataset_folder": "DatasetConfig.folder",
+    "vae_hidden_dims": "TokenizerConfig.hidden_dims",
+    "vae_embed_dim": "TokenizerConfig.latent_dim",
+    "vae_codebook_size": "TokenizerConfig.codebook_size",
+    "vae_n_layers": "TokenizerConfig.num_levels",
+    "vae_n_cat_feats": "EmbeddingConfig.categorical_columns",
+    "vae_codebook_normalize": "TokenizerConfig.normalize_latents",
+    "vae_sim_vq": "TokenizerConfig.sim_vq",
+    "vae_codebook_mode": "TokenizerConfig.gradient_mode",
+    "use_kmeans_init": "TokenizerConfig.kmeans_init",
+    "commitment_weight": "TokenizerConfig.commitment_weight",
+    "tag_alignment_weight": "TokenizerConfig.tag_alignment_weight",
+    "tag_prediction_weight": "TokenizerConfig.tag_prediction_weight",
+    "sem_id_uniqueness_weight": "TokenizerConfig.uniqueness_weight",
+    "sem_id_uniqueness_margin": "TokenizerConfig.uniqueness_margin",
+    "alignment_temperature": "TokenizerConfig.alignment_temperature",
+    "focal_loss_gamma_base": "TokenizerConfig.focal_gamma",
+    "rare_tag_threshold": "TokenizerConfig.rare_tag_threshold",
+    "dropout_rate": "TokenizerConfig.dropout",
+    "label_smoothing_alpha": "TokenizerConfig.label_smoothing",
+    "mixup_alpha": "TokenizerConfig.mixup_alpha",
+    # stage 2, train.<name> of decoder_*.gin
+    "decoder_embed_dim": "RetrieverConfig.dim",
+    "attn_embed_dim": "RetrieverConfig.dim",
+    "attn_heads": "RetrieverConfig.num_heads",
+    "attn_layers": "RetrieverConfig.num_layers",
+    "dropout_p": "RetrieverConfig.dropout",
+    "use_dedup_dim": "TokenizerConfig.collisions",
+    "use_concatenated_ids": "RetrieverConfig.tag_tokens",
+    "use_interleaved_ids": "RetrieverConfig.tag_tokens",
+}
+"""``train.<name>`` of the published gin files -> the name here (docs/configuration.md)."""
+
+for _section in SECTIONS.values():
+    gin.external_configurable(_section, name=_section.__name__)
+
+
+def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = (), base: Config | None = None) -> Config:
+    """Read gin files, then ``name=value`` overrides, over ``base`` (the defaults).
+
+    Args:
+        files: gin files, later ones win.
+        overrides: Bindings such as ``TokenizerConfig.epochs=10``; strings may be left unquoted.
+        base: Settings to start from.
+
+    Raises:
+        ConfigError: A file is missing or malformed, a key is unknown, a value is out of range.
+    """
+    bindings = []
+    for override in overrides:
+        name, separator, value = override.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {override}: expected name=value, such as RunConfig.seed=1")
+        bindings.append(f"{name.strip()} = {_as_literal(value.strip())}")
+    for file in files:
+        if not Path(file).is_file():
+            raise ConfigError(f"{file}: no such config file; the ones that ship are in configs/")
+        _check_names(Path(file).read_text(encoding="utf-8"), str(file))
+    _check_names("\n".join(bindings), "--set")
+    try:
+        with gin.unlock_config():
+            gin.clear_config()
+            gin.parse_config_files_and_bindings([str(f) for f in files], bindings, finalize_config=False)
+            found = {name: gin.get_bindings(cls.__name__) for name, cls in SECTIONS.items()}
+    except (ValueError, SyntaxError, OSError, TypeError) as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    finally:
+        gin.clear_config()
+    base = base or Config()
+    return Config(
+        **{
+            name: build_section(cls, {**_field_values(getattr(base, name)), **found[name]})
+            for name, cls in SECTIONS.items()
+        }
+    )
+
+
+def build_section(cls: type, values: Mapping[str, Any]) -> Any:
+    """Construct a config class from loose values, checking names and types."""
+    hints = get_type_hints(cls)
+    checked = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise ConfigError(f"unknown key {cls.__name__}.{name}{_nearest(name, hints)}")
+        checked[name] = _coerce(value, hints[name], f"{cls.__name__}.{name}")
+    return cls(**checked)
+
+
+def _check_names(text: str, where: str) -> None:
+    """Fail on unknown keys before gin sees them, so that the message can name the nearest."""
+    classes = {cls.__name__: cls for cls in SECTIONS.values()}
+    try:
+        statements = list(gin.config_parser.ConfigParser(text, gin.config.ParserDelegate(True)))
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+    for statement in statements:
+        if not isinstance(statement, gin.config_parser.BindingStatement) or not statement.arg_name:
+            continue
+        owner, name = statement.selector, statement.arg_name
+        if owner in ("macro", "gin.macro"):
+            continue
+        place = f"{where}, line {statement.location.line_num}" if where != "--set" else where
+        if owner == "train" and name in PUBLISHED_NAMES:
+            raise ConfigError(
+                f"{place}: train.{name} is the published name; here it is {PUBLISHED_NAMES[name]}"
+            )
+        known = [f"{c}.{f.name}" for c, cls in classes.items() for f in fields(cls)]
+        if f"{owner}.{name}" not in known:
+            raise ConfigError(
+                f"{place}: unknown key {owner}.{name}{_nearest(f'{owner}.{name}', known)}"
+            )
+
+
+def _coerce(value: Any, hint: Any, name: str) -> Any:
+    """Value as the annotated type, or ConfigError saying what was expected."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        if value not in get_args(hint):
+            choices = ", ".join(repr(choice) for choice in get_args(hint))
+            raise ConfigError(f"{name}: expected one of {choices}; found {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{name}: expected a list; found {value!r}")
+        return tuple(_coerce(entry, get_args(hint)[0], name) for entry in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{name}: expected {hint.__name__}; found {value!r}")
+    return value
+
+
+def _as_literal(value: str) -> str:
+    """A bare word on the command line is a string: ``--set DatasetConfig.source=demo``."""
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value if value.startswith(("@", "%")) else repr(value)
+    return value
+
+
+def _field_values(section: Any) -> dict[str, Any]:
+    return {f.name: getattr(section, f.name) for f in fields(section)}
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _check(is_valid: bool, section: Any, name: str, expected: str) -> None:
+    if not is_valid:
+        raise ConfigError(
+            f"{type(section).__name__}.{name}: expected {expected}; found {getattr(section, name)!r}"
+        )
