@@ -1,0 +1,1 @@
+"""Catalogue, interactions and their leave-one-out split: schema, sources, prepare."""

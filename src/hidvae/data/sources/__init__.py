@@ -1,0 +1,1 @@
+"""Where raw tables come from: a folder of files, or the generated demo."""

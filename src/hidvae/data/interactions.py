@@ -1,0 +1,180 @@
+"""Histories of all users as one flat array, and the users they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.schema import Columns
+from hidvae.errors import ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Item sequences of U users, one after the other in one array (E events in all)."""
+
+    items: NDArray[np.int32]
+    """(E,) item_index, in time order within a user."""
+    offsets: NDArray[np.int64]
+    """(U + 1,) user u has items[offsets[u]:offsets[u + 1]]."""
+
+    def __post_init__(self) -> None:
+        if self.items.ndim != 1 or self.offsets.ndim != 1 or self.offsets.size == 0:
+            raise ShapeError(
+                "expected items (E,) and offsets (U + 1,); found shapes "
+                f"{self.items.shape} and {self.offsets.shape}"
+            )
+        ends = (int(self.offsets[0]), int(self.offsets[-1]))
+        if ends != (0, self.items.size) or (np.diff(self.offsets) < 0).any():
+            raise ShapeError(
+                f"expected offsets that rise from 0 to {self.items.size} (one per event); found "
+                f"them from {ends[0]} to {ends[1]}, smallest step "
+                f"{int(np.diff(self.offsets).min(initial=0))}"
+            )
+
+    @classmethod
+    def from_lists(cls, lists: Iterable[ArrayLike]) -> Sequences:
+        """One sequence per list of item_index; a list may be empty."""
+        arrays = [np.asarray(entry, dtype=np.int32).reshape(-1) for entry in lists]
+        offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
+        np.cumsum([array.size for array in arrays], out=offsets[1:])
+        items = np.concatenate([*arrays, np.empty(0, dtype=np.int32)])
+        return cls(items, offsets)
+
+    @property
+    def num_users(self) -> int:
+        """Number of sequences U."""
+        return self.offsets.size - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(U,) events of each user."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return self.num_users
+
+    def __getitem__(self, user: int) -> NDArray[np.int32]:
+        """Items of one user, oldest first (a view); negative numbers count from the end."""
+        if not -self.num_users <= user < self.num_users:
+            raise IndexError(f"user {user} is outside [0, {self.num_users})")
+        user %= self.num_users
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    def take(self, users: ArrayLike) -> Sequences:
+        """The sequences of some users, in the order given.
+
+        Args:
+            users: (n,) user numbers in [0, U), repeats allowed; or a (U,) mask.
+        """
+        chosen = np.asarray(users)
+        if chosen.dtype == np.bool_:
+            chosen = np.flatnonzero(chosen)
+        chosen = chosen.astype(np.int64, copy=False).reshape(-1)
+        return self._gather(self.offsets[:-1][chosen], self.lengths[chosen])
+
+    def last(self, max_length: int) -> Sequences:
+        """The latest ``max_length`` items of each user, fewer where there are fewer."""
+        lengths = np.minimum(self.lengths, max_length)
+        return self._gather(self.offsets[1:] - lengths, lengths)
+
+    def without_last(self, count: int) -> Sequences:
+        """Each sequence without its latest ``count`` items; shorter ones become empty."""
+        return self._gather(self.offsets[:-1], np.maximum(self.lengths - count, 0))
+
+    def padded(self, max_length: int, pad: int = -1) -> NDArray[np.int64]:
+        """The latest ``max_length`` items as a matrix, oldest first, padding on the right.
+
+        Returns:
+            (U, max_length) item_index, left-aligned; ``pad`` where a sequence is shorter.
+        """
+        cut = self.last(max_length)
+        matrix = np.full((self.num_users, max_length), pad, dtype=np.int64)
+        matrix[np.arange(max_length) < cut.lengths[:, None]] = cut.items
+        return matrix
+
+    def _gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Sequences:
+        """One sequence per (start, length) window of ``items``."""
+        offsets = np.zeros(lengths.size + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return Sequences(self.items[index], offsets)
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Who did what, in time order: user u of ``sequences`` is ``user_ids[u]``."""
+
+    user_ids: list[str]
+    sequences: Sequences
+
+    def __post_init__(self) -> None:
+        if len(self.user_ids) != self.sequences.num_users:
+            raise ShapeError(
+                f"expected one user id per sequence ({self.sequences.num_users}); "
+                f"found {len(self.user_ids)}"
+            )
+
+
+def to_interactions(events: pl.DataFrame, catalogue: Catalogue) -> Interactions:
+    """Turn events into sequences.
+
+    Args:
+        events: user_id and item_id, each user's events together and in time order.
+        catalogue: Holds every item of ``events``.
+    """
+    index = pl.DataFrame(
+        {
+            Columns.ITEM: catalogue.frame[Columns.ITEM],
+            "item_index": np.arange(catalogue.num_items, dtype=np.int32),
+        }
+    )
+    items = events.join(index, on=Columns.ITEM, how="left", maintain_order="left")["item_index"]
+    runs = events[Columns.USER].rle().struct.unnest()  # one run per user
+    offsets = np.zeros(runs.height + 1, dtype=np.int64)
+    np.cumsum(runs["len"].to_numpy(), out=offsets[1:])
+    return Interactions(runs["value"].to_list(), Sequences(items.to_numpy(), offsets))
+
+
+def k_core(events: pl.DataFrame, min_user_events: int, min_item_events: int) -> pl.DataFrame:
+    """Drop events of users and items that have too few, again and again until none has.
+
+    Args:
+        events: user_id, item_id and any other columns.
+        min_user_events: Fewest events a user may have; 0 or 1 keeps all.
+        min_item_events: Fewest events an item may have; 0 or 1 keeps all.
+
+    Returns:
+        The largest subset of the events in which every user and item has enough, in order.
+    """
+    while True:
+        enough_user = pl.len().over(Columns.USER) >= min_user_events
+        enough_item = pl.len().over(Columns.ITEM) >= min_item_events
+        kept = events.filter(enough_user & enough_item)
+        if kept.height == events.height:
+            return kept
+        events = kept
+
+
+def count_repeats(sequences: Sequences) -> int:
+    """Events whose user had the same item before."""
+    users = np.repeat(np.arange(sequences.num_users, dtype=np.int64), sequences.lengths)
+    width = int(sequences.items.max(initial=0)) + 1
+    distinct = np.unique(users * width + sequences.items).size
+    return int(sequences.items.size - distinct)
+
+
+def length_statistics(lengths: Sequence[int] | NDArray[np.int64]) -> dict[str, float]:
+    """Smallest, mean, median and largest sequence length, as JSON values."""
+    values = np.asarray(lengths)
+    return {
+        "min": int(values.min()),
+        "mean": round(float(values.mean()), 3),
+        "median": float(np.median(values)),
+        "max": int(values.max()),
+    }

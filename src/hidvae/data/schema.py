@@ -1,0 +1,221 @@
+"""The contract of a user's tables: column names, and the checks where a table enters.
+
+``interactions``: ``user_id``, ``item_id``, and optionally ``timestamp`` (a number) or ``position``
+(a whole number). ``items``: ``item_id`` and optionally ``categories`` (root first), ``title``,
+``brand``, ``price``, ``description``, ``keywords``, ``text``; further columns are kept as they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pandera.errors
+import pandera.polars as pa
+import polars as pl
+
+from hidvae.data.tables import bad_rows, find_table, read_table, require_columns
+from hidvae.data.text import blank_to_null, clean_text, parse_categories
+from hidvae.errors import DataError
+
+
+class Columns:
+    """Names of the columns that the package knows."""
+
+    USER = "user_id"
+    ITEM = "item_id"
+    POSITION = "position"
+    TIMESTAMP = "timestamp"
+    TEXT = "text"
+    CATEGORIES = "categories"
+    TITLE = "title"
+    KEYWORDS = "keywords"
+    BRAND = "brand"
+    PRICE = "price"
+    DESCRIPTION = "description"
+
+
+ROW = "row"
+"""Column added by the checks: the data row of the user's file, counted from 1."""
+
+TEXT_COLUMNS = (
+    Columns.TITLE,
+    Columns.KEYWORDS,
+    Columns.BRAND,
+    Columns.DESCRIPTION,
+    Columns.TEXT,
+)
+"""Columns of items that hold text; entities in them are decoded."""
+
+_ITEMS_SCHEMA = pa.DataFrameSchema(
+    {Columns.ITEM: pa.Column(pl.String, nullable=False, unique=True)}, name="items"
+)
+_INTERACTIONS_SCHEMA = pa.DataFrameSchema(
+    {
+        Columns.USER: pa.Column(pl.String, nullable=False),
+        Columns.ITEM: pa.Column(pl.String, nullable=False),
+        Columns.TIMESTAMP: pa.Column(nullable=False, required=False),
+        Columns.POSITION: pa.Column(nullable=False, required=False),
+    },
+    name="interactions",
+)
+_RULES: dict[tuple[str, str], tuple[str, str]] = {
+    (Columns.ITEM, "field_uniqueness"): ("each item once", "keep one row per item"),
+    (Columns.ITEM, "not_nullable"): ("an item id", "fill it in or remove the row"),
+    (Columns.USER, "not_nullable"): ("a user id", "fill it in or remove the row"),
+    (Columns.TIMESTAMP, "not_nullable"): (
+        "a number, such as seconds since 1970",
+        "convert the column or remove the row",
+    ),
+    (Columns.POSITION, "not_nullable"): (
+        "a whole number",
+        "convert the column or remove the row",
+    ),
+}
+
+
+def read_items(folder: Path) -> tuple[pl.DataFrame, Path]:
+    """The raw items table of a folder and the file it came from.
+
+    Raises:
+        DataError: If there is no such table, or it cannot be read.
+    """
+    path = find_table(folder, "items")
+    return read_table(path, (Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS)), path
+
+
+def read_interactions(folder: Path) -> tuple[pl.DataFrame, Path]:
+    """The raw interactions table of a folder and the file it came from.
+
+    Raises:
+        DataError: If there is no such table, or it cannot be read.
+    """
+    path = find_table(folder, "interactions")
+    columns = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.POSITION)
+    return read_table(path, columns), path
+
+
+def check_items(raw: pl.DataFrame, file: str) -> pl.DataFrame:
+    """An items table that keeps the contract.
+
+    Args:
+        raw: The table as it was read.
+        file: Where it came from, for messages.
+
+    Returns:
+        ``item_id`` (String, unique), ``categories`` (List[String], null where unknown), then the
+        other columns; text with entities decoded and blanks null. Rows keep their order.
+
+    Raises:
+        DataError: A column is missing, an id is empty or repeated, a path is malformed.
+    """
+    require_columns(raw, [Columns.ITEM], file)
+    ids = _ids(raw[Columns.ITEM], file)
+    _validate(_ITEMS_SCHEMA, pl.DataFrame([ids]), raw, file)
+    if Columns.CATEGORIES in raw.columns:
+        categories = parse_categories(raw[Columns.CATEGORIES], file)
+    else:
+        categories = pl.Series(Columns.CATEGORIES, [None] * raw.height, dtype=pl.List(pl.String))
+    others = [
+        _clean_other(raw[column])
+        for column in raw.columns
+        if column not in (Columns.ITEM, Columns.CATEGORIES)
+    ]
+    return pl.DataFrame([ids, categories, *others])
+
+
+def check_interactions(raw: pl.DataFrame, file: str) -> pl.DataFrame:
+    """A log that keeps the contract, in time order within each user.
+
+    Events are ordered by ``timestamp`` where there is one, else by ``position``, else as in the
+    file; ties keep the order of the file. Users stand in order of their first row in the file.
+
+    Args:
+        raw: The table as it was read.
+        file: Where it came from, for messages.
+
+    Returns:
+        ``user_id`` and ``item_id`` (String) and ``row`` (the event's row in ``raw``, from 1).
+
+    Raises:
+        DataError: A column is missing, an id is empty, a timestamp or position is no number.
+    """
+    require_columns(raw, [Columns.USER, Columns.ITEM], file)
+    columns = [_ids(raw[Columns.USER], file), _ids(raw[Columns.ITEM], file)]
+    order = next((c for c in (Columns.TIMESTAMP, Columns.POSITION) if c in raw.columns), None)
+    if order is not None:
+        columns.append(_numbers(raw[order], whole=order == Columns.POSITION))
+    events = pl.DataFrame(columns)
+    _validate(_INTERACTIONS_SCHEMA, events, raw, file)
+    events = events.with_row_index(ROW, offset=1)
+    first_row = pl.col(ROW).min().over(Columns.USER)
+    keys = [first_row, pl.col(ROW)] if order is None else [first_row, pl.col(order), pl.col(ROW)]
+    return events.sort(keys).select(Columns.USER, Columns.ITEM, ROW)
+
+
+def _ids(values: pl.Series, file: str) -> pl.Series:
+    """Ids as text, outer white space removed; a whole float such as 7.0 is the id 7."""
+    if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
+        raise DataError(
+            f"{file}, column {values.name}: expected text or whole numbers; found "
+            f"{values.dtype}; export the ids as text"
+        )
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+        whole = values.cast(pl.Int64, strict=False)
+        if bool((whole.cast(values.dtype) == values).all()):
+            values = whole
+    return blank_to_null(values.cast(pl.String))
+
+
+def _numbers(values: pl.Series, *, whole: bool) -> pl.Series:
+    """Numbers that order events; null where a value is none. Dates count as numbers."""
+    dtype = values.dtype
+    if dtype.is_temporal():
+        return values.to_physical()
+    if not (dtype.is_numeric() or dtype == pl.String):
+        return pl.Series(values.name, [None] * values.len(), dtype=pl.Int64)
+    if dtype == pl.String:
+        values = values.str.strip_chars()
+    integers = values.cast(pl.Int64, strict=False)  # exact, where floats would merge nanoseconds
+    floats = values.cast(pl.Float64, strict=False)
+    floats = floats.set(~floats.is_finite(), None)
+    is_whole = integers.is_not_null() & (integers.cast(pl.Float64) == floats)
+    if whole:
+        rounded = floats.cast(pl.Int64, strict=False)
+        return rounded.set(rounded.cast(pl.Float64) != floats, None)
+    return integers if bool((is_whole | floats.is_null()).all()) else floats
+
+
+def _clean_other(values: pl.Series) -> pl.Series:
+    if values.name in TEXT_COLUMNS and not values.dtype.is_nested():
+        return clean_text(values)
+    if values.dtype == pl.String:
+        return blank_to_null(values)
+    if values.dtype == pl.Null:
+        return values.cast(pl.String)
+    return values
+
+
+def _validate(
+    schema: pa.DataFrameSchema, frame: pl.DataFrame, raw: pl.DataFrame, file: str
+) -> None:
+    """Turn pandera's first failing rule into one line that shows the values as found."""
+    try:
+        schema.validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        failures = cast(pl.DataFrame, error.failure_cases)
+        first = failures.row(0, named=True)
+        column, check = first["column"], first["check"]
+        rows = failures.filter((pl.col("column") == column) & (pl.col("check") == check))["index"]
+        rows = rows.unique().sort()
+        expected, advice = _RULES[column, check]
+        raise bad_rows(
+            file=file,
+            column=column,
+            expected=expected,
+            rows=(rows + 1).to_list(),
+            values=raw[column].gather(rows).to_list(),
+            count=rows.len(),
+            advice=advice,
+        ) from error

@@ -1,0 +1,101 @@
+"""Clean text and category paths: entities decoded, blanks null, one list of labels per item."""
+
+from __future__ import annotations
+
+import html
+
+import polars as pl
+
+from hidvae.data.tables import bad_rows, map_distinct
+from hidvae.errors import DataError
+
+_SEPARATOR = "\x1f"
+
+
+def decode_entities(text: str) -> str:
+    """Decode HTML entities until none is left: public data often encodes them twice.
+
+    >>> decode_entities("Shea &amp;amp; Cocoa")
+    'Shea & Cocoa'
+    """
+    while (decoded := html.unescape(text)) != text:
+        text = decoded
+    return text
+
+
+def clean_text(values: pl.Series) -> pl.Series:
+    """Text with entities decoded and outer white space removed; blank text becomes null.
+
+    Args:
+        values: (N,), any type that can be written as text.
+    """
+    text = values.cast(pl.String)
+    encoded = text.str.contains("&", literal=True).fill_null(value=False)
+    if encoded.any():
+        decoded = map_distinct(text.filter(encoded), decode_entities, pl.String)
+        text = text.scatter(encoded.arg_true(), decoded)
+    return blank_to_null(text)
+
+
+def blank_to_null(text: pl.Series) -> pl.Series:
+    """Outer white space removed; what is then empty becomes null."""
+    stripped = text.str.strip_chars()
+    return stripped.set(stripped == "", None)
+
+
+def parse_categories(values: pl.Series, file: str) -> pl.Series:
+    """Category paths as lists of clean labels, root first; null where there is none.
+
+    Args:
+        values: (N,), a list of labels each, or text such as ``A > B > C`` or ``A|B|C``.
+        file: Table they come from, for messages.
+
+    Raises:
+        DataError: If the column holds neither, or a label inside a path is empty.
+    """
+    dtype = values.dtype
+    if dtype == pl.Null:
+        return values.cast(pl.List(pl.String))
+    if dtype == pl.String or isinstance(dtype, (pl.Categorical, pl.Enum)):
+        text = blank_to_null(values.cast(pl.String))
+        paths = text.str.replace_all(r"\s*[>|]\s*", _SEPARATOR).str.split(_SEPARATOR)
+    elif isinstance(dtype, (pl.List, pl.Array)) and not dtype.inner.is_nested():
+        paths = values.cast(pl.List(pl.String))
+    else:
+        raise DataError(
+            f"{file}, column {values.name}: expected a list of labels or text such as "
+            f"'A > B > C'; found {dtype}; give each item one path, root first"
+        )
+    paths = paths.set(paths.list.len() == 0, None)  # explode: one null label, as for a null path
+    return _regroup(clean_text(paths.explode()), paths, values, file)
+
+
+def _regroup(labels: pl.Series, paths: pl.Series, values: pl.Series, file: str) -> pl.Series:
+    """Put cleaned labels back into lists; empty labels may only stand at a path's end."""
+    row = pl.int_range(paths.len(), eager=True)
+    repeats = paths.list.len().fill_null(1).clip(lower_bound=1)
+    long = pl.DataFrame({"row": row.repeat_by(repeats).explode(), "label": labels})
+    long = long.with_columns(later=pl.col("label").is_not_null().cum_sum(reverse=True).over("row"))
+    gaps = long.filter(pl.col("label").is_null() & (pl.col("later") > 0))
+    if not gaps.is_empty():
+        bad = gaps["row"].unique().sort()
+        raise bad_rows(
+            file=file,
+            column=values.name,
+            expected="no empty label before a path's last one",
+            rows=(bad + 1).to_list(),
+            values=[_plain(values[i]) for i in bad.head(3)],
+            count=bad.len(),
+            advice="name the label or cut the path there",
+        )
+    lists = (
+        long.filter(pl.col("label").is_not_null())
+        .group_by("row", maintain_order=True)
+        .agg(pl.col("label"))
+    )
+    joined = pl.DataFrame({"row": row}).join(lists, on="row", how="left", maintain_order="left")
+    return joined["label"].cast(pl.List(pl.String)).alias(values.name)
+
+
+def _plain(value: object) -> object:
+    return value.to_list() if isinstance(value, pl.Series) else value

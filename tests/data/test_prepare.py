@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from hidvae.artifacts import StageFolder, is_current
+from hidvae.config import DatasetConfig
+from hidvae.data.prepare import Dataset, load_dataset, prepare, raw_fingerprints
+from hidvae.data.sources.demo import Demo
+from hidvae.errors import ArtifactError, DataError
+
+Rows = list[tuple[str, str]]
+THREE = [("u", "a"), ("u", "b"), ("u", "c")]
+
+
+def write_tables(folder: Path, events: Rows, items: list[str]) -> str:
+    lines = [f"{user},{item}" for user, item in events]
+    (folder / "interactions.csv").write_text("\n".join(["user_id,item_id", *lines]) + "\n")
+    (folder / "items.csv").write_text("\n".join(["item_id", *items]) + "\n")
+    return str(folder)
+
+
+def refused(config: DatasetConfig, tmp_path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        prepare(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_prepared_equals_the_source(demo_dataset: Dataset, demo_truth: Demo) -> None:
+    assert demo_dataset.name == "demo"
+    assert demo_dataset.catalogue.item_ids == demo_truth.items["item_id"].to_list()
+    assert demo_dataset.catalogue.titles == demo_truth.items["title"].to_list()
+    paths = demo_dataset.catalogue.frame["categories"]
+    assert paths.to_list() == demo_truth.items["categories"].to_list()
+    expected = demo_truth.interactions.sort("timestamp").group_by("user_id").agg("item_id")
+    for user, items in expected.iter_rows():
+        found = demo_dataset.interactions.sequences[demo_dataset.interactions.user_ids.index(user)]
+        assert [demo_dataset.catalogue.item_ids[i] for i in found] == items
+
+
+def test_manifest_describes_the_stage(demo_folder: StageFolder, demo_config: DatasetConfig) -> None:
+    assert demo_folder.facts["name"] == "demo"
+    assert demo_folder.facts["num_items"] == demo_folder.metrics["num_items"] == 120
+    assert demo_folder.metrics["num_users"] == 200
+    assert demo_folder.metrics["sequence_length_min"] == 5
+    assert demo_folder.metrics["dropped_events"] == 0
+    settings = json.loads(json.dumps(demo_folder.config))
+    assert DatasetConfig(**settings) == demo_config
+    inputs = raw_fingerprints(demo_config)
+    assert is_current(demo_folder.path, config=settings, inputs=inputs, seed=None)
+    events = pl.read_parquet(demo_folder.path / "interactions.parquet")
+    assert events.columns == ["user_id", "item_id", "position"]
+    first = events.filter(pl.col("user_id") == events["user_id"][0])
+    assert first["position"].to_list() == list(range(first.height))
+
+
+def test_fingerprints_follow_the_files(tmp_path: Path) -> None:
+    config = DatasetConfig(folder=write_tables(tmp_path, THREE, ["a", "b", "c"]))
+    before = raw_fingerprints(config)
+    assert set(before) == {"items.csv", "interactions.csv"}
+    write_tables(tmp_path, [*THREE, ("u", "a")], ["a", "b", "c"])
+    after = raw_fingerprints(config)
+    assert after["items.csv"] == before["items.csv"]
+    assert after["interactions.csv"] != before["interactions.csv"]
+    demo = raw_fingerprints(DatasetConfig(source="demo", demo_seed=1))
+    assert demo != raw_fingerprints(DatasetConfig(source="demo", demo_seed=2))
+
+
+def test_items_without_events_stay_without_a_core(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path, [*THREE, ("u", "a")], ["cold", "a", "b", "c"])
+    stage = prepare(DatasetConfig(folder=folder), tmp_path / "out")
+    dataset = load_dataset(stage)
+    assert dataset.catalogue.item_ids == ["cold", "a", "b", "c"]
+    assert dataset.interactions.sequences[0].tolist() == [1, 2, 3, 1]
+    assert stage.metrics["items_without_events"] == 1
+    assert stage.metrics["items_without_categories"] == 4
+    assert stage.metrics["repeated_events"] == 1
+    core = prepare(DatasetConfig(folder=folder, min_events=1), tmp_path / "core")
+    assert load_dataset(core).catalogue.item_ids == ["a", "b", "c"]
+    assert core.metrics["dropped_items"] == 1
+
+
+def test_unknown_items_are_refused_or_dropped(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path, [*THREE[:2], ("u", "bb"), ("u", "c")], ["a", "b", "c"])
+    message = refused(DatasetConfig(folder=folder), tmp_path)
+    assert "interactions.csv, column item_id: expected ids of" in message
+    assert "found 1 bad row (row 3: 'bb')" in message
+    assert "did you mean 'b'" in message
+    assert "--set DatasetConfig.unknown_items=drop" in message
+    stage = prepare(DatasetConfig(folder=folder, unknown_items="drop"), tmp_path / "out")
+    assert stage.metrics["unknown_item_events"] == stage.facts["dropped_events"] == 1
+    assert stage.metrics["num_events"] == 3
+
+
+def test_short_histories_are_refused_or_dropped(tmp_path: Path) -> None:
+    events = [("v", "a"), *THREE, ("v", "b"), ("w", "a")]
+    folder = write_tables(tmp_path, events, ["a", "b", "c"])
+    message = refused(DatasetConfig(folder=folder), tmp_path)
+    assert "expected at least 3 events per user" in message
+    assert "2 of 3 users with fewer ('v' has 2 (row 1), 'w' has 1 (row 6))" in message
+    assert "--set DatasetConfig.short_histories=drop" in message
+    stage = prepare(DatasetConfig(folder=folder, short_histories="drop"), tmp_path / "out")
+    assert load_dataset(stage).interactions.user_ids == ["u"]
+    assert (stage.facts["dropped_users"], stage.facts["dropped_events"]) == (2, 3)
+
+
+def test_core_and_short_histories_hold_together(tmp_path: Path) -> None:
+    # Without v (2 events) item d has one event left, so a 2-core must drop d as well.
+    users = [(u, i) for u in "ux" for i in "abc"]
+    folder = write_tables(tmp_path, [*users, ("u", "d"), ("v", "d"), ("v", "a")], list("abcd"))
+    config = DatasetConfig(folder=folder, min_events=2, short_histories="drop")
+    dataset = load_dataset(prepare(config, tmp_path / "out"))
+    assert dataset.catalogue.item_ids == ["a", "b", "c"]
+    assert dataset.interactions.sequences.lengths.tolist() == [3, 3]
+
+
+def test_a_core_that_leaves_nothing(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path, THREE, ["a", "b", "c"])
+    message = refused(DatasetConfig(folder=folder, min_events=5), tmp_path)
+    assert "expected events to be left; found none of 3" in message
+    assert "lower --set DatasetConfig.min_events=5" in message
+
+
+def test_dropping_every_unknown_item_leaves_nothing(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path, [("u", "x")], ["a"])
+    message = refused(DatasetConfig(folder=folder, unknown_items="drop"), tmp_path)
+    assert "all 1 events name items that" in message
+
+
+def test_duplicate_items_name_the_file(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path, THREE, ["a", "b", "c", "a"])
+    message = refused(DatasetConfig(folder=folder), tmp_path)
+    assert message.startswith(f"{tmp_path / 'items.csv'}, column item_id: expected each item once")
+
+
+def test_a_damaged_stage_is_refused(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path, THREE, ["a", "b", "c"])
+    stage = prepare(DatasetConfig(folder=folder), tmp_path / "out")
+    (stage.path / "items.parquet").write_bytes(b"not a table")
+    with pytest.raises(ArtifactError, match=r"items.parquet: .*run `hidvae prepare` again"):
+        load_dataset(stage)
+
+
+@pytest.mark.shared_data
+def test_beauty_counts(tmp_path: Path) -> None:
+    root = os.environ.get("HIDVAE_DATA")
+    if not root or not (Path(root) / "amazon-beauty-2014").is_dir():
+        pytest.skip("set HIDVAE_DATA to a folder that holds amazon-beauty-2014")
+    started = time.perf_counter()
+    config = DatasetConfig(source="amazon", dataset_split="beauty", min_events=5)
+    dataset = load_dataset(prepare(config, tmp_path / "out"))
+    assert time.perf_counter() - started < 10
+    assert dataset.interactions.sequences.num_users == 22_363
+    assert dataset.catalogue.num_items == 12_101
+    assert dataset.interactions.sequences.items.size == 198_502
+    assert set(dataset.catalogue.frame["categories"].list.first().to_list()) == {"Beauty"}
+    assert not dataset.catalogue.frame["title"].str.contains("&amp;").any()
