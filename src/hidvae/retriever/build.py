@@ -1,0 +1,98 @@
+"""A retriever from its settings and the artifacts of the earlier stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from hidvae.artifacts import StageFolder
+from hidvae.config import RetrieverConfig, build_section
+from hidvae.errors import ConfigError
+from hidvae.features.tags.vocabulary import ItemTags
+from hidvae.retriever.catalogue_tables import CatalogueTables
+from hidvae.retriever.encoder_decoder import EncoderDecoder
+from hidvae.retriever.interface import Retriever
+from hidvae.retriever.item_decoder import ItemDecoder
+from hidvae.retriever.vocabulary import CodeEmbedding, tag_level_of_token
+from hidvae.semantic_ids.table import SemanticIds
+
+WEIGHTS = "model.safetensors"
+
+
+def build_retriever(
+    config: RetrieverConfig, ids: SemanticIds, content: np.ndarray, tags: ItemTags
+) -> Retriever:
+    """A fresh retriever.
+
+    Args:
+        config: Settings.
+        ids: Semantic IDs of the catalogue, without tag tokens.
+        content: (N, D_in) item embeddings.
+        tags: Vocabulary and text embeddings of the tags.
+
+    Raises:
+        ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags.
+    """
+    has_tags = bool((ids.tag_ids >= 0).any())
+    for name in ("tag_text_input", "tag_tokens"):
+        if getattr(config, name) not in (False, "none") and not has_tags:
+            raise ConfigError(
+                f"RetrieverConfig.{name} = {getattr(config, name)!r} needs predicted tags, and the "
+                "tokenizer predicts none; turn it off, or train the tokenizer with "
+                "TokenizerConfig.tag_prediction_weight above 0"
+            )
+    tokens = ids.with_tag_tokens(config.tag_tokens, tags.vocabulary.sizes)
+    tables = CatalogueTables(tokens)
+    code_embedding = CodeEmbedding(
+        tokens.level_sizes,
+        config.dim,
+        level_type=config.level_type_input,
+        tag_embeddings=_tag_texts(tags.embeddings) if config.tag_text_input else None,
+        tag_levels=tag_level_of_token(tokens.num_levels, ids.num_tag_levels, config.tag_tokens),
+    )
+    if config.architecture == "encoder_decoder":
+        return EncoderDecoder(
+            tables,
+            code_embedding,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            dropout=config.dropout,
+            max_history=config.max_history,
+            num_user_buckets=config.num_user_buckets,
+            prefix_normalized=config.prefix_normalized,
+        )
+    return ItemDecoder(
+        tables,
+        code_embedding,
+        content=_standardized(content) if config.content_input else None,
+        has_item_vectors=config.item_input,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        dropout=config.dropout,
+        max_history=config.max_history,
+        num_user_buckets=config.num_user_buckets,
+        prefix_normalized=config.prefix_normalized,
+    )
+
+
+def load_retriever(
+    folder: StageFolder, ids: SemanticIds, content: np.ndarray, tags: ItemTags
+) -> Retriever:
+    """The trained retriever of a stage folder, in evaluation mode on the CPU."""
+    config = build_section(RetrieverConfig, folder.config)
+    retriever = build_retriever(config, ids, content, tags)
+    retriever.load_state_dict(load_file(folder.path / WEIGHTS))
+    return retriever.eval()
+
+
+def _standardized(content: np.ndarray) -> torch.Tensor:
+    """Item embeddings centred and scaled to unit mean square per column on average."""
+    centred = content - content.mean(axis=0)
+    return torch.from_numpy(centred / max(float(np.sqrt(np.mean(centred**2))), 1e-8))
+
+
+def _tag_texts(embeddings: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    return [torch.from_numpy(matrix) for matrix in embeddings]

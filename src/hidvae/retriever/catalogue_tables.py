@@ -1,0 +1,80 @@
+"""What the retriever looks up about items and prefixes, as buffers on the model's device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hidvae.semantic_ids.table import SemanticIds
+from hidvae.semantic_ids.trie import Trie
+
+
+class CatalogueTables(nn.Module):
+    """Codes and tags of every item, and the trie, as tensors.
+
+    None of it is a weight: the tables come from the semantic IDs whenever a model is built, and
+    are replaced when items are added.
+    """
+
+    codes: Tensor
+    """(N, M)."""
+    tag_ids: Tensor
+    """(N, L), predicted tags, -1 where there are none."""
+    item_at_leaf: Tensor
+    """(N,)."""
+    nodes_of_items: Tensor
+    """(M + 1, N): node of an item's prefix at each depth."""
+
+    def __init__(self, ids: SemanticIds, trie: Trie | None = None) -> None:
+        super().__init__()
+        trie = trie or Trie.build(ids.codes)
+        self.level_sizes = ids.level_sizes
+        self.trie = trie
+        self._put("codes", ids.codes)
+        self._put("tag_ids", ids.tag_ids)
+        self._put("item_at_leaf", trie.item_at_leaf)
+        self._put("nodes_of_items", trie.nodes_of_items())
+        for depth in range(trie.num_levels):
+            self._put(f"child_start_{depth}", trie.child_start[depth])
+            self._put(f"child_codes_{depth}", trie.child_codes[depth].astype(np.int64))
+            self._put(f"first_item_{depth}", trie.item_at_leaf[trie.first_leaf[depth]])
+
+    @property
+    def num_items(self) -> int:
+        """Catalogue size N."""
+        return len(self.item_at_leaf)
+
+    @property
+    def num_levels(self) -> int:
+        """Codes per ID, M."""
+        return len(self.level_sizes)
+
+    def children_of(self, depth: int, nodes: Tensor) -> Tensor:
+        """The child that each code leads to.
+
+        Args:
+            depth: Of the nodes, in [0, M).
+            nodes: (n,) node numbers.
+
+        Returns: (n, K) node numbers of depth + 1; -1 where the prefix cannot go on with that code.
+            The cost depends on n and K, not on the catalogue.
+        """
+        start: Tensor = getattr(self, f"child_start_{depth}")
+        codes: Tensor = getattr(self, f"child_codes_{depth}")
+        first = start[nodes]
+        count = start[nodes + 1] - first  # (n,)
+        row = torch.repeat_interleave(torch.arange(len(nodes), device=nodes.device), count)
+        before = count.cumsum(0) - count  # children of the rows above
+        child = torch.arange(len(row), device=nodes.device) + (first - before)[row]
+        table = nodes.new_full((len(nodes), self.level_sizes[depth]), -1)
+        table[row, codes[child]] = child
+        return table
+
+    def tags_of_nodes(self, depth: int, nodes: Tensor) -> Tensor:
+        """Tags (..., L) of any item below the nodes; those of the prefix's own levels are shared."""
+        first_item: Tensor = getattr(self, f"first_item_{depth}")
+        return self.tag_ids[first_item[nodes]]
+
+    def _put(self, name: str, array: np.ndarray) -> None:
+        self.register_buffer(name, torch.tensor(array), persistent=False)

@@ -1,0 +1,66 @@
+"""A trained retriever as a ranker of the catalogue."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hidvae.data.interactions import Sequences
+from hidvae.errors import DataError
+from hidvae.evaluation.ranking import Ranking, list_width, split_protocols
+from hidvae.retriever.batches import reading_batches
+from hidvae.retriever.beam_search import beam_search
+from hidvae.retriever.interface import Retriever
+
+
+class GenerativeRanker:
+    """Ranks by beam search; one search serves both history protocols.
+
+    Implements ``evaluation.Ranker``. The last step of the search keeps enough items that the
+    history can be left out of the list and the list still be full.
+    """
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        beam_width: int,
+        max_history: int,
+        batch_size: int = 256,
+        name: str = "hidvae",
+    ) -> None:
+        self.name = name
+        self.retriever = retriever
+        self.beam_width = beam_width
+        self.max_history = max_history
+        self.batch_size = batch_size
+
+    def rank(self, histories: Sequences, top_k: int, user_index: np.ndarray | None) -> Ranking:
+        """See ``evaluation.Ranker.rank``; a history must have at least one item.
+
+        Raises:
+            DataError: If a history is empty.
+        """
+        if histories.num_users and histories.lengths.min() == 0:
+            raise DataError(
+                f"history {int(histories.lengths.argmin())} is empty; the retriever needs at least "
+                "one item of the catalogue to start from"
+            )
+        num_items = self.retriever.tables.num_items
+        device = self.retriever.tables.codes.device
+        width = list_width(histories, top_k, num_items)
+        ranked = np.full((histories.num_users, width), -1, dtype=np.int64)
+        was_training = self.retriever.training
+        self.retriever.eval()
+        for rows, items, users in reading_batches(
+            histories, self.max_history, self.batch_size, user_index
+        ):
+            wanted = list_width(histories.take(rows), top_k, num_items)
+            found = beam_search(
+                self.retriever,
+                items.to(device),
+                users.to(device),
+                beam_width=max(self.beam_width, top_k),
+                num_results=wanted,
+            )
+            ranked[rows, : found.items.shape[1]] = found.items.cpu().numpy()
+        self.retriever.train(was_training)
+        return split_protocols(ranked, histories, top_k, num_items)

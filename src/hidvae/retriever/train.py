@@ -1,0 +1,287 @@
+"""Stage train: teach the retriever to generate the next item of a history."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim import AdamW
+
+from hidvae.artifacts import StageFolder, read_stage, write_stage
+from hidvae.config import RetrieverConfig, RunConfig
+from hidvae.data.prepare import load_dataset
+from hidvae.data.split import Split
+from hidvae.errors import DataError
+from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
+from hidvae.features.embeddings import load_embeddings
+from hidvae.features.tags.vocabulary import load_tags
+from hidvae.retriever.batches import TrainingBatches
+from hidvae.retriever.build import WEIGHTS, build_retriever
+from hidvae.retriever.interface import HistoryBatch, Retriever
+from hidvae.retriever.ranker import GenerativeRanker
+from hidvae.semantic_ids.table import SemanticIds
+from hidvae.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    remove_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from hidvae.training.progress import Stopwatch, TrainingLog
+from hidvae.training.runtime import start_fabric
+from hidvae.training.schedule import warmup_cosine
+
+LOG = "log.csv"
+VALIDATION_BEAMS = 20  # enough to rank 10; the evaluation stage uses its own width
+_GRADIENT_NORM = 1.0
+
+logger = logging.getLogger("hidvae.train")
+
+
+def train_retriever(
+    config: RetrieverConfig,
+    run: RunConfig,
+    dataset: StageFolder,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    semantic_ids: StageFolder,
+    output: Path,
+) -> StageFolder:
+    """Train, select the epoch by ndcg@10 on validation, and write the stage folder ``retriever``.
+
+    A training that was stopped goes on from ``<output.parent>/.<output.name>.checkpoint`` and ends
+    with the weights an uninterrupted one would have had, bit for bit on one machine.
+
+    Raises:
+        DataError: If no training history has two items.
+    """
+    read_stage(
+        semantic_ids.path,
+        produced_by="hidvae tokenize",
+        expect={name: folder.fingerprint for name, folder in
+                (("dataset", dataset), ("embeddings", embeddings), ("tags", tags))},
+    )
+    split = load_dataset(dataset).split
+    if not (split.train.lengths >= 2).any():
+        raise DataError(
+            "no training history has two items (every user has fewer than 4 events), so there is "
+            "no transition to learn from; a longer log is needed"
+        )
+    ids = SemanticIds.load(semantic_ids)
+    fabric = start_fabric(run)
+    model = build_retriever(config, ids, load_embeddings(embeddings).matrix, load_tags(tags))
+
+    settings = asdict(config)
+    inputs = {
+        "dataset": dataset.fingerprint,
+        "embeddings": embeddings.fingerprint,
+        "tags": tags.fingerprint,
+        "semantic_ids": semantic_ids.fingerprint,
+    }
+    identity = hashlib.sha256(json.dumps([settings, inputs, asdict(run)]).encode()).hexdigest()
+    checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
+    checkpoint = load_checkpoint(checkpoint_file, identity=identity)
+    with write_stage(
+        output,
+        stage="retriever",
+        config=settings,
+        inputs=inputs,
+        seed=run.seed,
+        wall_seconds_before=checkpoint.state["seconds"] if checkpoint else 0.0,
+    ) as stage:
+        loop = _Training(fabric, model, split, config, run, checkpoint_file, identity)
+        loop.run(checkpoint)
+        save_file(loop.best_weights, stage.path / WEIGHTS)
+        loop.log.write(stage.path / LOG)
+        stage.facts |= {
+            "num_parameters": sum(p.numel() for p in model.parameters()),
+            "num_epochs": len(loop.log.rows),
+        }
+        stage.metrics |= {"best_epoch": loop.best_epoch, "validation_ndcg@10": loop.best_score}
+    remove_checkpoint(checkpoint_file)
+    return read_stage(output, produced_by="hidvae train")
+
+
+class _Training:
+    """The loop and what a checkpoint must hold of it."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: Retriever,
+        split: Split,
+        config: RetrieverConfig,
+        run: RunConfig,
+        checkpoint_file: Path,
+        identity: str,
+    ) -> None:
+        self.model, self.config = model, config
+        self.log = TrainingLog("train", checkpoint_file.with_name(LOG))
+        self.best_score, self.best_epoch = -1.0, 0
+        self.best_weights: dict[str, Tensor] = {}
+        self._fabric, self._run = fabric, run
+        self._file, self._identity = checkpoint_file, identity
+        self._batches = TrainingBatches(
+            split.train,
+            config.max_history,
+            config.batch_tokens,
+            every_position=config.architecture == "item_decoder",
+            reverse_probability=config.reverse_probability,
+            drop_item_probability=config.drop_item_probability,
+        )
+        self._split = split
+        self._validation_users = _choose_users(
+            len(split.validation_targets), config.validation_users, run.seed
+        )
+        self._epoch, self._step = 0, 0  # where the next step is
+        self._total_steps = 0
+        self._steps_done = 0
+        self._loss_sum = 0.0
+        self._average: dict[str, Tensor] = {}
+        self._watch = Stopwatch()
+
+    def run(self, checkpoint: Checkpoint | None) -> None:
+        """Train to the end, from the beginning or from a checkpoint."""
+        config = self.config
+        optimizer = AdamW(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=config.weight_decay,
+        )
+        forward, optimizer = self._fabric.setup(self.model, optimizer)
+        self._total_steps = config.epochs * len(self._epoch_batches(0))
+        if config.weight_average:
+            self._average = _copy_of(self.model)
+        if checkpoint is not None:
+            self._restore(checkpoint, optimizer)
+        self.model.train()
+        while self._epoch < config.epochs and not self._is_finished():
+            batches = self._epoch_batches(self._epoch)
+            while self._step < len(batches):
+                factor = warmup_cosine(self._steps_done, self._total_steps, config.warmup_steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = config.learning_rate * factor
+                batch = HistoryBatch(*(part.to(self._fabric.device) for part in batches[self._step]))
+                loss = forward(batch, config.label_smoothing)
+                self._fabric.backward(loss)
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
+                optimizer.step()
+                optimizer.zero_grad()
+                self._update_average()
+                self._loss_sum += float(loss.detach())
+                self._step += 1
+                self._steps_done += 1
+                if self._watch.is_due(self._run.checkpoint_every_seconds):
+                    self._save(optimizer)
+            self._end_epoch(len(batches))
+
+    def _epoch_batches(self, epoch: int) -> list[HistoryBatch]:
+        return self._batches.epoch(np.random.default_rng([self._run.seed, epoch]))
+
+    def _end_epoch(self, num_batches: int) -> None:
+        self._epoch, self._step = self._epoch + 1, 0
+        row: dict[str, Any] = {
+            "epoch": self._epoch,
+            "seconds": round(self._watch.seconds, 3),
+            "loss": self._loss_sum / num_batches,
+        }
+        self._loss_sum = 0.0
+        message = f"epoch {self._epoch}/{self.config.epochs}  loss {row['loss']:.3f}"
+        is_last = self._epoch == self.config.epochs
+        if self._epoch % self.config.validate_every == 0 or is_last:
+            row |= self._validate()
+            message += (
+                f"  validation recall@10 {row['validation_recall@10']:.4f}"
+                f"  ndcg@10 {row['validation_ndcg@10']:.4f}"
+            )
+        self.log.add(row, message)
+
+    def _validate(self) -> dict[str, float]:
+        """Metrics on the validation users, history excluded; keeps the best weights."""
+        trained = _copy_of(self.model)
+        if self._average:
+            self.model.load_state_dict(self._average)
+        users = self._validation_users
+        histories = self._split.validation_histories.take(users)
+        ranker = GenerativeRanker(self.model, VALIDATION_BEAMS, self.config.max_history)
+        ranked = ranker.rank(histories, 10, users).excluding
+        ranks = target_ranks(ranked, self._split.validation_targets[users])
+        score = float(ndcg_at(ranks, 10).mean())
+        if score > self.best_score:
+            self.best_score, self.best_epoch = score, self._epoch
+            self.best_weights = _copy_of(self.model)
+        self.model.load_state_dict(trained)
+        return {
+            "validation_recall@10": float(recall_at(ranks, 10).mean()),
+            "validation_ndcg@10": score,
+        }
+
+    def _is_finished(self) -> bool:
+        waited = self._epoch - self.best_epoch
+        patience = self.config.patience * self.config.validate_every
+        return self.config.patience > 0 and self.best_epoch > 0 and waited >= patience
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Exponential moving average of the weights; the first steps average over fewer."""
+        if not self._average:
+            return
+        decay = min(self.config.weight_average, (1 + self._steps_done) / (10 + self._steps_done))
+        current = self.model.state_dict()
+        names = list(self._average)
+        torch._foreach_lerp_(
+            [self._average[name] for name in names], [current[name] for name in names], 1 - decay
+        )
+
+    def _save(self, optimizer: Any) -> None:
+        extra = {f"best/{name}": value for name, value in self.best_weights.items()}
+        extra |= {f"average/{name}": value for name, value in self._average.items()}
+        save_checkpoint(
+            self._file,
+            identity=self._identity,
+            state={
+                "epoch": self._epoch,
+                "step": self._step,
+                "steps_done": self._steps_done,
+                "seconds": self._watch.seconds,
+                "loss_sum": self._loss_sum,
+                "best_score": self.best_score,
+                "best_epoch": self.best_epoch,
+                "rows": self.log.rows,
+            },
+            model=self.model,
+            optimizer=optimizer,
+            extra=extra,
+        )
+
+    def _restore(self, checkpoint: Checkpoint, optimizer: Any) -> None:
+        restore(checkpoint, self.model, optimizer)
+        state = checkpoint.state
+        self._epoch, self._step = state["epoch"], state["step"]
+        self._steps_done, self._loss_sum = state["steps_done"], state["loss_sum"]
+        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+        self.best_weights = checkpoint.group("extra/best")
+        self._average = checkpoint.group("extra/average")
+        self.log.rows = state["rows"]
+        self._watch = Stopwatch(state["seconds"])
+        logger.info("going on from epoch %d, step %d", self._epoch, self._step)
+
+
+def _copy_of(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _choose_users(num_users: int, wanted: int, seed: int) -> np.ndarray:
+    if wanted == 0 or wanted >= num_users:
+        return np.arange(num_users)
+    return np.sort(np.random.default_rng(seed).permutation(num_users)[:wanted])

@@ -1,0 +1,171 @@
+"""The HiD-VAE tokenizer: encoder, residual quantizer, decoder, and heads for the tags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hidvae.config import TokenizerConfig
+from hidvae.tokenizer.autoencoder import Autoencoder
+from hidvae.tokenizer.losses import tag_alignment_loss, tag_prediction_loss, uniqueness_loss
+from hidvae.tokenizer.residual_quantizer import Quantized, ResidualQuantizer
+from hidvae.tokenizer.tag_heads import TagHeads
+
+
+class TagLossOptions(NamedTuple):
+    """How the tag losses are computed; their weights belong to the training loop."""
+
+    alignment_temperature: float = 0.07
+    focal_gamma: float = 2.0
+    label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
+
+
+class TokenizerLosses(NamedTuple):
+    """Unweighted losses of a batch; the tag losses have one entry per level."""
+
+    reconstruction: Tensor
+    codebook: Tensor
+    commitment: Tensor
+    uniqueness: Tensor
+    tag_alignment: Tensor
+    """(L,), zeros without tag heads."""
+    tag_prediction: Tensor
+    """(L,), zeros without tag heads."""
+
+
+class HiDVAE(nn.Module):
+    """Item embedding (B, D_in) to semantic ID (B, L), coarse to fine.
+
+    Without ``tag_heads`` this is a plain RQ-VAE.
+
+    Source: HiD-VAE (arXiv:2508.04618). Equations and departures: docs/paper-to-code.md.
+    """
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        quantizer: ResidualQuantizer,
+        tag_heads: TagHeads | None = None,
+        uniqueness_margin: float = 0.9,
+        tag_losses: TagLossOptions | None = None,
+    ) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.quantizer = quantizer
+        self.tag_heads = tag_heads
+        self.uniqueness_margin = uniqueness_margin
+        self.tag_losses = tag_losses or TagLossOptions()
+
+    def forward(self, embeddings: Tensor, tag_ids: Tensor, item_index: Tensor) -> TokenizerLosses:
+        """Losses of a batch.
+
+        Args:
+            embeddings: (B, D_in).
+            tag_ids: (B, L), -1 where unknown.
+            item_index: (B,), tells items apart in the uniqueness loss.
+        """
+        latents = self.autoencoder.encode(embeddings)
+        quantized = self.quantizer(latents)
+        alignment, prediction = self._tag_losses(quantized, tag_ids)
+        return TokenizerLosses(
+            reconstruction=self.autoencoder.reconstruction_loss(quantized.latent, embeddings),
+            codebook=quantized.codebook_loss,
+            commitment=quantized.commitment_loss,
+            uniqueness=uniqueness_loss(
+                latents, quantized.codes, item_index, self.uniqueness_margin
+            ),
+            tag_alignment=alignment,
+            tag_prediction=prediction,
+        )
+
+    def _tag_losses(self, quantized: Quantized, tag_ids: Tensor) -> tuple[Tensor, Tensor]:
+        heads, options = self.tag_heads, self.tag_losses
+        if heads is None:
+            zeros = quantized.level_vectors.new_zeros(quantized.codes.shape[1])
+            return zeros, zeros
+        alignment, prediction = [], []
+        for level, head_input in enumerate(heads.inputs(quantized.level_vectors)):
+            tags = tag_ids[:, level]
+            alignment.append(
+                tag_alignment_loss(
+                    head_input, heads.class_vectors(level), tags, options.alignment_temperature
+                )
+            )
+            prediction.append(self._prediction_loss(level, head_input, tags))
+        return torch.stack(alignment), torch.stack(prediction)
+
+    def _prediction_loss(self, level: int, head_input: Tensor, tags: Tensor) -> Tensor:
+        heads, options = self.tag_heads, self.tag_losses
+        assert heads is not None
+        gamma, smoothing = options.focal_gamma, options.label_smoothing
+        if options.mixup_alpha == 0:
+            return tag_prediction_loss(heads.logits(level, head_input), tags, gamma, smoothing)
+        # Mixup (arXiv:1710.09412): one mixing weight a batch; a pair with an unknown tag is masked
+        # in the half of the loss that would need it.
+        weight = torch.distributions.Beta(options.mixup_alpha, options.mixup_alpha).sample()
+        partner = torch.randperm(len(tags), device=tags.device)
+        logits = heads.logits(level, weight * head_input + (1 - weight) * head_input[partner])
+        own = tag_prediction_loss(logits, tags, gamma, smoothing)
+        other = tag_prediction_loss(logits, tags[partner], gamma, smoothing)
+        return weight * own + (1 - weight) * other
+
+    @torch.no_grad()
+    def encode(self, embeddings: Tensor) -> tuple[Tensor, Quantized]:
+        """Latents (B, D) and their quantization, without gradients."""
+        latents = self.autoencoder.encode(embeddings)
+        return latents, self.quantizer(latents)
+
+    @torch.no_grad()
+    def predict_tags(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Tags and probabilities (B, L) that the codes (B, L) stand for; -1 and 0.0 without heads."""
+        if self.tag_heads is None:
+            return torch.full_like(codes, -1), torch.zeros(codes.shape, device=codes.device)
+        return self.tag_heads.predict(self.quantizer.vectors_of(codes))
+
+
+def build_tokenizer(
+    config: TokenizerConfig,
+    input_dim: int,
+    num_categorical: int,
+    tag_embeddings: Sequence[Tensor],
+) -> HiDVAE:
+    """A fresh tokenizer for a catalogue.
+
+    Args:
+        config: Settings.
+        input_dim: Width D_in of the item embeddings.
+        num_categorical: How many of the last inputs are 0/1 features.
+        tag_embeddings: Per level (C_l, D_tag); ignored when the tag losses are off.
+    """
+    heads = None
+    if config.is_supervised and any(len(embeddings) for embeddings in tag_embeddings):
+        heads = TagHeads(tag_embeddings, config.latent_dim, config.dropout, config.tag_input)
+    return HiDVAE(
+        Autoencoder(
+            input_dim,
+            config.hidden_dims,
+            config.latent_dim,
+            num_categorical,
+            config.normalize_latents,
+        ),
+        ResidualQuantizer(
+            config.num_levels,
+            config.codebook_size,
+            config.latent_dim,
+            config.gradient_mode,
+            config.gumbel_temperature,
+            config.sim_vq,
+        ),
+        heads,
+        config.uniqueness_margin,
+        TagLossOptions(
+            config.alignment_temperature,
+            config.focal_gamma,
+            config.label_smoothing,
+            config.mixup_alpha,
+        ),
+    )

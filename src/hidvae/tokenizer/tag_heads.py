@@ -1,0 +1,100 @@
+"""Per-level heads that tie a prefix of the semantic ID to the item's tags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hidvae.training.dropout import Dropout
+
+
+class TagHeads(nn.Module):
+    """For each level a projection of tag embeddings (alignment) and a tag classifier (prediction).
+
+    Level l's heads read the first l + 1 codes' vectors and nothing else, so a predicted tag is a
+    function of the ID's prefix. Deeper classifiers are wider and have more dropout, as published.
+
+    Source: HiD-VAE (arXiv:2508.04618): P_l in L_align and C_l in L_pred. Differs from the paper by
+    default: ``concat`` keeps the codes' vectors apart where the paper sums them (``sum``).
+    """
+
+    def __init__(
+        self,
+        tag_embeddings: Sequence[Tensor],
+        latent_dim: int,
+        dropout: float = 0.1,
+        tag_input: Literal["concat", "sum"] = "concat",
+    ) -> None:
+        """Build the heads.
+
+        Args:
+            tag_embeddings: For each level (C_l, D_tag), the text embedding of every tag.
+            latent_dim: Width D of a code's vector.
+            dropout: Of level 0; each deeper level has 0.05 more, at most 0.5.
+            tag_input: How a prefix's vectors are put together.
+        """
+        super().__init__()
+        self.tag_input = tag_input
+        self.num_classes = [embeddings.shape[0] for embeddings in tag_embeddings]
+        self.projectors = nn.ModuleList()
+        self.classifiers = nn.ModuleList()
+        for level, embeddings in enumerate(tag_embeddings):
+            num_classes, tag_dim = embeddings.shape
+            width_in = latent_dim * (level + 1) if tag_input == "concat" else latent_dim
+            rate = max(dropout, min(0.5, dropout + 0.05 * level))
+            hidden = 128 * (level + 1)
+            self.register_buffer(f"tag_embeddings_{level}", embeddings)
+            self.projectors.append(
+                nn.Sequential(
+                    nn.Linear(tag_dim, 256), nn.LayerNorm(256), nn.ReLU(), nn.Linear(256, width_in)
+                )
+            )
+            self.classifiers.append(
+                nn.Sequential(
+                    nn.Linear(width_in, hidden),
+                    nn.LayerNorm(hidden),
+                    nn.ReLU(),
+                    Dropout(rate),
+                    nn.Linear(hidden, hidden),
+                    nn.LayerNorm(hidden),
+                    nn.ReLU(),
+                    Dropout(rate),
+                    nn.Linear(hidden, max(1, num_classes)),  # a level may have no tags at all
+                )
+            )
+
+    @property
+    def num_levels(self) -> int:
+        """Levels that have heads."""
+        return len(self.classifiers)
+
+    def inputs(self, level_vectors: Tensor) -> list[Tensor]:
+        """What each level's heads read, (B, H_l), from the codes' vectors (B, L, D)."""
+        if self.tag_input == "sum":
+            return list(level_vectors.cumsum(dim=1).unbind(dim=1))
+        return [level_vectors[:, : level + 1].flatten(1) for level in range(self.num_levels)]
+
+    def class_vectors(self, level: int) -> Tensor:
+        """Projection (C_l, H_l) of every tag of a level."""
+        embeddings: Tensor = getattr(self, f"tag_embeddings_{level}")
+        projected: Tensor = self.projectors[level](embeddings)
+        return projected
+
+    def logits(self, level: int, head_input: Tensor) -> Tensor:
+        """Tag logits (B, C_l) of a level."""
+        logits: Tensor = self.classifiers[level](head_input)
+        return logits
+
+    @torch.no_grad()
+    def predict(self, level_vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Most probable tag and its probability, (B, L) each; -1 and 0.0 where a level has no tags."""
+        tags, confidences = [], []
+        for level, head_input in enumerate(self.inputs(level_vectors)):
+            confidence, tag = self.logits(level, head_input).softmax(dim=1).max(dim=1)
+            has_tags = self.num_classes[level] > 0
+            tags.append(tag if has_tags else torch.full_like(tag, -1))
+            confidences.append(confidence if has_tags else torch.zeros_like(confidence))
+        return torch.stack(tags, dim=1), torch.stack(confidences, dim=1)

@@ -1,0 +1,122 @@
+"""Checkpoints from which a training goes on bit for bit as if it had never stopped.
+
+A checkpoint is one safetensors file: tensors of the model, of the optimizer and of the random
+generators, with the loop's own state (epoch, step, log) as JSON in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from hidvae.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read back: ``state`` of the loop, and named tensors."""
+
+    state: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def group(self, name: str) -> dict[str, Tensor]:
+        """Tensors saved under ``name/``, without that prefix."""
+        prefix = name + "/"
+        return {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    identity: str,
+    state: Mapping[str, Any],
+    model: nn.Module,
+    optimizer: Optimizer,
+    extra: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: The file; an older one is replaced when the new one is whole.
+        identity: What the training is of (settings, inputs, seed); checked by ``load_checkpoint``.
+        state: JSON values of the loop.
+        model: Its ``state_dict`` is kept.
+        optimizer: Its per-parameter tensors are kept; its hyperparameters come from the config.
+        extra: More tensors, by name.
+    """
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
+    tensors |= {f"extra/{name}": value for name, value in (extra or {}).items()}
+    tensors["random/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    metadata = {"identity": identity, "state": json.dumps(dict(state))}
+    content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
+    temporary = path.with_name(path.name + ".writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ArtifactError(
+            f"could not write the checkpoint {path}: {error.strerror or error}; free some space "
+            "and run the same command again: it goes on from the last whole checkpoint"
+        ) from error
+
+
+def load_checkpoint(path: Path, *, identity: str) -> Checkpoint | None:
+    """Read a checkpoint; None if there is none, or if it is of another training.
+
+    Raises:
+        ArtifactError: If the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            if metadata["identity"] != identity:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Checkpoint(json.loads(metadata["state"]), tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ArtifactError(
+            f"{path}: the checkpoint is damaged ({error}); delete it and run the command again to "
+            "start this training from its beginning"
+        ) from error
+
+
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:
+    """Put model, optimizer and random generators back to where they were."""
+    model.load_state_dict(checkpoint.group("model"))
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in checkpoint.group("optimizer").items():
+        index, slot = name.split("/")
+        slots.setdefault(int(index), {})[slot] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    random = checkpoint.group("random")
+    torch.set_rng_state(random["cpu"])
+    if "cuda" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random["cuda"])
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Delete the checkpoint's folder once the stage that it belonged to is written."""
+    shutil.rmtree(path.parent, ignore_errors=True)

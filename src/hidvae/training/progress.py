@@ -1,0 +1,58 @@
+"""One line per epoch: to the log, and to a CSV file that other programs can follow."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class TrainingLog:
+    """Rows of numbers, one per epoch, kept in memory and in a CSV file.
+
+    The rows travel in the checkpoint (``rows``), so a resumed training continues the same table.
+    """
+
+    def __init__(self, stage: str, file: Path, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.rows: list[dict[str, Any]] = [dict(row) for row in rows]
+        self._logger = logging.getLogger(f"hidvae.{stage}")
+        self._file = file
+
+    def add(self, row: Mapping[str, Any], message: str) -> None:
+        """Append a row, rewrite the CSV file, and log ``message``."""
+        self.rows.append(dict(row))
+        self.write(self._file)
+        self._logger.info(message)
+
+    def write(self, file: Path) -> None:
+        """Write all rows to ``file``; columns are the union of the rows' keys."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        with file.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+class Stopwatch:
+    """Wall time of this process's part of a stage, and whether a period has passed."""
+
+    def __init__(self, seconds_before: float = 0.0) -> None:
+        self._started = time.perf_counter() - seconds_before
+        self._last = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds, those of earlier, resumed attempts included."""
+        return time.perf_counter() - self._started
+
+    def is_due(self, period_seconds: float) -> bool:
+        """Whether ``period_seconds`` have passed since the last time this said yes."""
+        now = time.perf_counter()
+        if now - self._last < period_seconds:
+            return False
+        self._last = now
+        return True

@@ -1,0 +1,44 @@
+"""Device, precision and seeds of a training stage."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import torch
+from lightning_fabric import Fabric
+
+from hidvae.config import RunConfig
+from hidvae.errors import ConfigError
+
+
+def start_fabric(run: RunConfig) -> Fabric:
+    """A launched Fabric on the configured device, with every random generator seeded.
+
+    Raises:
+        ConfigError: If the device or precision is unknown or not available here.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Fabric's advice about devices it finds unused
+            fabric = Fabric(accelerator=run.device, devices=1, precision=run.precision)  # type: ignore[arg-type]
+            fabric.launch()
+    except Exception as error:  # Fabric raises many types here; all mean an unusable setting
+        raise ConfigError(
+            f"RunConfig.device = {run.device!r} with RunConfig.precision = {run.precision!r} cannot "
+            f"be used here ({' '.join(str(error).split())}); try device = 'cpu' and "
+            "precision = '32-true'"
+        ) from error
+    seed_everything(run.seed)
+    return fabric
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch on every device; numpy randomness here always comes from its own Generator."""
+    torch.manual_seed(seed)
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """A generator that depends on seed and epoch alone, so that a resumed run shuffles alike."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
