@@ -1,0 +1,1 @@
+"""Tags, one per level, coarse to fine."""

@@ -1,0 +1,69 @@
+"""The item embeddings as the next stages see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import safetensors
+from safetensors.numpy import load_file
+
+from hidvae.artifacts import StageFolder
+from hidvae.errors import ArtifactError
+
+EMBEDDINGS_FILE = "embeddings.safetensors"
+EMBEDDINGS_TENSOR = "item_embeddings"
+
+
+@dataclass(frozen=True)
+class ItemEmbeddings:
+    """One vector per item, row = item_index."""
+
+    matrix: np.ndarray
+    """(N, D) float32; the last ``num_categorical`` columns are 0/1 features."""
+    num_categorical: int
+    parts: dict[str, tuple[int, int]]
+    """Columns [start, end) of the parts that are on: text or file, collaborative, categorical."""
+
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return len(self.matrix)
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.matrix.shape[1])
+
+    def part(self, name: str) -> np.ndarray:
+        """Columns of one part: (N, width), width 0 where the part is off."""
+        start, end = self.parts.get(name, (0, 0))
+        return self.matrix[:, start:end]
+
+    @property
+    def content(self) -> np.ndarray:
+        """What the items are like, whoever bought them: the text part, or the user's own matrix."""
+        return self.part("file" if "file" in self.parts else "text")
+
+
+def load_embeddings(folder: StageFolder) -> ItemEmbeddings:
+    """Read the folder that ``hidvae embed`` wrote.
+
+    Raises:
+        ArtifactError: If the matrix is damaged or disagrees with the folder's facts.
+    """
+    file = folder.path / EMBEDDINGS_FILE
+    try:
+        matrix = load_file(file)[EMBEDDINGS_TENSOR]
+    except (safetensors.SafetensorError, OSError, KeyError) as error:
+        raise ArtifactError(
+            f"{file}: cannot be read ({error}); run `hidvae embed` again"
+        ) from error
+    dim = folder.facts["dim"]
+    if matrix.ndim != 2 or matrix.shape[1] != dim or not np.isfinite(matrix).all():
+        raise ArtifactError(
+            f"{file}: expected finite vectors of {dim} numbers; found shape {matrix.shape}; run "
+            "`hidvae embed` again"
+        )
+    parts = {name: (int(start), int(end)) for name, (start, end) in folder.facts["parts"].items()}
+    return ItemEmbeddings(matrix, int(folder.facts["num_categorical"]), parts)

@@ -1,0 +1,155 @@
+"""Tags from the category path: level l of the tags is a prefix of the path.
+
+Leading levels that say nothing (the root that every item shares) are skipped. The tag at level l
+is the prefix of l + 1 labels that follows, so the tag at level l - 1 is its parent by construction;
+labels below level L are not used, and items with a shorter path have -1 from there on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.schema import Columns
+from hidvae.errors import DataError
+from hidvae.features.tags.vocabulary import OTHER, TagVocabulary
+
+PATH_SEPARATOR = " > "
+_NAMED_ITEMS = 3
+_NO_TAGS = pl.DataFrame(
+    schema={
+        "tag_id": pl.Int64,
+        "tag": pl.String,
+        "path": pl.String,
+        "parent_id": pl.Int64,
+        "count": pl.Int64,
+    }
+)
+
+
+def tags_from_categories(
+    catalogue: Catalogue, *, num_levels: int, min_count: int = 1, allow_missing: bool = False
+) -> tuple[np.ndarray, TagVocabulary]:
+    """Tag ids of every item, and the vocabulary they index.
+
+    Ids of a level run from 0 in the order of the paths. With ``min_count`` above 1, all tags of a
+    level with fewer items are merged into one extra, last class "Other" (parent -1); their
+    descendants are rarer still and end up in "Other" of their own level.
+
+    Args:
+        catalogue: N items; a path ends before its first null or blank label.
+        num_levels: L.
+        min_count: Fewest items of a tag that stays on its own, at least 1.
+        allow_missing: Whether items without any path get -1 on every level.
+
+    Returns: (N, L) int64 and the vocabulary.
+
+    Raises:
+        DataError: If no item has a category path, or some have none and that is not allowed.
+    """
+    labels = _labels_by_depth(catalogue)
+    _check_missing(labels, catalogue, allow_missing)
+    skipped = num_constant_levels(labels)
+    prefixes = labels.columns[skipped : skipped + num_levels]
+    ids = np.full((catalogue.num_items, num_levels), -1, np.int64)
+    levels = []
+    for level in range(num_levels):
+        parent_ids = ids[:, level - 1] if level else ids[:, 0]
+        if level < len(prefixes):
+            ids[:, level], tags = _number_tags(labels, prefixes[: level + 1], parent_ids, min_count)
+        else:  # no path is this deep
+            tags = _NO_TAGS
+        levels.append(tags.with_columns(level=pl.lit(level)))
+    return ids, TagVocabulary.from_frame(pl.concat(levels), num_levels)
+
+
+def num_constant_levels(labels: pl.DataFrame) -> int:
+    """Leading levels on which every item (that has a path) carries the same label.
+
+    The deepest level of all is never counted: paths that are all alike keep one tag.
+
+    Args:
+        labels: One column per depth, null below an item's last label.
+    """
+    known = labels.filter(labels.to_series(0).is_not_null())
+    depth = 0
+    while depth < known.width - 1:
+        column = known.to_series(depth)
+        if column.null_count() or column.n_unique() > 1:
+            break
+        depth += 1
+    return depth
+
+
+def _labels_by_depth(catalogue: Catalogue) -> pl.DataFrame:
+    """Column "0", "1", … per depth of the deepest path; null below an item's last label."""
+    frame = catalogue.frame
+    if Columns.CATEGORIES not in frame.columns:
+        return pl.DataFrame({"0": pl.Series([None] * frame.height, dtype=pl.String)})
+    path = pl.col(Columns.CATEGORIES)
+    deepest = max(int(frame.select(path.list.len().max()).item() or 0), 1)
+    labels = frame.select(
+        path.list.get(depth, null_on_oob=True).str.strip_chars().replace("", None).alias(str(depth))
+        for depth in range(deepest)
+    )
+    whole = [
+        pl.when(pl.all_horizontal(pl.col(labels.columns[: depth + 1]).is_not_null())).then(
+            pl.col(str(depth))
+        )
+        for depth in range(deepest)
+    ]
+    labels = labels.select(whole)
+    kept = [name for name in labels.columns if labels[name].null_count() < labels.height]
+    return labels.select(kept or ["0"])
+
+
+def _check_missing(labels: pl.DataFrame, catalogue: Catalogue, allow_missing: bool) -> None:
+    missing = labels.to_series(0).is_null().arg_true().to_list()
+    if len(missing) == catalogue.num_items:
+        raise DataError(
+            f"items column {Columns.CATEGORIES}: expected category paths to make tags from; found "
+            f"none on any of {catalogue.num_items} items; use --set TagConfig.source=none"
+        )
+    if missing and not allow_missing:
+        named = ", ".join(
+            f"{catalogue.item_ids[row]!r} (row {row + 1})" for row in missing[:_NAMED_ITEMS]
+        )
+        raise DataError(
+            f"items column {Columns.CATEGORIES}: expected a category path on every item; found "
+            f"none on {len(missing)} of {catalogue.num_items} items, first item_id {named}; fill "
+            "them in, or use --set TagConfig.missing_categories=unknown"
+        )
+
+
+def _number_tags(
+    labels: pl.DataFrame, prefix: Sequence[str], parent_ids: np.ndarray, min_count: int
+) -> tuple[np.ndarray, pl.DataFrame]:
+    """Number the distinct prefixes of one level: (N,) tag ids, and a table row per tag."""
+    rows = labels.select(
+        *prefix, item=pl.int_range(pl.len()), parent_id=pl.Series(parent_ids, dtype=pl.Int64)
+    ).drop_nulls(prefix[-1])
+    tags = rows.group_by(prefix).agg(
+        count=pl.len().cast(pl.Int64), parent_id=pl.col("parent_id").first()
+    )
+    kept = tags.filter(pl.col("count") >= min_count).sort(prefix)
+    kept = kept.with_columns(tag_id=pl.int_range(pl.len(), dtype=pl.Int64))
+    rows = rows.join(kept.select(*prefix, "tag_id"), on=prefix, how="left")
+    tag_ids = np.full(len(parent_ids), -1, np.int64)
+    tag_ids[rows["item"].to_numpy()] = rows["tag_id"].fill_null(kept.height).to_numpy()
+    table = kept.select(
+        "tag_id",
+        pl.col(prefix[-1]).alias("tag"),
+        pl.concat_str(prefix, separator=PATH_SEPARATOR).alias("path"),
+        "parent_id",
+        "count",
+    )
+    num_merged = rows["tag_id"].null_count()
+    if num_merged:
+        other = pl.DataFrame(
+            [(kept.height, OTHER, OTHER, -1, num_merged)], table.schema, orient="row"
+        )
+        table = pl.concat([table, other])
+    return tag_ids, table

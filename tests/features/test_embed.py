@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import save_file
+
+from hidvae.artifacts import StageFolder, is_current
+from hidvae.config import EmbeddingConfig
+from hidvae.data.prepare import load_dataset
+from hidvae.errors import ArtifactError, ConfigError, DataError
+from hidvae.features.collaborative import collaborative_embedding
+from hidvae.features.embed import embed, embed_inputs, embed_settings
+from hidvae.features.embeddings import EMBEDDINGS_FILE, load_embeddings
+from hidvae.features.item_text import item_texts
+from hidvae.features.text_encoder import HashingEncoder
+
+CONFIG = EmbeddingConfig(
+    text_encoder="hashing",
+    collaborative_dim=8,
+    collaborative_weight=0.5,
+    categorical_columns=("brand",),
+)
+
+
+def test_parts_are_the_encoders_own_answers(demo_dataset: StageFolder, tmp_path: Path) -> None:
+    folder = embed(CONFIG, demo_dataset, tmp_path / "embeddings")
+    embeddings = load_embeddings(folder)
+    dataset = load_dataset(demo_dataset)
+    num_items = dataset.catalogue.num_items
+    texts = item_texts(dataset.catalogue, CONFIG.text_columns)
+    np.testing.assert_allclose(embeddings.content, HashingEncoder().encode(texts), atol=1e-6)
+    np.testing.assert_array_equal(embeddings.content, embeddings.part("text"))
+    collaborative = collaborative_embedding(
+        dataset.split.train, num_items=num_items, dim=8, window=CONFIG.collaborative_window
+    )
+    np.testing.assert_allclose(embeddings.part("collaborative"), 0.5 * collaborative, atol=1e-6)
+    assert set(np.unique(embeddings.part("categorical"))) == {0, 1}
+    assert embeddings.matrix.shape == (num_items, embeddings.dim)
+    assert embeddings.matrix.dtype == np.float32
+    assert embeddings.num_items == num_items
+
+
+def test_facts_describe_the_columns(demo_dataset: StageFolder, tmp_path: Path) -> None:
+    folder = embed(CONFIG, demo_dataset, tmp_path / "embeddings")
+    num_categorical = folder.facts["num_categorical"]
+    dim = 256 + 8 + num_categorical
+    assert num_categorical > 0
+    assert folder.facts["dim"] == dim
+    assert folder.facts["parts"] == {
+        "text": [0, 256],
+        "collaborative": [256, 264],
+        "categorical": [264, dim],
+    }
+    assert folder.facts["text_encoder"] == "hashing"
+    assert len(folder.facts["categorical_values"]) == num_categorical
+    assert folder.manifest["inputs"] == {"dataset": demo_dataset.fingerprint}
+
+
+def test_the_same_settings_give_the_same_folder(demo_dataset: StageFolder, tmp_path: Path) -> None:
+    first = embed(CONFIG, demo_dataset, tmp_path / "first")
+    second = embed(CONFIG, demo_dataset, tmp_path / "second")
+    assert first.fingerprint == second.fingerprint
+    inputs = embed_inputs(CONFIG, demo_dataset)
+    settings = embed_settings(CONFIG)
+    assert is_current(tmp_path / "first", config=settings, inputs=inputs, seed=None)
+
+
+@pytest.mark.parametrize("off", [{"collaborative_dim": 0}, {"collaborative_weight": 0.0}])
+def test_parts_can_be_left_out(
+    off: dict[str, float], demo_dataset: StageFolder, tmp_path: Path
+) -> None:
+    config = EmbeddingConfig(text_encoder="hashing", **off)  # type: ignore[arg-type]
+    embeddings = load_embeddings(embed(config, demo_dataset, tmp_path / "embeddings"))
+    assert embeddings.parts == {"text": (0, 256)}
+    assert embeddings.part("collaborative").shape == (60, 0)
+    assert embeddings.num_categorical == 0
+
+
+def test_without_text_the_transitions_are_enough(demo_dataset: StageFolder, tmp_path: Path) -> None:
+    config = EmbeddingConfig(text_encoder="none", collaborative_dim=4)
+    folder = embed(config, demo_dataset, tmp_path / "embeddings")
+    assert folder.facts["parts"] == {"collaborative": [0, 4]}
+    assert folder.facts["text_encoder"] == "none"
+
+
+def test_nothing_to_embed_is_refused_and_leaves_no_folder(
+    demo_dataset: StageFolder, tmp_path: Path
+) -> None:
+    config = EmbeddingConfig(text_encoder="none", collaborative_dim=0)
+    with pytest.raises(ConfigError, match="at least one part.*turn one on"):
+        embed(config, demo_dataset, tmp_path / "embeddings")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+def test_the_users_own_matrix_takes_the_place_of_the_text(
+    demo_dataset: StageFolder, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.npy"
+    np.save(file, np.tile([[3.0, 4.0]], (60, 1)))
+    config = EmbeddingConfig(embeddings_file=str(file), collaborative_dim=4)
+    folder = embed(config, demo_dataset, tmp_path / "embeddings")
+    embeddings = load_embeddings(folder)
+    assert embeddings.parts == {"file": (0, 2), "collaborative": (2, 6)}
+    np.testing.assert_allclose(embeddings.part("file")[0], [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_array_equal(embeddings.content, embeddings.part("file"))
+    before = folder.manifest["inputs"]
+    np.save(file, np.tile([[4.0, 3.0]], (60, 1)))
+    assert embed_inputs(config, demo_dataset)["dataset"] == before["dataset"]
+    assert embed_inputs(config, demo_dataset)["embeddings_file"] != before["embeddings_file"]
+
+
+def test_a_matrix_of_other_items_is_refused(demo_dataset: StageFolder, tmp_path: Path) -> None:
+    file = tmp_path / "mine.parquet"
+    pl.DataFrame({"item_id": ["x"], "v": [1.0]}).write_parquet(file)
+    with pytest.raises(DataError, match="'item-00000'"):
+        embed(EmbeddingConfig(embeddings_file=str(file)), demo_dataset, tmp_path / "embeddings")
+
+
+def test_a_matrix_that_is_not_there_is_named(demo_dataset: StageFolder, tmp_path: Path) -> None:
+    config = EmbeddingConfig(embeddings_file=str(tmp_path / "none.npy"))
+    with pytest.raises(DataError, match=r"none\.npy"):
+        embed(config, demo_dataset, tmp_path / "embeddings")
+
+
+@pytest.mark.parametrize("damage", ["width", "nan", "tensor", "bytes"])
+def test_a_damaged_matrix_is_refused(
+    damage: str, demo_dataset: StageFolder, tmp_path: Path
+) -> None:
+    folder = embed(CONFIG, demo_dataset, tmp_path / "embeddings")
+    file = folder.path / EMBEDDINGS_FILE
+    matrix = load_embeddings(folder).matrix
+    if damage == "width":
+        save_file({"item_embeddings": np.ascontiguousarray(matrix[:, 1:])}, file)
+    elif damage == "nan":
+        save_file({"item_embeddings": np.full_like(matrix, np.nan)}, file)
+    elif damage == "tensor":
+        save_file({"other": matrix}, file)
+    else:
+        file.write_bytes(b"\0" * file.stat().st_size)
+    with pytest.raises(ArtifactError, match="run `hidvae embed` again"):
+        load_embeddings(folder)
