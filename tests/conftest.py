@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hidvae.artifacts import StageFolder
@@ -36,3 +38,42 @@ def demo_truth(demo_config: DatasetConfig) -> Demo:
     return generate_demo(
         demo_config.demo_num_items, demo_config.demo_num_users, demo_config.demo_seed
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> list[str]:
+    """``--set`` values of a run over all stages that takes seconds, without a text model."""
+    return [
+        "DatasetConfig.source=demo",
+        "DatasetConfig.demo_num_items=120",
+        "DatasetConfig.demo_num_users=200",
+        "EmbeddingConfig.text_encoder=hashing",
+        "EmbeddingConfig.collaborative_dim=8",
+        "TokenizerConfig.codebook_size=16",
+        "TokenizerConfig.hidden_dims=(32,)",
+        "TokenizerConfig.latent_dim=8",
+        "TokenizerConfig.epochs=3",
+        "TokenizerConfig.batch_size=64",
+        "RetrieverConfig.dim=16",
+        "RetrieverConfig.num_layers=1",
+        "RetrieverConfig.num_heads=2",
+        "RetrieverConfig.max_history=10",
+        "RetrieverConfig.epochs=2",
+        "RetrieverConfig.validate_every=1",
+        "EvaluationConfig.cutoffs=(1, 5, 10)",
+        "EvaluationConfig.beam_width=10",
+        "EvaluationConfig.bootstrap_samples=50",
+        "EvaluationConfig.baselines=('popularity', 'content_graph')",
+        "RunConfig.device=cpu",
+    ]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run with ``tiny_settings``; do not write into it."""
+    from hidvae.config import load_config
+    from hidvae.pipeline import run_pipeline
+
+    output = tmp_path_factory.mktemp("runs") / "tiny"
+    run_pipeline(load_config([], tiny_settings), output)
+    return output

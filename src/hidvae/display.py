@@ -1,0 +1,204 @@
+"""What the commands print: metrics, semantic IDs, recommendations; plain text, 80 columns or more.
+
+On a terminal Rich adds colour; piped, the same lines come plain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hidvae.artifacts import read_json, read_stage
+from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.explain import Recommendation
+from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
+from hidvae.recommender import Recommender
+from hidvae.scoring import METRICS
+from hidvae.semantic_ids.table import SemanticIds
+
+_SHOWN_METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
+_SHOWN_ITEMS = 5
+_SHOWN_USERS = 3
+_SHOWN_HISTORY = 5
+_TOP_K = 3
+
+
+def print_run(run: Path, device: str = "auto") -> None:
+    """The end of ``hidvae run``: metrics, IDs of some items, recommendations of some users."""
+    console = make_console()
+    dataset = load_dataset(read_stage(run / "dataset", produced_by="hidvae prepare"))
+    ids = SemanticIds.load(read_stage(run / "semantic_ids", produced_by="hidvae tokenize"))
+    tags = load_tags(read_stage(run / "tags", produced_by="hidvae tag")).vocabulary
+    print_metrics(run, console)
+    print_semantic_ids(ids, tags, dataset, console)
+    print_users(Recommender.load(run, device), dataset, console)
+    console.print(f"\nRun: {run}", soft_wrap=True, highlight=False)
+
+
+def print_metrics(run: Path, console: Console | None = None) -> None:
+    """Test metrics beside the baselines, and the health of the semantic IDs."""
+    console = console or make_console()
+    metrics = read_json(run / "evaluation" / METRICS)
+    console.print(
+        f"\n[bold]Test metrics[/bold] ({metrics['test']['num_users']} users, all items ranked, "
+        f"seed {metrics['seed']})"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for name in _SHOWN_METRICS:
+        table.add_column(name, justify="right")
+    protocols = {"test": "history included", "test_excluding_history": "history excluded"}
+    for key, protocol in protocols.items():
+        table.add_row(f"hidvae, {protocol}", *_numbers(metrics[key]), style="bold")
+        for baseline, scored in metrics["baselines"].items():
+            table.add_row(f"{baseline}, {protocol}", *_numbers(scored[key]))
+    console.print(table)
+    console.print(f"invalid recommendations: {metrics['test']['invalid_rate']:.1%}")
+    _print_quality(metrics["semantic_ids"], console)
+    total = sum(metrics["wall_seconds"].values())
+    parts = ", ".join(f"{name} {taken:.0f}" for name, taken in metrics["wall_seconds"].items())
+    console.print(f"wall time {total:.0f} s ({parts})")
+
+
+def print_semantic_ids(
+    ids: SemanticIds, tags: TagVocabulary, dataset: Dataset, console: Console | None = None
+) -> None:
+    """Semantic ID and predicted tag path of a few items, spread over the catalogue."""
+    console = console or make_console()
+    console.print("\n[bold]Semantic IDs of some items[/bold] (tag path, confidence per level)")
+    for index in _spread(ids.num_items, _SHOWN_ITEMS):
+        console.print(
+            f"  {' '.join(ids.strings(index))}  {_short(dataset.catalogue.titles[index])}"
+        )
+        path = [
+            tags.names[level][tag] if tag >= 0 else "?"
+            for level, tag in enumerate(ids.tag_ids[index].tolist())
+        ]
+        if path:
+            console.print(f"      {_tag_line(path, ids.tag_confidence[index].tolist())}")
+
+
+def print_users(recommender: Recommender, dataset: Dataset, console: Console | None = None) -> None:
+    """Histories and recommendations of a few users; the item they took next is marked."""
+    console = console or make_console()
+    titles, item_ids = dataset.catalogue.titles, dataset.catalogue.item_ids
+    histories, targets = dataset.split.test_histories, dataset.split.test_targets
+    console.print(f"\n[bold]Recommendations for {_SHOWN_USERS} users[/bold] (* = taken next)")
+    for user in _spread(histories.num_users, _SHOWN_USERS):
+        history = histories[user].tolist()
+        shown = history[-_SHOWN_HISTORY:]
+        console.print(
+            f"\n[bold]User {escape(dataset.interactions.user_ids[user])}[/bold], latest "
+            f"{len(shown)} of {len(history)} items, oldest first:"
+        )
+        for index in shown:
+            console.print(f"  - {_short(titles[index])}")
+        recommended = recommender.recommend([item_ids[index] for index in history], _TOP_K)
+        print_recommendations(recommended, console, taken=item_ids[int(targets[user])])
+
+
+def print_recommendations(
+    recommended: Sequence[Recommendation], console: Console | None = None, taken: str | None = None
+) -> None:
+    """Ranked items with probability, tag path, confidences and the history items they resemble."""
+    console = console or make_console()
+    if not recommended:
+        console.print("  nothing to recommend: every item is in the history")
+    for rank, item in enumerate(recommended, start=1):
+        mark = "*" if item.item_id == taken else " "
+        console.print(
+            f"{mark} {rank}. [bold]{_short(item.title, 60)}[/bold] "
+            f"({escape(item.item_id)}, p={item.prob:.3f})"
+        )
+        if item.tag_path:
+            console.print(f"     {_tag_line(item.tag_path, item.tag_confidences)}")
+        for match in item.because[:1]:
+            levels = "level" if match.shared_levels == 1 else "levels"
+            console.print(
+                f"     shares {match.shared_levels} {levels} with {_short(match.title, 50)}"
+            )
+
+
+def recommendations_json(recommended: Sequence[Recommendation]) -> str:
+    """The recommendations as a JSON list, best first; ``score`` is the probability."""
+    return json.dumps([recommendation_values(item) for item in recommended], indent=2)
+
+
+def recommendation_values(item: Recommendation) -> dict[str, Any]:
+    """One recommendation as JSON values."""
+    return {
+        "item_id": item.item_id,
+        "title": item.title,
+        "score": item.prob,
+        "log_prob": item.log_prob,
+        "codes": list(item.codes),
+        "tag_path": list(item.tag_path),
+        "tag_confidences": [round(float(value), 4) for value in item.tag_confidences],
+        "because": [
+            {
+                "item_id": match.item_id,
+                "title": match.title,
+                "shared_levels": match.shared_levels,
+            }
+            for match in item.because
+        ],
+    }
+
+
+def make_console() -> Console:
+    """A console on stdout that does not cut lines when piped."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100
+    return console
+
+
+def _print_quality(quality: Mapping[str, Any], console: Console) -> None:
+    before, after = quality["collision_rate_before"], quality["collision_rate_after"]
+    console.print(f"\n[bold]Semantic IDs[/bold]: collision rate {before:.2%}, {after:.2%} assigned")
+    table = Table(box=None, pad_edge=False)
+    for name in ("level", "codebook usage", "perplexity", "tag accuracy*", "majority class"):
+        table.add_column(name, justify="right")
+    accuracy, majority = quality["tag_accuracy"], quality.get("tag_majority_rate", [])
+    for level, usage in enumerate(quality["codebook_usage"]):
+        table.add_row(
+            str(level + 1),
+            f"{usage:.1%}",
+            f"{quality['perplexity'][level]:.1f}",
+            _share(accuracy, level),
+            _share(majority, level),
+        )
+    console.print(table)
+    console.print("* on items that the tokenizer never saw")
+
+
+def _numbers(metrics: Mapping[str, Any]) -> list[str]:
+    return [f"{metrics[name]:.4f}" if name in metrics else "-" for name in _SHOWN_METRICS]
+
+
+def _share(values: Sequence[float | None], level: int) -> str:
+    value = values[level] if level < len(values) else None
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _tag_line(path: Sequence[str], confidences: Sequence[float]) -> str:
+    shares = " ".join(f"{confidence:.2f}" for confidence in confidences)
+    return f"[green]{escape(' > '.join(path))}[/green] ({shares})"
+
+
+def _short(text: str, width: int = 64) -> str:
+    line = " ".join(text.split())
+    return escape(line if len(line) <= width else line[: width - 1] + "…")
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """Up to ``wanted`` rows, evenly over ``count``."""
+    rows: list[int] = np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()
+    return rows

@@ -1,0 +1,45 @@
+"""Where log lines go: Rich on a terminal, plain ``HH:MM:SS stage message`` lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+_STAGE: ContextVar[str] = ContextVar("stage", default="hidvae")
+
+
+def set_up_logging() -> None:
+    """Send the package's log lines to stderr; anything a command prints has stdout to itself."""
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
+        handler.setFormatter(_StageFormatter("{stage:<8} {message}", "%H:%M:%S", style="{"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_StageFormatter("{asctime} {stage} {message}", "%H:%M:%S", style="{"))
+    logger = logging.getLogger("hidvae")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+@contextlib.contextmanager
+def in_stage(name: str) -> Iterator[None]:
+    """Name the stage whose log lines follow."""
+    token = _STAGE.set(name)
+    try:
+        yield
+    finally:
+        _STAGE.reset(token)
+
+
+class _StageFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        record.stage = _STAGE.get()
+        return super().format(record)

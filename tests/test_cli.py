@@ -1,0 +1,283 @@
+"""The command line: results on stdout, log lines on stderr, one line per error, exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hidvae.cli import app, run_app
+
+COMMANDS = (
+    "prepare embed tag tokenize train evaluate run recommend explain".split()  # of the README
+)
+Invoke = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def hidvae(capsys: pytest.CaptureFixture[str]) -> Invoke:
+    """Run ``hidvae WORDS``; exit code, stdout, stderr."""
+
+    def invoke(*words: str | Path) -> tuple[int, str, str]:
+        code = run_app(app, "hidvae", [str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return invoke
+
+
+def assert_one_line_error(result: tuple[int, str, str], expected: str) -> None:
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    errors = [line for line in err.splitlines() if not re.match(r"\d\d:\d\d:\d\d ", line)]
+    assert len(errors) == 1, err
+    assert errors[0].startswith("hidvae: error: ")
+    assert expected in errors[0]
+    assert "Traceback" not in err
+
+
+def settings(values: list[str]) -> list[str]:
+    return [word for value in values for word in ("--set", value)]
+
+
+def write_tables(folder: Path, items: str, interactions: str) -> Path:
+    folder.mkdir()
+    (folder / "items.csv").write_text(items, encoding="utf-8")
+    (folder / "interactions.csv").write_text(interactions, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_an_example(hidvae: Invoke, command: str) -> None:
+    code, out, err = hidvae(command, "--help")
+    assert (code, err) == (0, "")
+    assert f"Example:\n    hidvae {command} --" in out
+
+
+def test_help_is_quick() -> None:
+    started = time.perf_counter()
+    shown = subprocess.run(
+        [sys.executable, "-m", "hidvae", "--help"], capture_output=True, text=True, check=True
+    )
+    assert time.perf_counter() - started < 2
+    assert all(f"  {command}" in shown.stdout for command in COMMANDS)
+
+
+def test_help_imports_no_heavy_library() -> None:
+    code = (
+        "import sys, hidvae.cli; "
+        "heavy = {'torch', 'polars', 'numpy', 'gin'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_words_print_the_help() -> None:
+    shown = subprocess.run([sys.executable, "-m", "hidvae"], capture_output=True, text=True)
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("Usage: hidvae")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (["run", "--outptu", "x"], "No such option"),
+        (["run"], "Missing option '--output'"),
+        (["recommend", "--model", "x", "--history", "1", "--top-k", "0"], "--top-k"),
+        (["recommend", "--model", "x", "--history", "1", "--top-k", "ten"], "--top-k"),
+    ],
+)
+def test_wrong_command_line_is_one_line(hidvae: Invoke, words: list[str], expected: str) -> None:
+    assert_one_line_error(hidvae(*words), expected)
+
+
+def test_unknown_setting_names_the_nearest(hidvae: Invoke, tmp_path: Path) -> None:
+    result = hidvae("run", "--output", tmp_path / "r", "--set", "TokenizerConfig.codebook=1")
+    assert_one_line_error(result, "did you mean TokenizerConfig.codebook_size?")
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("items", "interactions", "expected"),
+    [
+        ("item_id,title\n1,a\n1,b\n", "user_id,item_id,position\nu,1,0\n", "item_id"),
+        ("name,title\n1,a\n", "user_id,item_id,position\nu,1,0\n", "item_id"),
+        ("item_id,title\n1,a\n2,b\n", "user_id,item_id,position\nu,9,0\n", "9"),
+        ("item_id,title\n1,a\n2,b\n", "user_id,item_id,position\nu,1,0\n", "3 events"),
+        ("item_id,title\n1,a\n2,b\n", "user_id,position\nu,0\n", "item_id"),
+    ],
+)
+def test_bad_tables_are_one_line_and_write_no_stage(
+    hidvae: Invoke, tmp_path: Path, items: str, interactions: str, expected: str
+) -> None:
+    data = write_tables(tmp_path / "data", items, interactions)
+    result = hidvae("run", "--data", data, "--output", tmp_path / "run")
+    assert_one_line_error(result, expected)
+    assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+def test_missing_folder_is_one_line(hidvae: Invoke, tmp_path: Path) -> None:
+    result = hidvae("prepare", "--data", tmp_path / "absent", "--output", tmp_path / "run")
+    assert_one_line_error(result, "absent")
+
+
+def test_catalogue_smaller_than_the_codebook_is_one_line(
+    hidvae: Invoke, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    words = settings([*tiny_settings, "TokenizerConfig.codebook_size=256"])
+    assert_one_line_error(hidvae("run", "--output", tmp_path / "run", *words), "codebook_size")
+
+
+def test_too_few_semantic_ids_for_the_catalogue_is_one_line(
+    hidvae: Invoke, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    few = [
+        "TokenizerConfig.codebook_size=8",
+        "TokenizerConfig.num_levels=2",
+        "TagConfig.num_levels=2",
+    ]
+    words = settings([*tiny_settings, *few])
+    assert_one_line_error(hidvae("run", "--output", tmp_path / "run", *words), "8^2 = 64")
+
+
+def test_stage_before_its_inputs_says_what_to_run(hidvae: Invoke, tmp_path: Path) -> None:
+    assert_one_line_error(hidvae("train", "--output", tmp_path / "run"), "hidvae prepare")
+    assert not (tmp_path / "run").exists()
+
+
+def test_model_that_is_not_there_says_what_to_run(hidvae: Invoke, tmp_path: Path) -> None:
+    result = hidvae("recommend", "--model", tmp_path / "absent", "--history", "a")
+    assert_one_line_error(result, "run `hidvae")
+
+
+def test_output_that_is_a_file_is_one_line(hidvae: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    result = hidvae("run", "--output", tmp_path / "file", "--set", "DatasetConfig.source=demo")
+    assert_one_line_error(result, "file")
+
+
+def test_debug_adds_the_traceback_wherever_it_stands(hidvae: Invoke, tmp_path: Path) -> None:
+    for words in (["--debug", "train"], ["train", "--debug"]):
+        code, _, err = hidvae(*words, "--output", tmp_path / "run")
+        assert code == 2
+        assert "Traceback" in err
+        assert err.splitlines()[-1].startswith("hidvae: error: ")
+
+
+def test_interruption_is_one_line_and_130(
+    hidvae: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hidvae import pipeline
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run_pipeline", interrupted)
+    code, out, err = hidvae("run", "--output", tmp_path / "run")
+    assert (code, out) == (130, "")
+    assert err.strip().splitlines() == [
+        "hidvae: stopped; the same command goes on from the last checkpoint"
+    ]
+
+
+def test_error_of_ours_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hidvae import pipeline
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "run_pipeline", broken)
+    with pytest.raises(ZeroDivisionError):
+        run_app(app, "hidvae", ["run", "--output", str(tmp_path / "run")])
+
+
+def history_of(run: Path, length: int = 4) -> list[str]:
+    import polars as pl
+
+    return pl.read_parquet(run / "dataset" / "interactions.parquet")["item_id"].to_list()[:length]
+
+
+def test_recommend_prints_json(hidvae: Invoke, tiny_run: Path) -> None:
+    history = history_of(tiny_run)
+    code, out, _ = hidvae(
+        "recommend", "--model", tiny_run, "--history", ",".join(history), "--top-k", 5, "--json"
+    )
+    assert code == 0
+    recommended = json.loads(out)
+    assert len(recommended) == 5
+    promised = {"item_id", "title", "score", "log_prob", "tag_path", "tag_confidences", "because"}
+    for item in recommended:
+        assert promised <= set(item)
+        assert item["item_id"] not in history
+        assert len(item["tag_path"]) == len(item["tag_confidences"])
+        assert all(0 <= confidence <= 1 for confidence in item["tag_confidences"])
+        assert {match["item_id"] for match in item["because"]} <= set(history)
+    scores = [item["score"] for item in recommended]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_include_history_lets_history_items_in(hidvae: Invoke, tiny_run: Path) -> None:
+    history = history_of(tiny_run)
+    words = ["recommend", "--model", tiny_run, "--history", ",".join(history), "--json"]
+    _, everything, _ = hidvae(*words, "--top-k", 120, "--include-history")
+    _, rest, _ = hidvae(*words, "--top-k", 120)
+    all_ids = {item["item_id"] for item in json.loads(everything)}
+    assert set(history) <= all_ids
+    assert {item["item_id"] for item in json.loads(rest)} == all_ids - set(history)
+
+
+def test_recommend_prints_lines_that_fit_a_terminal(hidvae: Invoke, tiny_run: Path) -> None:
+    words = ["--history", ",".join(history_of(tiny_run)), "--top-k", 3]
+    code, out, _ = hidvae("recommend", "--model", tiny_run, *words)
+    assert code == 0
+    assert [line[2:4] for line in out.splitlines() if line[2:4] in ("1.", "2.", "3.")]
+    assert max(len(line) for line in out.splitlines()) <= 100
+    assert "\x1b" not in out
+
+
+def test_unknown_item_of_a_history_is_one_line(hidvae: Invoke, tiny_run: Path) -> None:
+    result = hidvae("recommend", "--model", tiny_run, "--history", "absent_item")
+    assert_one_line_error(result, "absent_item")
+
+
+def test_empty_history_is_one_line(hidvae: Invoke, tiny_run: Path) -> None:
+    assert_one_line_error(hidvae("recommend", "--model", tiny_run, "--history", ","), "history")
+
+
+def test_explain_tells_why_one_item(hidvae: Invoke, tiny_run: Path) -> None:
+    words = ["--model", tiny_run, "--history", ",".join(history_of(tiny_run))]
+    _, listed, _ = hidvae("recommend", *words, "--top-k", 1, "--json")
+    best = json.loads(listed)[0]
+    code, out, _ = hidvae("explain", *words, "--item", best["item_id"], "--json")
+    assert code == 0
+    explained = json.loads(out)
+    assert explained["item_id"] == best["item_id"]
+    assert explained["tag_path"] == best["tag_path"]
+    assert explained["log_prob"] == pytest.approx(best["log_prob"], abs=1e-4)
+    assert_one_line_error(hidvae("explain", *words, "--item", "absent_item"), "absent_item")
+
+
+def test_run_ends_with_metrics_ids_and_recommendations(
+    hidvae: Invoke, tiny_run: Path, tiny_settings: list[str]
+) -> None:
+    code, out, err = hidvae("run", "--output", tiny_run, *settings(tiny_settings))
+    assert code == 0
+    assert err.count("skipped") == 7
+    assert re.search(r"^\d\d:\d\d:\d\d prepare skipped", err, re.MULTILINE)
+    for shown in ("recall@10", "popularity", "<a_", "Recommendations for 3 users", " > "):
+        assert shown in out, shown
+    assert max(len(line) for line in out.splitlines()) <= 100
+
+
+def test_a_run_goes_on_with_its_own_settings(hidvae: Invoke, tiny_run: Path) -> None:
+    code, _, err = hidvae("run", "--output", tiny_run)
+    assert code == 0
+    assert err.count("skipped") == 7

@@ -1,0 +1,226 @@
+"""Settings: gin in, JSON out, and one clear line for whatever is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hidvae.config import PUBLISHED_NAMES, SECTIONS, Config, TokenizerConfig, load_config
+from hidvae.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.gin"))
+
+
+def write(folder: Path, text: str, name: str = "settings.gin") -> Path:
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def message_of(files: list[Path] | None = None, overrides: list[str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(files or [], overrides or [])
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_file_binds_the_fields_and_leaves_the_others_at_their_defaults(tmp_path: Path) -> None:
+    file = write(tmp_path, "TokenizerConfig.codebook_size = 64\nRunConfig.seed = 3\n")
+    expected = dataclasses.replace(
+        Config(),
+        tokenizer=TokenizerConfig(codebook_size=64),
+        run=dataclasses.replace(Config().run, seed=3),
+    )
+    assert load_config([file]) == expected
+
+
+def test_overrides_win_over_later_files_which_win_over_earlier_ones(tmp_path: Path) -> None:
+    first = write(tmp_path, "RunConfig.seed = 1\nTokenizerConfig.epochs = 1", "first.gin")
+    second = write(tmp_path, "RunConfig.seed = 2\nTokenizerConfig.epochs = 2", "second.gin")
+    config = load_config([first, second], ["RunConfig.seed=3"])
+    assert (config.run.seed, config.tokenizer.epochs) == (3, 2)
+
+
+def test_base_gives_what_files_leave_open(tmp_path: Path) -> None:
+    base = load_config([], ["TokenizerConfig.epochs=7", "RunConfig.seed=7"])
+    config = load_config([write(tmp_path, "RunConfig.seed = 8")], [], base)
+    assert (config.run.seed, config.tokenizer.epochs) == (8, 7)
+
+
+def test_one_load_leaves_nothing_behind_for_the_next() -> None:
+    load_config([], ["TokenizerConfig.epochs=7"])
+    assert load_config() == Config()
+
+
+def test_macros_and_included_files_work(tmp_path: Path) -> None:
+    write(tmp_path, "LEVELS = 2\nRunConfig.seed = 5", "shared.gin")
+    file = write(
+        tmp_path,
+        f"include '{tmp_path}/shared.gin'\n"
+        "TokenizerConfig.num_levels = %LEVELS\nTagConfig.num_levels = %LEVELS\n",
+    )
+    config = load_config([file])
+    assert (config.tokenizer.num_levels, config.tags.num_levels, config.run.seed) == (2, 2, 5)
+
+
+def test_include_is_looked_up_beside_the_including_file(tmp_path: Path) -> None:
+    write(tmp_path, "RunConfig.seed = 5", "shared.gin")
+    assert load_config([write(tmp_path, "include 'shared.gin'")]).run.seed == 5
+
+
+def test_unknown_key_in_an_included_file_names_that_file_and_the_nearest_key(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "TokenizerConfig.codebook_sise = 5", "shared.gin")
+    message = message_of([write(tmp_path, "include 'shared.gin'")])
+    assert "shared.gin, line 1" in message
+    assert "did you mean TokenizerConfig.codebook_size?" in message
+
+
+def test_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "include 'second.gin'", "first.gin")
+    write(tmp_path, "include 'first.gin'", "second.gin")
+    assert "includes itself" in message_of([tmp_path / "first.gin"])
+
+
+def test_missing_included_file_is_named(tmp_path: Path) -> None:
+    assert "absent.gin" in message_of([write(tmp_path, "include 'absent.gin'")])
+
+
+def test_overrides_may_leave_strings_unquoted_and_take_lists() -> None:
+    config = load_config(
+        [],
+        ["DatasetConfig.source=demo", "TokenizerConfig.hidden_dims=(8, 4)", "RunConfig.seed = 2"],
+    )
+    assert config.dataset.source == "demo"
+    assert config.tokenizer.hidden_dims == (8, 4)
+    assert config.run.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("TokenizerConfig.codebok_size=64", "did you mean TokenizerConfig.codebook_size?"),
+        ("TokeniserConfig.epochs=64", "did you mean TokenizerConfig.epochs?"),
+        ("TokenizerConfig.epochs", "expected name=value"),
+        ("TokenizerConfig.epochs=many", "TokenizerConfig.epochs: expected int; found 'many'"),
+        ("TokenizerConfig.epochs=1.5", "TokenizerConfig.epochs: expected int; found 1.5"),
+        ("TokenizerConfig.epochs=True", "TokenizerConfig.epochs: expected int; found True"),
+        ("TokenizerConfig.epochs=0", "TokenizerConfig.epochs: expected at least 1; found 0"),
+        ("TokenizerConfig.sim_vq=1", "TokenizerConfig.sim_vq: expected bool; found 1"),
+        ("TokenizerConfig.hidden_dims=8", "TokenizerConfig.hidden_dims: expected a list; found 8"),
+        ("TokenizerConfig.codebook_size=1", "expected between 2 and 65536; found 1"),
+        ("TokenizerConfig.gradient_mode=rotations", "'rotation'; found 'rotations'"),
+        ("TokenizerConfig.learning_rate=-1", "expected above 0; found -1.0"),
+        ("RetrieverConfig.num_heads=3", "expected a divisor of dim = 128; found 3"),
+        ("EvaluationConfig.cutoffs=(5, 100)", "at least the largest cut-off (100); found 50"),
+        ("RunConfig.seed=%ABSENT", "ABSENT"),
+        ("RunConfig.seed=(1", "RunConfig.seed: expected int; found '(1'"),
+    ],
+)
+def test_wrong_setting_is_one_line_with_found_and_expected(override: str, expected: str) -> None:
+    assert expected in message_of(overrides=[override])
+
+
+def test_wrong_key_in_a_file_names_file_and_line(tmp_path: Path) -> None:
+    file = write(tmp_path, "# comment\nRunConfig.seed = 1\nRunConfig.sede = 1\n")
+    message = message_of([file])
+    assert f"{file}, line 3" in message
+    assert "did you mean RunConfig.seed?" in message
+
+
+def test_malformed_file_and_missing_file_are_named(tmp_path: Path) -> None:
+    assert "broken.gin" in message_of([write(tmp_path, "RunConfig.seed = = 1", "broken.gin")])
+    assert "absent.gin" in message_of([tmp_path / "absent.gin"])
+
+
+def test_published_name_is_answered_with_the_new_one(tmp_path: Path) -> None:
+    message = message_of([write(tmp_path, "train.vae_codebook_size = 256")])
+    assert "TokenizerConfig.codebook_size" in message
+
+
+def test_every_published_name_leads_to_fields_that_exist() -> None:
+    known = {
+        f"{cls.__name__}.{field.name}"
+        for cls in SECTIONS.values()
+        for field in dataclasses.fields(cls)
+    }
+    named = {name for text in PUBLISHED_NAMES.values() for name in text.split(" or ")}
+    assert {name for name in named if not name.startswith(("--", "not needed"))} <= known
+
+
+def test_levels_of_tags_and_tokenizer_must_agree_only_when_tags_are_used() -> None:
+    assert "must agree" in message_of(overrides=["TokenizerConfig.num_levels=4"])
+    unsupervised = [
+        "TokenizerConfig.num_levels=4",
+        "TokenizerConfig.tag_alignment_weight=0",
+        "TokenizerConfig.tag_prediction_weight=0",
+    ]
+    assert load_config([], unsupervised).tokenizer.num_levels == 4
+
+
+def test_json_round_trip_keeps_every_setting() -> None:
+    config = load_config([], ["TokenizerConfig.hidden_dims=(8,)", "DatasetConfig.source=demo"])
+    assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"tokeniser": {}}, "did you mean tokenizer?"),
+        ({"tokenizer": {"epoch": 1}}, "did you mean epochs?"),
+        ({"tokenizer": {"epochs": "1"}}, "expected int; found '1'"),
+    ],
+)
+def test_json_with_unknown_or_wrong_entries_is_refused(values: Any, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected.replace("?", r"\?")):
+        Config.from_json(values)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
+def test_shipped_config_loads_and_explains_every_line(file: Path) -> None:
+    load_config([file])
+    for line in file.read_text(encoding="utf-8").splitlines():
+        is_binding = "=" in line and not line.startswith(("#", "include"))
+        assert not is_binding or "#" in line, f"{file.name}: no comment on: {line}"
+
+
+def test_the_named_configs_ship() -> None:
+    names = {"h_rqvae_amazon", "decoder_amazon", "h_rqvae_kuairand", "decoder_kuairand"}
+    assert {"demo", "custom"} | names <= {file.stem for file in CONFIGS}
+
+
+def test_every_field_has_its_sentence() -> None:
+    import ast
+    import inspect
+
+    from hidvae import config as module
+
+    tree = ast.parse(inspect.getsource(module))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    for cls in SECTIONS.values():
+        body = classes[cls.__name__].body
+        for statement, after in zip(body, body[1:], strict=False):
+            if isinstance(statement, ast.AnnAssign):
+                is_documented = isinstance(after, ast.Expr) and isinstance(
+                    after.value, ast.Constant
+                )
+                assert is_documented, f"{cls.__name__}.{ast.unparse(statement.target)}"
+
+
+def test_configuration_page_is_up_to_date() -> None:
+    root = Path(__file__).parent.parent
+    shown = subprocess.run(
+        [sys.executable, root / "scripts" / "write_configuration_docs.py", "--print"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    page = (root / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert page == shown, "docs/configuration.md: run `make docs`"
