@@ -1,0 +1,1 @@
+"""Metrics, their confidence intervals, untrained baselines, and the quality of semantic IDs."""
