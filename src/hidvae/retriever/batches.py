@@ -97,7 +97,7 @@ def reading_batches(
     """
     lengths = np.minimum(histories.lengths, max_history)
     order = np.argsort(lengths, kind="stable")
-    users = np.arange(len(lengths)) if user_index is None else np.asarray(user_index)
+    users = np.full(len(lengths), -1) if user_index is None else np.asarray(user_index)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         width = max(1, int(lengths[rows].max()))

@@ -12,7 +12,7 @@ from hidvae.retriever.catalogue_tables import CatalogueTables
 from hidvae.retriever.interface import HistoryBatch, Retriever, gather_beams
 from hidvae.retriever.losses import next_code_loss
 from hidvae.retriever.transformer import Block, init_weights, padding_mask
-from hidvae.retriever.vocabulary import CodeEmbedding
+from hidvae.retriever.vocabulary import CodeEmbedding, UserEmbedding
 from hidvae.training.dropout import Dropout
 
 KeysValues = tuple[Tensor, Tensor]
@@ -59,7 +59,7 @@ class EncoderDecoder(Retriever):
         dim = code_embedding.dim
         self.code_embedding = code_embedding
         self.position = nn.Embedding(max_history, dim)
-        self.user = nn.Embedding(num_user_buckets, dim) if num_user_buckets else None
+        self.user = UserEmbedding(num_user_buckets, dim) if num_user_buckets else None
         self.begin_vector = nn.Parameter(torch.zeros(dim))
         self.decoder_position = nn.Parameter(torch.zeros(tables.num_levels, dim))
         self.dropout = Dropout(dropout)
@@ -73,8 +73,6 @@ class EncoderDecoder(Retriever):
         init_weights(self)
         for parameter in (self.position.weight, self.begin_vector, self.decoder_position):
             nn.init.normal_(parameter, std=0.02)
-        if self.user is not None:
-            nn.init.normal_(self.user.weight, std=0.02)
 
     def loss(self, batch: HistoryBatch, label_smoothing: float = 0.0) -> Tensor:
         """See ``Retriever.loss``; each history must have exactly one target."""
@@ -111,7 +109,7 @@ class EncoderDecoder(Retriever):
         x = vectors.flatten(1, 2)  # (B, T * M, d)
         is_real = is_real.repeat_interleave(self.tables.num_levels, dim=1)
         if self.user is not None:
-            x = torch.cat([self.user(users % self.user.num_embeddings).unsqueeze(1), x], dim=1)
+            x = torch.cat([self.user(users).unsqueeze(1), x], dim=1)
             is_real = F.pad(is_real, (1, 0), value=True)
         mask = padding_mask(is_real)
         x = self.dropout(x)

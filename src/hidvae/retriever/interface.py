@@ -18,7 +18,7 @@ class HistoryBatch(NamedTuple):
     targets: Tensor
     """(B, T) item to predict after reading up to that position, -1 where there is none."""
     users: Tensor
-    """(B,) user index; only its bucket matters, and only with a user embedding."""
+    """(B,) user index, -1 unknown; only its bucket matters, and only with a user embedding."""
 
 
 class Retriever(nn.Module, ABC):

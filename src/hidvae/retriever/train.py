@@ -157,6 +157,7 @@ class _Training:
             lr=config.learning_rate,
             betas=(0.9, 0.98),
             weight_decay=config.weight_decay,
+            fused=True,
         )
         forward, optimizer = self._fabric.setup(self.model, optimizer)
         self._total_steps = config.epochs * len(self._epoch_batches(0))

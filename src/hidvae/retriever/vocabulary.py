@@ -119,3 +119,17 @@ class CodeEmbedding(nn.Module):
         rows = tag_ids[..., tag_level] % len(projected)  # -1 is the last row
         text: Tensor = projected[rows]
         return vectors + text
+
+
+class UserEmbedding(nn.Module):
+    """A vector per bucket of users; several users share a bucket, as in TIGER."""
+
+    def __init__(self, num_buckets: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(num_buckets, dim)
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def forward(self, users: Tensor) -> Tensor:
+        """Vectors (B, d) of users (B,); zero for an unknown user (-1)."""
+        vectors: Tensor = self.table(users.clamp_min(0) % self.table.num_embeddings)
+        return vectors * (users >= 0).unsqueeze(1)

@@ -175,7 +175,7 @@ class _Training:
         """Train to the end, from the beginning or from a checkpoint."""
         config = self.config
         trainable = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
         forward, optimizer = self._fabric.setup(self.model, optimizer)
         if checkpoint is None:
             self._initialize()

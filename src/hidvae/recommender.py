@@ -1,0 +1,190 @@
+"""Load a run and recommend: the two calls most users need.
+
+::
+
+    recommender = Recommender.load("runs/demo")
+    for found in recommender.recommend(["item-17", "item-4"], k=10):
+        print(found.title, found.prob, " > ".join(found.tag_path))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hidvae.artifacts import StageFolder, read_stage
+from hidvae.config import RunConfig
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.interactions import Sequences
+from hidvae.data.prepare import load_dataset
+from hidvae.errors import ConfigError, DataError
+from hidvae.evaluation.ranking import Ranking
+from hidvae.explain import Explainer, Recommendation
+from hidvae.features.embeddings import load_embeddings
+from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
+from hidvae.retriever.beam_search import beam_search
+from hidvae.retriever.build import load_retriever
+from hidvae.retriever.interface import Retriever
+from hidvae.retriever.ranker import GenerativeRanker
+from hidvae.semantic_ids.table import SemanticIds
+from hidvae.training.runtime import start_fabric
+
+DEFAULT_BEAM_WIDTH = 50
+_PRODUCED_BY = {
+    "dataset": "hidvae prepare",
+    "embeddings": "hidvae embed",
+    "tags": "hidvae tag",
+    "semantic_ids": "hidvae tokenize",
+    "retriever": "hidvae train",
+}
+
+
+class Recommender:
+    """A trained run, ready to rank the catalogue for a history; an ``evaluation.Ranker`` too."""
+
+    name = "hidvae"
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        ids: SemanticIds,
+        tags: TagVocabulary,
+        retriever: Retriever,
+        max_history: int,
+        beam_width: int = DEFAULT_BEAM_WIDTH,
+    ) -> None:
+        self.catalogue = catalogue
+        self.semantic_ids = ids
+        self.tags = tags
+        self.retriever = retriever
+        self.max_history = max_history
+        self.beam_width = beam_width
+        self._explainer = Explainer(catalogue, ids, tags)
+
+    def __repr__(self) -> str:
+        return (
+            f"Recommender({self.catalogue.num_items} items, {self.semantic_ids.num_levels} codes "
+            f"per ID, {type(self.retriever).__name__})"
+        )
+
+    @classmethod
+    def load(cls, run: Path | str, device: str = "auto") -> Recommender:
+        """Load a run's folder.
+
+        Args:
+            run: Folder that ``hidvae run`` wrote.
+            device: As ``RunConfig.device``.
+
+        Raises:
+            NotTrainedError: If a stage has not been run.
+            ArtifactError: If a stage is damaged, or was made from other inputs than those there.
+        """
+        folders: dict[str, StageFolder] = {}
+        for name, command in _PRODUCED_BY.items():
+            folder = read_stage(Path(run) / name, produced_by=command)
+            made_from = {
+                k: folders[k].fingerprint for k in folder.manifest["inputs"] if k in folders
+            }
+            folders[name] = read_stage(folder.path, produced_by=command, expect=made_from)
+        ids = SemanticIds.load(folders["semantic_ids"])
+        tags = load_tags(folders["tags"])
+        content = load_embeddings(folders["embeddings"]).matrix
+        retriever = load_retriever(folders["retriever"], ids, content, tags)
+        return cls(
+            load_dataset(folders["dataset"]).catalogue,
+            ids,
+            tags.vocabulary,
+            retriever.to(start_fabric(RunConfig(device=device)).device).eval(),
+            folders["retriever"].config["max_history"],
+        )
+
+    def recommend(
+        self,
+        history: Sequence[str],
+        k: int = 10,
+        *,
+        exclude_history: bool = True,
+        beam_width: int | None = None,
+    ) -> list[Recommendation]:
+        """The k most probable next items after a history, best first.
+
+        Args:
+            history: Item ids, oldest first, at least one.
+            k: Length of the list, at least 1.
+            exclude_history: Leave the history's own items out.
+            beam_width: Beams of the search, at least k; wider is closer to exact.
+
+        Raises:
+            DataError: If the history is empty or holds an unknown item.
+            ConfigError: If k or beam_width is out of range.
+        """
+        items = self._history_items(history)
+        width = self._checked_width(k, beam_width)
+        denied = set(items.tolist()) if exclude_history else set()
+        padded, users = self._as_batch(items)
+        found = beam_search(self.retriever, padded, users, width, k + len(denied))
+        recommendations = []
+        for item, log_prob, code_log_probs in zip(
+            found.items[0].tolist(),
+            found.log_probs[0].tolist(),
+            found.code_log_probs[0].tolist(),
+            strict=True,
+        ):
+            if item >= 0 and item not in denied:
+                recommendations.append(
+                    self._explainer.explain(item, items.tolist(), log_prob, code_log_probs)
+                )
+        return recommendations[:k]
+
+    def explain(self, history: Sequence[str], item_id: str) -> Recommendation:
+        """Reasons and probability of one item after a history, whatever its rank.
+
+        Raises:
+            DataError: If the history is empty or an item is unknown.
+        """
+        items = self._history_items(history)
+        item = int(self.catalogue.index_of([item_id])[0])
+        is_allowed = np.zeros(self.catalogue.num_items, dtype=bool)
+        is_allowed[item] = True
+        reachable = [
+            torch.from_numpy(mask).to(self._device)
+            for mask in self.retriever.tables.trie.reachable(is_allowed)
+        ]
+        padded, users = self._as_batch(items)
+        found = beam_search(self.retriever, padded, users, 1, 1, reachable)
+        return self._explainer.explain(
+            item,
+            items.tolist(),
+            float(found.log_probs[0, 0]),
+            found.code_log_probs[0, 0].tolist(),
+        )
+
+    def rank(self, histories: Sequences, top_k: int, user_index: np.ndarray | None) -> Ranking:
+        """See ``evaluation.Ranker.rank``; a history must have at least one item."""
+        ranker = GenerativeRanker(self.retriever, self.beam_width, self.max_history)
+        return ranker.rank(histories, top_k, user_index)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.retriever.tables.codes.device
+
+    def _history_items(self, history: Sequence[str]) -> np.ndarray:
+        if not history:
+            raise DataError("the history is empty; name at least one item of the catalogue")
+        return self.catalogue.index_of(list(history))
+
+    def _checked_width(self, k: int, beam_width: int | None) -> int:
+        if k < 1:
+            raise ConfigError(f"k: expected at least 1; found {k}")
+        if beam_width is None:
+            return max(self.beam_width, k)
+        if beam_width < k:
+            raise ConfigError(f"beam_width: expected at least k = {k}; found {beam_width}")
+        return beam_width
+
+    def _as_batch(self, items: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        padded = torch.from_numpy(items[-self.max_history :]).unsqueeze(0).to(self._device)
+        return padded, torch.full((1,), -1, device=self._device)  # a user nobody knows
