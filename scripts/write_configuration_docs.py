@@ -14,9 +14,10 @@ Written by `make docs` from `src/hidvae/config.py`; edit there.
 
 Settings are [gin](https://github.com/google/gin-config) bindings in a file (`--config FILE.gin`,
 repeatable, later ones win) or on the command line (`--set NAME=VALUE`, repeatable, wins over
-files). An unknown name or a value out of range stops the run and names the nearest known one. `hidvae run`
-stores the resolved settings as `RUN/config.json`, and every stage those it ran with in its
-`manifest.json`; the single commands (`hidvae train --output RUN`, …) start from `RUN/config.json`.
+files). An unknown name or a value out of range stops the run and names the nearest known one.
+`hidvae run` stores the resolved settings as `RUN/config.json`, and every stage those it ran with in
+its `manifest.json`; the single commands (`hidvae train --output RUN`, …) start from
+`RUN/config.json`.
 """
 
 

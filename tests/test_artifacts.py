@@ -68,6 +68,18 @@ def test_fingerprint_depends_on_content_only(tmp_path: Path) -> None:
     assert first.fingerprint == again.fingerprint != other.fingerprint
 
 
+def test_logs_are_checked_but_do_not_change_the_fingerprint(tmp_path: Path) -> None:
+    first = write(tmp_path / "first")
+    with write_stage(tmp_path / "second", stage="s", config={}, inputs={}) as writer:
+        (writer.path / "table.txt").write_text("content", encoding="utf-8")
+        (writer.path / "log.csv").write_text("seconds\n1.5\n", encoding="utf-8")
+    second = read_stage(tmp_path / "second", produced_by="hidvae tokenize")
+    assert second.fingerprint == first.fingerprint
+    (second.path / "log.csv").unlink()
+    with pytest.raises(ArtifactError, match=r"log.csv"):
+        read_stage(second.path, produced_by="hidvae tokenize")
+
+
 def test_wall_time_of_resumed_attempts_is_added(tmp_path: Path) -> None:
     assert write(tmp_path / "tokenizer", wall_seconds_before=100.0).wall_seconds >= 100
 

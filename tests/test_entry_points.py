@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from hidvae import entry_points
 from hidvae.config import load_config
 from hidvae.entry_points import default_run
 
@@ -25,10 +28,26 @@ SCRIPTS = {
 }
 
 
-def python(script: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPTS[script]), *map(str, words)], capture_output=True, text=True
-    )
+@dataclass
+class Shown:
+    code: int
+    stdout: str
+    stderr: str
+
+
+Call = Callable[..., Shown]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call what a script calls, with its words."""
+
+    def run(script: str, *words: str | Path) -> Shown:
+        code = getattr(entry_points, Path(script).stem)([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Shown(code, captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +65,16 @@ def config_file(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_are_thin_and_have_help(script: str) -> None:
     assert len(SCRIPTS[script].read_text(encoding="utf-8").splitlines()) <= 12
-    shown = python(script, "--help")
-    assert shown.returncode == 0
+    shown = subprocess.run(
+        [sys.executable, SCRIPTS[script], "--help"], capture_output=True, text=True, check=True
+    )
     assert shown.stdout.startswith(f"Usage: {Path(script).name}")
 
 
 @pytest.mark.parametrize("script", ["train_hidvae.py", "train_transformer.py"])
-def test_missing_config_is_one_line(script: str, tmp_path: Path) -> None:
-    failed = python(script, tmp_path / "absent.gin", "--output", tmp_path)
-    assert failed.returncode == 2
+def test_missing_config_is_one_line(call: Call, script: str, tmp_path: Path) -> None:
+    failed = call(script, tmp_path / "absent.gin", "--output", tmp_path)
+    assert failed.code == 2
     assert len(failed.stderr.splitlines()) == 1
     assert "absent.gin: no such config file" in failed.stderr
 
@@ -74,15 +94,15 @@ def test_both_trainings_meet_in_the_run_of_the_dataset() -> None:
     assert default_run(load_config([], ["DatasetConfig.folder=my/shop/"])) == Path("runs/shop")
 
 
-def test_tokenizer_then_retriever_then_views(config_file: Path, tmp_path: Path) -> None:
+def test_tokenizer_then_retriever_then_views(call: Call, config_file: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    trained = python("train_hidvae.py", config_file, "--output", run)
-    assert trained.returncode == 0, trained.stderr
+    trained = call("train_hidvae.py", config_file, "--output", run)
+    assert trained.code == 0, trained.stderr
     assert (run / "semantic_ids" / "semantic_ids.parquet").is_file()
     assert not (run / "retriever").exists()
 
-    view = python("scripts/view_train_hrqvae.py", run)
-    assert view.returncode == 0, view.stderr
+    view = call("scripts/view_train_hrqvae.py", run)
+    assert view.code == 0, view.stderr
     assert "finished" in view.stdout
     header, first = next(
         (above, below)
@@ -93,16 +113,16 @@ def test_tokenizer_then_retriever_then_views(config_file: Path, tmp_path: Path) 
     assert "perplexity_0" in header
 
     other = tmp_path / "other"
-    scored = python("train_transformer.py", config_file, "--tokenizer", run, "--output", other)
-    assert scored.returncode == 0, scored.stderr
+    scored = call("train_transformer.py", config_file, "--tokenizer", run, "--output", other)
+    assert scored.code == 0, scored.stderr
     assert "recall@10" in scored.stdout
     assert (other / "evaluation" / "metrics.json").is_file()
     assert not (run / "retriever").exists()
 
 
-def test_view_of_a_run_and_of_raw_tables(tiny_run: Path, tmp_path: Path) -> None:
-    view = python("scripts/view_processed_dataset.py", tiny_run)
-    assert view.returncode == 0, view.stderr
+def test_view_of_a_run_and_of_raw_tables(call: Call, tiny_run: Path, tmp_path: Path) -> None:
+    view = call("scripts/view_processed_dataset.py", tiny_run)
+    assert view.code == 0, view.stderr
     for shown in ("num_items", "120", "category path >= 3", "coverage", "some users"):
         assert shown in view.stdout, shown
 
@@ -112,16 +132,16 @@ def test_view_of_a_run_and_of_raw_tables(tiny_run: Path, tmp_path: Path) -> None
     events = "user_id,item_id,position\n" + "".join(f"u,{i},{i}\n" for i in range(4))
     (data / "items.csv").write_text(items, encoding="utf-8")
     (data / "interactions.csv").write_text(events, encoding="utf-8")
-    view = python("scripts/view_processed_dataset.py", data)
-    assert view.returncode == 0, view.stderr
+    view = call("scripts/view_processed_dataset.py", data)
+    assert view.code == 0, view.stderr
     assert "thing 3" in view.stdout
     assert sorted(entry.name for entry in data.iterdir()) == ["interactions.csv", "items.csv"]
 
 
-def test_view_of_nothing_is_one_line(tmp_path: Path) -> None:
+def test_view_of_nothing_is_one_line(call: Call, tmp_path: Path) -> None:
     for script in ("scripts/view_processed_dataset.py", "scripts/view_train_hrqvae.py"):
-        failed = python(script, tmp_path / "absent")
-        assert failed.returncode == 2
+        failed = call(script, tmp_path / "absent")
+        assert failed.code == 2
         assert len(failed.stderr.splitlines()) == 1, failed.stderr
 
 

@@ -13,9 +13,11 @@ FILES = sorted((SRC / "hidvae").rglob("*.py"))
 
 ORDER = (
     {"__main__"},
+    {"entry_points"},
     {"cli"},
     {"display"},
-    {"pipeline", "inspection"},
+    {"pipeline"},
+    {"scoring", "inspection"},
     {"serving", "report"},
     {"recommender"},
     {"explain"},

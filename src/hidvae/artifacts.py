@@ -49,7 +49,7 @@ class StageFolder:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the names and contents of the folder's files."""
+        """SHA-256 over the names and contents of the folder's files; logs (``*.csv``) aside."""
         return cast(str, self.manifest["fingerprint"])
 
     @property
@@ -294,7 +294,12 @@ def _describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _fingerprint_of(files: Mapping[str, Mapping[str, Any]]) -> str:
-    content = [(name, described["sha256"]) for name, described in sorted(files.items())]
+    # Logs hold wall times: with them, the same training would never give the same fingerprint.
+    content = [
+        (name, described["sha256"])
+        for name, described in sorted(files.items())
+        if not name.endswith(".csv")
+    ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

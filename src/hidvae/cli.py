@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from hidvae.errors import HidvaeError
-from hidvae.log import set_up_logging
+from hidvae.log import logging_to_stderr
 
 app = typer.Typer(
     help="Generative recommendation with hierarchical, interpretable semantic IDs (HiD-VAE).",
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # wherever Typer keeps it
+_INTERRUPTED = 130
 
 Output = Annotated[
     Path, typer.Option("--output", metavar="RUN", help="Run folder; a folder per stage inside.")
@@ -164,6 +165,24 @@ def recommend(
         print_recommendations(recommended)
 
 
+@app.command(epilog=_example("hidvae explain --model runs/demo --history ITEM,ITEM --item ITEM"))
+def explain(
+    model: Model,
+    history: History,
+    item: Annotated[str, typer.Option("--item", metavar="ITEM", help="Item to explain.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say how probable one item is, and why."""
+    from hidvae.display import print_explanation, recommendation_json
+    from hidvae.recommender import Recommender
+
+    explained = Recommender.load(model).explain(_split(history), item)
+    if as_json:
+        typer.echo(recommendation_json(explained))
+    else:
+        print_explanation(explained)
+
+
 def _run_stage(
     command: str,
     output: Path,
@@ -193,16 +212,19 @@ def run_app(program: typer.Typer, name: str, arguments: Sequence[str] | None = N
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_debug = "--debug" in words
-    set_up_logging()
+    words = [word for word in words if word != "--debug"]
     try:
-        code = program([word for word in words if word != "--debug"], name, standalone_mode=False)
+        with logging_to_stderr():
+            code = program(words, name, standalone_mode=False) or 0
     except (HidvaeError, OSError, _UsageError) as error:
         if is_debug:
             traceback.print_exc()
         return _fail(f"error: {_one_line(error, name)}", 2)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("stopped; the same command goes on from the last checkpoint", 130)
-    return int(code or 0)
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:  # Typer may turn Ctrl-C into an exit code of its own
+        return _fail("stopped; the same command goes on from the last checkpoint", code)
+    return int(code)
 
 
 def make_app(command: Callable[..., None]) -> typer.Typer:
@@ -224,8 +246,8 @@ def _one_line(error: Exception, name: str) -> str:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}; check the path, its permissions and free space"
     if isinstance(error, _UsageError):
-        text = " ".join(str(error).split()).removesuffix(".")
-        return f"{text}; see `{name} --help`"
+        text = getattr(error, "format_message", error.__str__)()
+        return f"{' '.join(text.split()).removesuffix('.')}; see `{name} --help`"
     return " ".join(str(error).split())
 
 

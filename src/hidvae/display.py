@@ -120,25 +120,51 @@ def print_recommendations(
         if item.tag_path:
             console.print(f"     {_tag_line(item.tag_path, item.tag_confidences)}")
         for match in item.because[:1]:
-            levels = "level" if match.shared_levels == 1 else "levels"
-            console.print(
-                f"     shares {match.shared_levels} {levels} with {_short(match.title, 50)}"
-            )
+            shared = _levels(match.shared_levels)
+            console.print(f"     shares {shared} with {_short(match.title, 50)}")
 
 
 def recommendations_json(recommended: Sequence[Recommendation]) -> str:
     """The recommendations as a JSON list, best first; ``score`` is the probability."""
-    return json.dumps([recommendation_values(item) for item in recommended], indent=2)
+    return json.dumps([_json_values(item) for item in recommended], indent=2)
 
 
-def recommendation_values(item: Recommendation) -> dict[str, Any]:
-    """One recommendation as JSON values."""
+def recommendation_json(item: Recommendation) -> str:
+    """One recommendation as a JSON object."""
+    return json.dumps(_json_values(item), indent=2)
+
+
+def print_explanation(item: Recommendation) -> None:
+    """One item: its codes, how probable each is, its tags, the history items it resembles."""
+    console = make_console()
+    console.print(f"[bold]{_short(item.title)}[/bold] ({escape(item.item_id)}, p={item.prob:.2e})")
+    table = Table(box=None, pad_edge=False)
+    for name in ("level", "code", "probability", "tag", "confidence"):
+        table.add_column(name, justify="right" if name in {"probability", "confidence"} else "left")
+    for level, code in enumerate(item.codes):
+        has_tag = level < len(item.tag_path)
+        table.add_row(
+            str(level + 1),
+            code,
+            f"{item.code_probs[level]:.4f}",
+            escape(item.tag_path[level]) if has_tag else "-",
+            f"{item.tag_confidences[level]:.2f}" if has_tag else "-",
+        )
+    console.print(table)
+    if not item.because:
+        console.print("no item of the history shares its first code")
+    for match in item.because:
+        console.print(f"shares {_levels(match.shared_levels)} with {_short(match.title)}")
+
+
+def _json_values(item: Recommendation) -> dict[str, Any]:
     return {
         "item_id": item.item_id,
         "title": item.title,
         "score": item.prob,
         "log_prob": item.log_prob,
         "codes": list(item.codes),
+        "code_probs": list(item.code_probs),
         "tag_path": list(item.tag_path),
         "tag_confidences": [round(float(value), 4) for value in item.tag_confidences],
         "because": [
@@ -191,6 +217,10 @@ def _share(values: Sequence[float | None], level: int) -> str:
 def _tag_line(path: Sequence[str], confidences: Sequence[float]) -> str:
     shares = " ".join(f"{confidence:.2f}" for confidence in confidences)
     return f"[green]{escape(' > '.join(path))}[/green] ({shares})"
+
+
+def _levels(count: int) -> str:
+    return f"{count} level" if count == 1 else f"{count} levels"
 
 
 def _short(text: str, width: int = 64) -> str:

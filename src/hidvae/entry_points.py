@@ -6,6 +6,7 @@ They take a config file where ``hidvae`` takes a run. The run of a config is ``r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,24 +23,24 @@ RunFolder = Annotated[
 ]
 
 
-def train_hidvae() -> int:
+def train_hidvae(arguments: Sequence[str] | None = None) -> int:
     """Run ``train_hidvae.py CONFIG``: prepare, embed, tag, tokenize."""
-    return run_app(make_app(_train_hidvae), "train_hidvae.py")
+    return run_app(make_app(_train_hidvae), "train_hidvae.py", arguments)
 
 
-def train_transformer() -> int:
+def train_transformer(arguments: Sequence[str] | None = None) -> int:
     """Run ``train_transformer.py CONFIG``: train and evaluate on a frozen tokenizer."""
-    return run_app(make_app(_train_transformer), "train_transformer.py")
+    return run_app(make_app(_train_transformer), "train_transformer.py", arguments)
 
 
-def view_processed_dataset() -> int:
+def view_processed_dataset(arguments: Sequence[str] | None = None) -> int:
     """Run ``scripts/view_processed_dataset.py RUN|FOLDER``."""
-    return run_app(make_app(_view_processed_dataset), "view_processed_dataset.py")
+    return run_app(make_app(_view_processed_dataset), "view_processed_dataset.py", arguments)
 
 
-def view_train_hrqvae() -> int:
+def view_train_hrqvae(arguments: Sequence[str] | None = None) -> int:
     """Run ``scripts/view_train_hrqvae.py CONFIG|RUN``."""
-    return run_app(make_app(_view_train_hrqvae), "view_train_hrqvae.py")
+    return run_app(make_app(_view_train_hrqvae), "view_train_hrqvae.py", arguments)
 
 
 def default_run(config: Config) -> Path:

@@ -11,22 +11,28 @@ from contextvars import ContextVar
 _STAGE: ContextVar[str] = ContextVar("stage", default="hidvae")
 
 
-def set_up_logging() -> None:
-    """Send the package's log lines to stderr; anything a command prints has stdout to itself."""
+@contextlib.contextmanager
+def logging_to_stderr() -> Iterator[None]:
+    """Send the package's log lines to stderr; stdout is left to a command's results."""
     handler: logging.Handler
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.logging import RichHandler
 
         handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
-        handler.setFormatter(_StageFormatter("{stage:<8} {message}", "%H:%M:%S", style="{"))
+        handler.setFormatter(_StageFormatter("{stage:<8} {message}", style="{"))
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_StageFormatter("{asctime} {stage} {message}", "%H:%M:%S", style="{"))
     logger = logging.getLogger("hidvae")
-    logger.handlers = [handler]
+    level_before = logger.level
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level_before)
 
 
 @contextlib.contextmanager

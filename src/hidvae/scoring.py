@@ -53,6 +53,7 @@ def evaluate_run(
     dataset = load_dataset(folders["dataset"])
     baselines = [_baseline(name, dataset, folders["embeddings"]) for name in config.baselines]
     recommender = Recommender.load(folders["retriever"].path.parent, run.device)
+    recommender.beam_width = config.beam_width
     with write_stage(
         output,
         stage="evaluate",
