@@ -82,9 +82,12 @@ def _rotate(residual: Tensor, chosen: Tensor) -> Tensor:
     Source: rotation trick (arXiv:2410.06424), Householder form. The published HiD-VAE code left
     the rescaling by |chosen| / |residual| out.
     """
-    tiny = torch.finfo(residual.dtype).tiny
-    source_norm = residual.detach().norm(dim=1, keepdim=True).clamp_min(tiny)
-    target_norm = chosen.norm(dim=1, keepdim=True).clamp_min(tiny)
+    limits = torch.finfo(residual.dtype)
+    target_norm = chosen.norm(dim=1, keepdim=True).clamp_min(limits.tiny)
+    # An item on its own code (a cluster of one, a revived code) leaves a residual of 0 or of
+    # rounding to the next level; the rescaling would multiply its gradient up to infinity.
+    source_norm = residual.detach().norm(dim=1, keepdim=True)
+    source_norm = torch.maximum(source_norm, limits.eps * target_norm)
     source, target = residual.detach() / source_norm, chosen / target_norm
     middle = F.normalize(source + target, dim=1)
     reflected = residual - 2 * (residual * middle).sum(dim=1, keepdim=True) * middle
