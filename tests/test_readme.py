@@ -1,0 +1,126 @@
+"""The README and the docs are true: snippets run, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from hidvae.cli import app
+from hidvae.config import SECTIONS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+page = pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Contents of the fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def file_map() -> list[str]:
+    """Paths that the README's file map names, from the root."""
+    (text,) = (block for block in blocks(README, "text") if "README.md" in block)
+    paths, folder = [], ""
+    for line in text.splitlines():
+        name = line.split()[0]
+        path = folder + name if line.startswith("  ") else name
+        folder = folder if line.startswith("  ") else name
+        paths.append(path)
+    return paths
+
+
+def test_the_snippet_recommends(
+    tiny_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").symlink_to(tiny_run)
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = blocks(README, "python")
+    exec(compile(snippet, "README.md", "exec"), {})
+    shown = capsys.readouterr().out
+    assert len(re.findall(r"^0\.\d{3}  .+  <a_\d+> <b_\d+> <c_\d+>$", shown, re.MULTILINE)) == 5
+    assert shown.count("predicted tags: ") == 5
+
+
+def test_the_two_commands_stand_in_blocks_of_their_own() -> None:
+    commands = [block.strip() for block in blocks(README, "sh")]
+    assert {"make run", "make test", "make run DATA=FOLDER"} <= set(commands)
+
+
+def test_the_file_map_names_what_exists() -> None:
+    for path in file_map():
+        assert (ROOT / path).exists(), path
+        assert (ROOT / path).is_dir() == path.endswith("/"), path
+
+
+def test_the_file_map_leaves_nothing_of_the_package_out() -> None:
+    named = set(file_map())
+    for entry in (ROOT / "src" / "hidvae").iterdir():
+        is_code = entry.suffix == ".py" or (entry / "__init__.py").is_file()
+        path = f"src/hidvae/{entry.name}" + ("/" if entry.is_dir() else "")
+        assert not is_code or path in named, f"README: add {path} to the file map"
+
+
+@page
+def test_commands_exist(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^|bin/|run )hidvae ([a-z][a-z-]*)", text, re.MULTILINE))
+    assert named <= COMMANDS
+
+
+def test_every_command_is_in_the_readme() -> None:
+    assert set(re.findall(r"`hidvae ([a-z-]+)` \|", README)) == COMMANDS
+
+
+def test_published_commands_name_files_that_exist() -> None:
+    (published,) = (block for block in blocks(README, "sh") if "conda" in block)
+    for path in re.findall(r"\S+\.(?:py|gin|yml)", published):
+        assert (ROOT / path).is_file(), path
+
+
+@page
+def test_links_lead_somewhere(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(((?!https?:)[^)\s]+)\)", text):
+        path, _, heading = target.partition("#")
+        linked = file.parent / path if path else file
+        if path == "docs/results.md" and not linked.exists():
+            pytest.skip(f"{path} is not written yet")
+        assert linked.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {h.lower().replace(" ", "-") for h in headings}, target
+
+
+@page
+def test_settings_exist(file: Path) -> None:
+    known = {f"{cls.__name__}.{name}" for cls in SECTIONS.values() for name in vars(cls)}
+    known |= {f"{cls.__name__}.{name}" for cls in SECTIONS.values() for name in cls.__annotations__}
+    named = re.findall(r"\b([A-Z][A-Za-z]+Config\.[a-z_]+)", file.read_text(encoding="utf-8"))
+    assert set(named) <= known
+
+
+@page
+def test_source_files_and_tests_that_are_named_exist(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    for name in set(re.findall(r"`(test_\w+)`", text)) - {"test_excluding_history"}:  # a metric
+        assert f"def {name}(" in tests, name
+    for path in re.findall(r"`((?:src/hidvae/|tests/)?[a-z_]+/[a-z_/]+\.py)`", text):
+        places = [ROOT / path, ROOT / "src" / "hidvae" / path]
+        assert any(place.is_file() for place in places), path
+
+
+@page
+def test_no_page_names_a_place_of_one_machine(file: Path) -> None:
+    found = re.findall(r"(?<![\w.~])/(?:work|home|tmp|root|Users)/\S*", file.read_text("utf-8"))
+    assert found == []
