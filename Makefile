@@ -41,7 +41,7 @@ coverage: .venv/.installed ## run the tests and list the lines that none reaches
 	$(BIN)/coverage report --show-missing --skip-covered
 
 run: .venv/.installed ## whole job on the demo; DATA=FOLDER for yours, CONFIG=FILE.gin, ARGS='--set ...'
-	$(BIN)/hidvae run $(if $(DATA),--data '$(DATA)') $(if $(CONFIG),--config '$(CONFIG)') --output '$(RUN)' $(ARGS)
+	@$(BIN)/hidvae run $(if $(DATA),--data '$(DATA)') $(if $(CONFIG),--config '$(CONFIG)') --output '$(RUN)' $(ARGS)
 
 bench: .venv/.installed ## time the hot paths (benchmarks/)
 	@for file in benchmarks/bench_*.py; do \

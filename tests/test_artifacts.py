@@ -153,6 +153,18 @@ def test_full_disk_is_one_line_and_leaves_the_old_stage(
     assert_nothing_half_written(path)
 
 
+def test_full_disk_that_a_library_reports_in_its_own_way_is_one_line_too(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer"
+    write(path, "old")
+    with (
+        pytest.raises(ArtifactError, match=r"No space left on device.*free some space"),
+        write_stage(path, stage="tokenize", config={}, inputs={}),
+    ):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os 28)")
+    assert content(path) == "old"
+    assert_nothing_half_written(path)
+
+
 def test_interrupted_json_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ killed run leaves either the old stage or the new one. Loading an artifact never
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -21,7 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from hidvae.errors import ArtifactError, DataError, FingerprintMismatch, NotTrainedError
+from hidvae.errors import (
+    ArtifactError,
+    DataError,
+    FingerprintMismatch,
+    HidvaeError,
+    NotTrainedError,
+)
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -122,15 +129,15 @@ def write_stage(
         }
         write_json(temporary / MANIFEST, manifest)
         _swap(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, HidvaeError) or not (isinstance(error, OSError) or _is_full(error)):
+            raise
+        reason = os.strerror(errno.ENOSPC) if _is_full(error) else " ".join(str(error).split())
         raise ArtifactError(
-            f"could not write {path}: {error.strerror or error}; free some space or choose another "
-            "--output, then run the same command again (nothing was half-written)"
+            f"could not write {path}: {reason}; free some space or choose another --output, then "
+            "run the same command again (nothing was half-written)"
         ) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def read_stage(
@@ -280,6 +287,11 @@ def _git(*arguments: str) -> str:
     return subprocess.run(
         command, cwd=here, capture_output=True, text=True, timeout=10, check=True
     ).stdout.strip()
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether the disk is full; safetensors and Polars say so in errors of their own types."""
+    return os.strerror(errno.ENOSPC).lower() in str(error).lower()
 
 
 def _describe_files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -188,9 +188,8 @@ def make_console() -> Console:
 
 def _print_quality(quality: Mapping[str, Any], console: Console) -> None:
     before, after = quality["collision_rate_before"], quality["collision_rate_after"]
-    console.print(
-        f"\n[bold]Semantic IDs[/bold]: collision rate {before:.2%} before assignment, {after:.2%} after"
-    )
+    rates = f"collision rate {before:.2%} before assignment, {after:.2%} after"
+    console.print(f"\n[bold]Semantic IDs[/bold]: {rates}")
     table = Table(box=None, pad_edge=False)
     for name in ("level", "codebook usage", "perplexity", "tag accuracy*", "majority class"):
         table.add_column(name, justify="right")
