@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,16 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import AdamW
 
 from hidvae.artifacts import StageFolder, read_stage, write_stage
 from hidvae.config import RunConfig, TokenizerConfig, build_section
-from hidvae.errors import DataError
+from hidvae.errors import ArtifactError, ConfigError, DataError
 from hidvae.evaluation.id_quality import id_quality
 from hidvae.features.embeddings import load_embeddings
-from hidvae.features.tags.vocabulary import load_tags
+from hidvae.features.tags.vocabulary import ItemTags, load_tags
 from hidvae.tokenizer.model import HiDVAE, TokenizerLosses, build_tokenizer
 from hidvae.training.checkpoint import (
     Checkpoint,
@@ -29,9 +28,10 @@ from hidvae.training.checkpoint import (
     remove_checkpoint,
     restore,
     save_checkpoint,
+    training_identity,
 )
 from hidvae.training.progress import Stopwatch, TrainingLog
-from hidvae.training.runtime import epoch_generator, start_fabric
+from hidvae.training.runtime import epoch_generator, seed_everything, start_fabric
 from hidvae.training.schedule import warmup_cosine
 
 WEIGHTS = "model.safetensors"
@@ -77,6 +77,7 @@ def train_tokenizer(
     with the weights an uninterrupted one would have had, bit for bit on one machine.
 
     Raises:
+        ConfigError: If the tags have another number of levels than the codebooks.
         DataError: If the catalogue does not fit the codebooks.
     """
     items = load_embeddings(embeddings)
@@ -84,23 +85,28 @@ def train_tokenizer(
     num_items = len(items.matrix)
     held_out = _choose_held_out(num_items, config.held_out_fraction, run.seed)
     _check_sizes(num_items, num_items - int(held_out.sum()), config)
+    _check_tag_levels(item_tags.vocabulary.sizes, config)
 
     fabric = start_fabric(run)
+    seed_everything(run.seed)
     model = build_tokenizer(
         config,
         input_dim=items.matrix.shape[1],
         num_categorical=items.num_categorical,
-        tag_embeddings=[torch.from_numpy(matrix) for matrix in item_tags.embeddings],
+        **_tag_tensors(item_tags),
     )
     kept = np.flatnonzero(~held_out)
     training_items = TrainingItems(
-        torch.from_numpy(items.matrix[kept]).to(fabric.device),
+        torch.tensor(items.matrix[kept]).to(fabric.device),
         _tag_ids(item_tags.ids[kept], config.num_levels).to(fabric.device),
         torch.from_numpy(kept).to(fabric.device),
     )
 
-    settings, inputs = asdict(config), {"embeddings": embeddings.fingerprint, "tags": tags.fingerprint}
-    identity = hashlib.sha256(json.dumps([settings, inputs, asdict(run)]).encode()).hexdigest()
+    settings, inputs = (
+        asdict(config),
+        {"embeddings": embeddings.fingerprint, "tags": tags.fingerprint},
+    )
+    identity = training_identity(settings, inputs, run)
     checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
     checkpoint = load_checkpoint(checkpoint_file, identity=identity)
     with write_stage(
@@ -134,16 +140,26 @@ def load_tokenizer(folder: StageFolder, tags: StageFolder) -> HiDVAE:
         config,
         folder.facts["input_dim"],
         folder.facts["num_categorical"],
-        [torch.from_numpy(matrix) for matrix in load_tags(tags).embeddings],
+        **_tag_tensors(load_tags(tags)),
     )
-    model.load_state_dict(load_file(folder.path / WEIGHTS))
+    model.load_state_dict(_read_tensors(folder.path / WEIGHTS))
     return model.eval()
 
 
 def load_held_out(folder: StageFolder) -> np.ndarray:
     """Which items (N,) the tokenizer never saw in training, as booleans."""
-    held_out: np.ndarray = load_file(folder.path / HELD_OUT)["is_held_out"].numpy()
+    held_out: np.ndarray = _read_tensors(folder.path / HELD_OUT)["is_held_out"].numpy()
     return held_out
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(
+            f"{file}: cannot be read ({error}); run `hidvae tokenize` again"
+        ) from error
+    return tensors
 
 
 class _Training:
@@ -175,7 +191,9 @@ class _Training:
         """Train to the end, from the beginning or from a checkpoint."""
         config = self.config
         trainable = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        optimizer = AdamW(
+            trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         forward, optimizer = self._fabric.setup(self.model, optimizer)
         if checkpoint is None:
             self._initialize()
@@ -186,13 +204,17 @@ class _Training:
         self.model.train()
         while self._epoch < config.epochs:
             while self._step < self._steps_per_epoch:
-                factor = warmup_cosine(self._epoch * self._steps_per_epoch + self._step, total_steps)
+                factor = warmup_cosine(
+                    self._epoch * self._steps_per_epoch + self._step, total_steps
+                )
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * factor
                 start = self._step * self._batch_size
                 rows = self._order[start : start + self._batch_size].to(self._fabric.device)
                 losses = forward(
-                    self.items.embeddings[rows], self.items.tag_ids[rows], self.items.item_index[rows]
+                    self.items.embeddings[rows],
+                    self.items.tag_ids[rows],
+                    self.items.item_index[rows],
                 )
                 self._fabric.backward(_weighted_sum(losses, config, weights))
                 optimizer.step()
@@ -293,7 +315,7 @@ class _Training:
             f"tags {row['tag_prediction']:.3f}  collisions {row['collision_rate']:.2%}  usage {usage}",
         )
         for level, usage_share in enumerate(statistics["codebook_usage"]):
-            if usage_share < 0.1:
+            if usage_share < 0.1 or level in statistics["dead_levels"]:
                 logger.warning(
                     "level %d uses %.0f %% of its codes: its codebook has collapsed; lower "
                     "TokenizerConfig.learning_rate or raise TokenizerConfig.commitment_weight",
@@ -328,7 +350,9 @@ class _Training:
         logger.info("going on from epoch %d, step %d", self._epoch, self._step)
 
 
-def _weighted_sum(losses: TokenizerLosses, config: TokenizerConfig, level_weights: Tensor) -> Tensor:
+def _weighted_sum(
+    losses: TokenizerLosses, config: TokenizerConfig, level_weights: Tensor
+) -> Tensor:
     """The total loss; every weight is applied here and only here."""
     return (
         config.reconstruction_weight * losses.reconstruction
@@ -342,6 +366,14 @@ def _weighted_sum(losses: TokenizerLosses, config: TokenizerConfig, level_weight
 
 def _level_weights(config: TokenizerConfig) -> Tensor:
     return torch.tensor(config.level_weights or (1.0,) * config.num_levels)
+
+
+def _tag_tensors(tags: ItemTags) -> dict[str, list[Tensor]]:
+    """What the tag heads are built from."""
+    return {
+        "tag_embeddings": [torch.tensor(matrix) for matrix in tags.embeddings],
+        "tag_parents": [torch.tensor(parents) for parents in tags.vocabulary.parents],
+    }
 
 
 def _tag_ids(ids: np.ndarray, num_levels: int) -> Tensor:
@@ -371,4 +403,13 @@ def _check_sizes(num_items: int, num_training: int, config: TokenizerConfig) -> 
         raise DataError(
             f"{num_training} training items are fewer than the {config.codebook_size} codes of a "
             f"level; set TokenizerConfig.codebook_size to at most {num_training}"
+        )
+
+
+def _check_tag_levels(sizes: list[int], config: TokenizerConfig) -> None:
+    if config.is_supervised and any(sizes) and len(sizes) != config.num_levels:
+        raise ConfigError(
+            "TagConfig.num_levels and TokenizerConfig.num_levels must agree when tag losses are on; "
+            f"found {len(sizes)} and {config.num_levels}; run `hidvae tag` again with "
+            f"TagConfig.num_levels={config.num_levels}, or change TokenizerConfig.num_levels"
         )

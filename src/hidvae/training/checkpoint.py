@@ -6,11 +6,13 @@ generators, with the loop's own state (epoch, step, log) as JSON in the file's m
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hidvae.config import RunConfig
 from hidvae.errors import ArtifactError
 
 
@@ -36,6 +39,15 @@ class Checkpoint:
         return {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
 
 
+def training_identity(
+    settings: Mapping[str, Any], inputs: Mapping[str, str], run: RunConfig
+) -> str:
+    """What a training is of; how often it writes checkpoints does not matter."""
+    shared = {k: v for k, v in asdict(run).items() if k != "checkpoint_every_seconds"}
+    content = json.dumps([dict(settings), dict(inputs), shared], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def save_checkpoint(
     path: Path,
     *,
@@ -49,7 +61,7 @@ def save_checkpoint(
 
     Args:
         path: The file; an older one is replaced when the new one is whole.
-        identity: What the training is of (settings, inputs, seed); checked by ``load_checkpoint``.
+        identity: From ``training_identity``; checked by ``load_checkpoint``.
         state: JSON values of the loop.
         model: Its ``state_dict`` is kept.
         optimizer: Its per-parameter tensors are kept; its hyperparameters come from the config.
@@ -73,7 +85,8 @@ def save_checkpoint(
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the folder itself could not be made
+            temporary.unlink()
         raise ArtifactError(
             f"could not write the checkpoint {path}: {error.strerror or error}; free some space "
             "and run the same command again: it goes on from the last whole checkpoint"

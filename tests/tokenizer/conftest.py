@@ -1,0 +1,86 @@
+"""The demo's embeddings and tags, and a trained tokenizer; do not write into their folders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from hidvae.artifacts import StageFolder, read_stage, write_stage
+from hidvae.config import EmbeddingConfig, RunConfig, TagConfig, TokenizerConfig
+from hidvae.features.embed import embed
+from hidvae.features.embeddings import EMBEDDINGS_FILE, EMBEDDINGS_TENSOR, load_embeddings
+from hidvae.features.tags.tag import tag
+from hidvae.tokenizer.train import train_tokenizer
+
+EMBEDDING = EmbeddingConfig(text_encoder="hashing", collaborative_dim=8, use_cache=False)
+
+
+@pytest.fixture(autouse=True)
+def log_lines_reach_caplog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command run by an earlier test may have taken the package's log lines for itself."""
+    monkeypatch.setattr(logging.getLogger("hidvae"), "propagate", True)
+
+
+@pytest.fixture(scope="session")
+def config() -> TokenizerConfig:
+    """Three levels of 16 codes, 3 epochs of 3 steps."""
+    return TokenizerConfig(
+        codebook_size=16,
+        hidden_dims=(16,),
+        latent_dim=8,
+        epochs=3,
+        batch_size=32,
+        held_out_fraction=0.1,
+    )
+
+
+@pytest.fixture(scope="session")
+def run() -> RunConfig:
+    return RunConfig(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def embeddings(demo_folder: StageFolder, tmp_path_factory: pytest.TempPathFactory) -> StageFolder:
+    return embed(EMBEDDING, demo_folder, tmp_path_factory.mktemp("tokenizer") / "embeddings")
+
+
+@pytest.fixture(scope="session")
+def tags(demo_folder: StageFolder, tmp_path_factory: pytest.TempPathFactory) -> StageFolder:
+    config = TagConfig(missing_categories="unknown")
+    return tag(config, EMBEDDING, demo_folder, tmp_path_factory.mktemp("tokenizer") / "tags")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(
+    config: TokenizerConfig,
+    run: RunConfig,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> StageFolder:
+    """An uninterrupted training."""
+    output = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
+    return train_tokenizer(config, run, embeddings, tags, output)
+
+
+@pytest.fixture
+def changed_embeddings(
+    embeddings: StageFolder, tmp_path: Path
+) -> Callable[[Callable[[np.ndarray], np.ndarray]], StageFolder]:
+    """The demo's embeddings after a change of the matrix."""
+
+    def write(change: Callable[[np.ndarray], np.ndarray]) -> StageFolder:
+        matrix = change(load_embeddings(embeddings).matrix.copy()).astype(np.float32)
+        inputs = embeddings.manifest["inputs"]
+        output = tmp_path / "changed"
+        with write_stage(output, stage="embed", config=embeddings.config, inputs=inputs) as stage:
+            save_file({EMBEDDINGS_TENSOR: matrix}, stage.path / EMBEDDINGS_FILE)
+            stage.facts |= {**embeddings.facts, "dim": matrix.shape[1]}
+        return read_stage(output, produced_by="hidvae embed")
+
+    return write

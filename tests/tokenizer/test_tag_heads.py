@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from hidvae.tokenizer.tag_heads import TagHeads
+
+TagInput = Literal["concat", "sum"]
+BOTH: tuple[TagInput, ...] = ("concat", "sum")
+LATENT_DIM = 4
+
+
+def heads_of(sizes: list[int], tag_input: TagInput = "concat", dropout: float = 0.1) -> TagHeads:
+    torch.manual_seed(0)
+    embeddings = [torch.randn(size, 6) for size in sizes]
+    return TagHeads(embeddings, LATENT_DIM, dropout, tag_input).eval()
+
+
+def vectors(seed: int = 0, batch: int = 5, levels: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, levels, LATENT_DIM, generator=generator)
+
+
+@pytest.mark.parametrize("tag_input", BOTH)
+def test_a_predicted_tag_depends_on_the_prefix_alone(tag_input: TagInput) -> None:
+    heads, before = heads_of([3, 5, 7], tag_input), vectors()
+    for changed in range(3):
+        after = before.clone()
+        after[:, changed] += 1
+        for level in range(3):
+            logits = [heads.logits(level, heads.inputs(v)[level]) for v in (before, after)]
+            assert torch.equal(*logits) == (changed > level), (changed, level)
+            tags, confidence = heads.predict(after)
+            if changed > level:
+                assert torch.equal(tags[:, level], heads.predict(before)[0][:, level])
+                assert torch.equal(confidence[:, level], heads.predict(before)[1][:, level])
+
+
+def test_inputs_are_the_prefixes_vectors_side_by_side_or_summed() -> None:
+    level_vectors = vectors()
+    concat = heads_of([2, 2, 2], "concat").inputs(level_vectors)
+    summed = heads_of([2, 2, 2], "sum").inputs(level_vectors)
+    for level in range(3):
+        prefix = level_vectors[:, : level + 1]
+        assert torch.equal(concat[level], prefix.reshape(5, -1))
+        torch.testing.assert_close(summed[level], prefix.sum(dim=1))
+
+
+@pytest.mark.parametrize("tag_input", BOTH)
+def test_shapes_of_every_level(tag_input: TagInput) -> None:
+    heads = heads_of([3, 5, 7], tag_input)
+    for level, size in enumerate([3, 5, 7]):
+        width = LATENT_DIM * (level + 1) if tag_input == "concat" else LATENT_DIM
+        head_input = heads.inputs(vectors())[level]
+        assert head_input.shape == (5, width)
+        assert heads.class_vectors(level).shape == (size, width)
+        assert heads.logits(level, head_input).shape == (5, size)
+
+
+def test_prediction_is_the_most_probable_class() -> None:
+    heads, level_vectors = heads_of([3, 5]), vectors(levels=2)
+    tags, confidence = heads.predict(level_vectors)
+    for level in range(2):
+        probabilities = heads.logits(level, heads.inputs(level_vectors)[level]).softmax(dim=1)
+        assert torch.equal(tags[:, level], probabilities.argmax(dim=1))
+        torch.testing.assert_close(confidence[:, level], probabilities.max(dim=1).values)
+
+
+@pytest.mark.parametrize("tag_input", BOTH)
+def test_a_level_without_tags_predicts_none(tag_input: TagInput) -> None:
+    heads = heads_of([3, 0, 7], tag_input)
+    tags, confidence = heads.predict(vectors())
+    assert (tags[:, 1] == -1).all()
+    assert (confidence[:, 1] == 0).all()
+    assert (tags[:, [0, 2]] >= 0).all()
+    assert (confidence[:, [0, 2]] > 0).all()
+
+
+def test_deeper_heads_are_wider_and_drop_more() -> None:
+    heads = heads_of([2] * 6, dropout=0.4)
+    rates = [head[3].rate for head in heads.classifiers]  # type: ignore[index]
+    assert rates == pytest.approx([0.4, 0.45, 0.5, 0.5, 0.5, 0.5])
+    widths = [head[0].out_features for head in heads.classifiers]  # type: ignore[index]
+    assert widths == sorted(set(widths))
+
+
+def test_dropout_is_off_in_evaluation() -> None:
+    heads, head_input = heads_of([3], dropout=0.5), vectors()[:, 0]
+    assert torch.equal(heads.logits(0, head_input), heads.logits(0, head_input))
+    heads.train()
+    assert not torch.equal(heads.logits(0, head_input), heads.logits(0, head_input))
