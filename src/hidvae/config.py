@@ -133,7 +133,7 @@ class TokenizerConfig:
     dropout: float = 0.1
     """Dropout in the tag heads."""
     normalize_latents: bool = True
-    """L2-normalise the encoder's output and the decoder's output, as published."""
+    """L2-normalise the encoder's output, as published."""
     gradient_mode: GradientMode = "rotation"
     """How gradients pass the quantizer."""
     gumbel_temperature: float = 0.2
@@ -148,9 +148,9 @@ class TokenizerConfig:
     """Weight of the reconstruction loss."""
     commitment_weight: float = 0.25
     """Weight of the commitment loss [beta_commit]."""
-    tag_alignment_weight: float = 0.05
+    tag_alignment_weight: float = 0.1
     """Weight of the supervised contrastive alignment with the tags [beta_sup]; 0 turns it off."""
-    tag_prediction_weight: float = 0.05
+    tag_prediction_weight: float = 0.3
     """Weight of the tag classifiers [beta_sup]; 0 turns it off."""
     uniqueness_weight: float = 1.0
     """Weight of the uniqueness loss [beta_unique]; 0 turns it off."""
@@ -170,7 +170,7 @@ class TokenizerConfig:
     """Beta parameter of mixup on the tag heads' inputs; 0 turns it off."""
     held_out_fraction: float = 0.05
     """Share of items that training never sees; tag accuracy is measured on them."""
-    epochs: int = 60
+    epochs: int = 30
     """Passes over the training items."""
     batch_size: int = 512
     """Items per step."""
@@ -245,7 +245,7 @@ class RetrieverConfig:
     level_type_input: bool = True
     """Concatenate a level-type embedding to a code's embedding (paper, stage 2)."""
     num_user_buckets: int = 0
-    """Rows of a hashed user embedding put before the history; 0 leaves it out."""
+    """Rows of a hashed user embedding that the model reads with the history; 0 leaves it out."""
     tag_tokens: Literal["none", "concatenated", "interleaved"] = "none"
     """Add predicted tags to the ID: after the codes, or each after its code."""
     prefix_normalized: bool = True
@@ -256,15 +256,15 @@ class RetrieverConfig:
     """Probability that a training history is read backwards in an epoch."""
     drop_item_probability: float = 0.0
     """Probability that an item is left out of a training history in an epoch."""
-    epochs: int = 40
+    epochs: int = 16
     """Most passes over the training histories."""
-    patience: int = 5
+    patience: int = 3
     """Validations without a better ndcg@10 before training stops; 0 never stops early."""
     validate_every: int = 2
     """Epochs between validations."""
     validation_users: int = 5000
     """Users drawn for validation during training; 0 takes all."""
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     """Positions per step, padding included."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from hidvae.artifacts import read_json, read_stage
 from hidvae.data.prepare import Dataset, load_dataset
-from hidvae.explain import Recommendation
+from hidvae.explain import Explainer, Recommendation
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.recommender import Recommender
 from hidvae.scoring import METRICS
@@ -72,17 +72,15 @@ def print_semantic_ids(
 ) -> None:
     """Semantic ID and predicted tag path of a few items, spread over the catalogue."""
     console = console or make_console()
+    explainer = Explainer(dataset.catalogue, ids, tags)
     console.print("\n[bold]Semantic IDs of some items[/bold] (tag path, confidence per level)")
     for index in _spread(ids.num_items, _SHOWN_ITEMS):
         console.print(
             f"  {' '.join(ids.strings(index))}  {_short(dataset.catalogue.titles[index])}"
         )
-        path = [
-            tags.names[level][tag] if tag >= 0 else "?"
-            for level, tag in enumerate(ids.tag_ids[index].tolist())
-        ]
+        path, confidences = explainer.tag_path(index)
         if path:
-            console.print(f"      {_tag_line(path, ids.tag_confidence[index].tolist())}")
+            console.print(f"      {_tag_line(path, confidences)}")
 
 
 def print_users(recommender: Recommender, dataset: Dataset, console: Console | None = None) -> None:

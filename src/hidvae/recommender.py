@@ -25,10 +25,11 @@ from hidvae.evaluation.ranking import Ranking
 from hidvae.explain import Explainer, Recommendation
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
-from hidvae.retriever.beam_search import beam_search
+from hidvae.retriever.beam_search import Generated, beam_search
 from hidvae.retriever.build import load_retriever
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.ranker import GenerativeRanker
+from hidvae.retriever.vocabulary import TagTokens, code_of_token
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.training.runtime import start_fabric
 
@@ -55,6 +56,7 @@ class Recommender:
         retriever: Retriever,
         max_history: int,
         beam_width: int = DEFAULT_BEAM_WIDTH,
+        tag_tokens: TagTokens = "none",
     ) -> None:
         self.catalogue = catalogue
         self.semantic_ids = ids
@@ -63,6 +65,9 @@ class Recommender:
         self.max_history = max_history
         self.beam_width = beam_width
         self._explainer = Explainer(catalogue, ids, tags)
+        self._code_of_token = np.array(
+            code_of_token(retriever.tables.num_levels, ids.num_tag_levels, tag_tokens)
+        )
 
     def __repr__(self) -> str:
         return (
@@ -99,6 +104,7 @@ class Recommender:
             tags.vocabulary,
             retriever.to(start_fabric(RunConfig(device=device)).device).eval(),
             folders["retriever"].config["max_history"],
+            tag_tokens=folders["retriever"].config["tag_tokens"],
         )
 
     def recommend(
@@ -115,7 +121,8 @@ class Recommender:
             history: Item ids, oldest first, at least one.
             k: Length of the list, at least 1.
             exclude_history: Leave the history's own items out.
-            beam_width: Beams of the search, at least k; wider is closer to exact.
+            beam_width: Beams of the search, at least k; wider is closer to exact. Doubled until
+                k items outside the history are found, if there are that many.
 
         Raises:
             DataError: If the history is empty or holds an unknown item.
@@ -125,19 +132,18 @@ class Recommender:
         width = self._checked_width(k, beam_width)
         denied = set(items.tolist()) if exclude_history else set()
         padded, users = self._as_batch(items)
-        found = beam_search(self.retriever, padded, users, width, k + len(denied))
-        recommendations = []
-        for item, log_prob, code_log_probs in zip(
-            found.items[0].tolist(),
-            found.log_probs[0].tolist(),
-            found.code_log_probs[0].tolist(),
-            strict=True,
-        ):
-            if item >= 0 and item not in denied:
-                recommendations.append(
-                    self._explainer.explain(item, items.tolist(), log_prob, code_log_probs)
-                )
-        return recommendations[:k]
+        while True:
+            found = beam_search(self.retriever, padded, users, width, k + len(denied))
+            kept = [
+                rank
+                for rank, item in enumerate(found.items[0].tolist())
+                if item >= 0 and item not in denied
+            ][:k]
+            # W beams always find W items (or all), so that many are sure to be enough.
+            if len(kept) == k or width >= k + len(denied):
+                break
+            width *= 2
+        return [self._explained(found, rank, items) for rank in kept]
 
     def explain(self, history: Sequence[str], item_id: str) -> Recommendation:
         """Reasons and probability of one item after a history, whatever its rank.
@@ -155,12 +161,7 @@ class Recommender:
         ]
         padded, users = self._as_batch(items)
         found = beam_search(self.retriever, padded, users, 1, 1, reachable)
-        return self._explainer.explain(
-            item,
-            items.tolist(),
-            float(found.log_probs[0, 0]),
-            found.code_log_probs[0, 0].tolist(),
-        )
+        return self._explained(found, 0, items)
 
     def rank(self, histories: Sequences, top_k: int, user_index: np.ndarray | None) -> Ranking:
         """See ``evaluation.Ranker.rank``; a history must have at least one item."""
@@ -170,6 +171,17 @@ class Recommender:
     @property
     def _device(self) -> torch.device:
         return self.retriever.tables.codes.device
+
+    def _explained(self, found: Generated, rank: int, history: np.ndarray) -> Recommendation:
+        # A tag token's probability counts to the code it follows, so that the codes' multiply to
+        # the item's.
+        token_log_probs = found.code_log_probs[0, rank].cpu().numpy()
+        return self._explainer.explain(
+            int(found.items[0, rank]),
+            history.tolist(),
+            float(found.log_probs[0, rank]),
+            np.bincount(self._code_of_token, weights=token_log_probs).tolist(),
+        )
 
     def _history_items(self, history: Sequence[str]) -> np.ndarray:
         if not history:

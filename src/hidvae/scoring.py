@@ -85,8 +85,8 @@ def _baseline(name: str, dataset: Dataset, embeddings: StageFolder) -> Ranker:
     if name == "popularity":
         return Popularity(dataset.split.train, num_items)
     if name == "content_graph":
-        text = load_embeddings(embeddings).part("text")
-        return ContentGraph(dataset.split.train, num_items, text if text.shape[1] else None)
+        content = load_embeddings(embeddings).content
+        return ContentGraph(dataset.split.train, num_items, content if content.shape[1] else None)
     raise ConfigError(
         f"EvaluationConfig.baselines: expected some of {', '.join(BASELINES)}; found {name!r}"
     )

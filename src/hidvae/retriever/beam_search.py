@@ -1,4 +1,4 @@
-"""Constrained beam search: only prefixes that exist, exact over the trie, batched, deterministic."""
+"""Constrained beam search: only prefixes that exist, exact over the trie, deterministic."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hidvae.retriever.interface import Retriever
@@ -49,6 +50,7 @@ def beam_search(
     """
     tables = retriever.tables
     batch_size, last_level = len(items), tables.num_levels - 1
+    num_results = beam_width if num_results is None else num_results
     memory = retriever.read(items, users)
     state = retriever.begin(memory)
     nodes = items.new_zeros(batch_size, 1)  # the root
@@ -63,7 +65,7 @@ def beam_search(
             allowed = exists & reachable[level + 1][children.clamp_min(0)]
             step_scores = step_scores.masked_fill(~allowed, -torch.inf)
         totals = (scores.unsqueeze(2) + step_scores).flatten(1)  # (B, W * K)
-        width = beam_width if level < last_level else (num_results or beam_width)
+        width = beam_width if level < last_level else num_results
         scores, chosen = totals.topk(min(width, totals.shape[1]), dim=1)
         size = children.shape[2]
         parents, codes = chosen // size, chosen % size
@@ -77,7 +79,12 @@ def beam_search(
             tags = tables.tags_of_nodes(level + 1, nodes)
             state = retriever.advance(state, level, parents, codes, tags)
     found = tables.item_at_leaf[nodes].masked_fill(scores == -torch.inf, -1)
-    return Generated(found, scores, history)
+    missing = num_results - scores.shape[1]  # the beams had too few codes to choose from
+    return Generated(
+        F.pad(found, (0, missing), value=-1),
+        F.pad(scores, (0, missing), value=-torch.inf),
+        F.pad(history, (0, 0, 0, missing), value=-torch.inf),
+    )
 
 
 @torch.no_grad()

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from hidvae.artifacts import StageFolder
 from hidvae.config import RetrieverConfig, build_section
-from hidvae.errors import ConfigError
+from hidvae.errors import ArtifactError, ConfigError
 from hidvae.features.tags.vocabulary import ItemTags
 from hidvae.retriever.catalogue_tables import CatalogueTables
 from hidvae.retriever.encoder_decoder import EncoderDecoder
@@ -81,10 +82,21 @@ def build_retriever(
 def load_retriever(
     folder: StageFolder, ids: SemanticIds, content: np.ndarray, tags: ItemTags
 ) -> Retriever:
-    """The trained retriever of a stage folder, in evaluation mode on the CPU."""
+    """The trained retriever of a stage folder, in evaluation mode on the CPU.
+
+    Raises:
+        ArtifactError: If the weights are damaged or are those of another model.
+    """
     config = build_section(RetrieverConfig, folder.config)
     retriever = build_retriever(config, ids, content, tags)
-    retriever.load_state_dict(load_file(folder.path / WEIGHTS))
+    file = folder.path / WEIGHTS
+    try:
+        retriever.load_state_dict(load_file(file))
+    except (SafetensorError, OSError, RuntimeError) as error:  # torch: names or shapes differ
+        raise ArtifactError(
+            f"{file}: cannot be read ({' '.join(str(error).split())[:200]}); delete {folder.path} "
+            "and run `hidvae train` again"
+        ) from error
     return retriever.eval()
 
 

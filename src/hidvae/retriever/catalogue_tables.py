@@ -60,6 +60,31 @@ class CatalogueTables(nn.Module):
         Returns: (n, K) node numbers of depth + 1; -1 where the prefix cannot go on with that code.
             The cost depends on n and K, not on the catalogue.
         """
+        row, code, child = self._children(depth, nodes)
+        table = nodes.new_full((len(nodes), self.level_sizes[depth]), -1)
+        table[row, code] = child
+        return table
+
+    def codes_after(self, depth: int, nodes: Tensor) -> Tensor:
+        """Which codes may follow nodes (n,) of a depth, (n, K): where ``children_of`` is not -1."""
+        if depth == 0:  # all nodes are the root
+            code = self._children(0, nodes[:1])[1]
+            valid = torch.zeros(self.level_sizes[0], dtype=torch.bool, device=nodes.device)
+            valid[code] = True
+            return valid.expand(len(nodes), -1)
+        row, code, _ = self._children(depth, nodes)
+        size = self.level_sizes[depth]
+        table = torch.zeros(len(nodes), size, dtype=torch.bool, device=nodes.device)
+        table[row, code] = True
+        return table
+
+    def num_children(self, depth: int, nodes: Tensor) -> Tensor:
+        """How many codes may follow nodes (...) of a depth."""
+        start: Tensor = getattr(self, f"child_start_{depth}")
+        return start[nodes + 1] - start[nodes]
+
+    def _children(self, depth: int, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All children of nodes (n,): row in ``nodes``, code, and node number of each."""
         start: Tensor = getattr(self, f"child_start_{depth}")
         codes: Tensor = getattr(self, f"child_codes_{depth}")
         first = start[nodes]
@@ -67,12 +92,10 @@ class CatalogueTables(nn.Module):
         row = torch.repeat_interleave(torch.arange(len(nodes), device=nodes.device), count)
         before = count.cumsum(0) - count  # children of the rows above
         child = torch.arange(len(row), device=nodes.device) + (first - before)[row]
-        table = nodes.new_full((len(nodes), self.level_sizes[depth]), -1)
-        table[row, codes[child]] = child
-        return table
+        return row, codes[child], child
 
     def tags_of_nodes(self, depth: int, nodes: Tensor) -> Tensor:
-        """Tags (..., L) of any item below the nodes; those of the prefix's own levels are shared."""
+        """Tags (..., L) of an item below each node; all below share those of the prefix."""
         first_item: Tensor = getattr(self, f"first_item_{depth}")
         return self.tag_ids[first_item[nodes]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -83,7 +83,7 @@ class EncoderDecoder(Retriever):
         begin = self.begin_vector.expand(len(targets), 1, -1)
         x = torch.cat([begin, code_vectors[:, :-1]], dim=1) + self.decoder_position
         x = self.dropout(x)
-        for block, keys_values in zip(self.decoder, memory.keys_values, strict=True):
+        for block, keys_values in zip(self._decoder_blocks, memory.keys_values, strict=True):
             normed = block.self_norm(x)
             own = block.self_attention.keys_values(normed)
             x = x + block.dropout(block.self_attention(normed, own, is_causal=True))
@@ -93,11 +93,14 @@ class EncoderDecoder(Retriever):
         total = x.new_zeros(())
         for level in range(self.tables.num_levels):
             nodes = self.tables.nodes_of_items[level, targets]
-            is_valid = self.tables.children_of(level, nodes) >= 0
+            is_valid = self.tables.codes_after(level, nodes)
             logits = self._logits(x[:, level], level)
-            total = total + next_code_loss(
-                logits, codes[:, level], is_valid, self.prefix_normalized, label_smoothing
-            ).mean()
+            total = (
+                total
+                + next_code_loss(
+                    logits, codes[:, level], is_valid, self.prefix_normalized, label_smoothing
+                ).mean()
+            )
         return total
 
     def read(self, items: Tensor, users: Tensor) -> Memory:
@@ -116,7 +119,7 @@ class EncoderDecoder(Retriever):
         for block in self.encoder:
             x = block(x, mask)
         x = self.encoder_norm(x)
-        return Memory([block.cross_attention.keys_values(x) for block in self.decoder], mask)
+        return Memory([block.memory_keys_values(x) for block in self._decoder_blocks], mask)
 
     def begin(self, memory: Memory) -> BeamState:
         """See ``Retriever.begin``."""
@@ -128,7 +131,7 @@ class EncoderDecoder(Retriever):
         batch_size, width, _ = state.token.shape
         x = state.token + self.decoder_position[level]
         cache: list[KeysValues] = []
-        for index, block in enumerate(self.decoder):
+        for index, block in enumerate(self._decoder_blocks):
             normed = block.self_norm(x).flatten(0, 1).unsqueeze(1)  # (B * W, 1, d)
             keys, values = (
                 part.unflatten(0, (batch_size, width))
@@ -152,6 +155,10 @@ class EncoderDecoder(Retriever):
         """See ``Retriever.advance``."""
         cache = [(gather_beams(k, parents), gather_beams(v, parents)) for k, v in state.cache]
         return BeamState(self.code_embedding(codes, tag_ids, level), cache)
+
+    @property
+    def _decoder_blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.decoder))
 
     def _logits(self, x: Tensor, level: int) -> Tensor:
         return x @ self.code_embedding.output_weights(level).T + self.output_bias[level]

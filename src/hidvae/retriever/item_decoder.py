@@ -71,9 +71,7 @@ class CodeDecoder(nn.Module):
         self.output_bias = nn.ParameterList(torch.zeros(size) for size in level_sizes)
         self.dropout = Dropout(dropout)
 
-    def forward(
-        self, states: Tensor, prefix: Tensor, level: int, code_vectors: Tensor
-    ) -> Tensor:
+    def forward(self, states: Tensor, prefix: Tensor, level: int, code_vectors: Tensor) -> Tensor:
         """Logits (..., K_level).
 
         Args:
@@ -152,12 +150,21 @@ class ItemDecoder(Retriever):
         prefix = torch.zeros_like(states)
         total = states.new_zeros(())
         for level in range(self.tables.num_levels):
-            logits = self._logits(states, prefix, level)
             nodes = self.tables.nodes_of_items[level, targets]
-            is_valid = self.tables.children_of(level, nodes) >= 0
-            total = total + next_code_loss(
-                logits, codes[:, level], is_valid, self.prefix_normalized, label_smoothing
-            ).mean()
+            # Where the prefix leaves one code, its probability is 1 and there is nothing to learn;
+            # deep in the trie that is most positions.
+            open_rows = (self.tables.num_children(level, nodes) > 1).nonzero().squeeze(1)
+            rows = (
+                open_rows
+                if self.prefix_normalized
+                else torch.arange(len(nodes), device=nodes.device)
+            )
+            logits = self._logits(states[rows], prefix[rows], level)
+            is_valid = self.tables.codes_after(level, nodes[rows])
+            loss = next_code_loss(
+                logits, codes[rows, level], is_valid, self.prefix_normalized, label_smoothing
+            )
+            total = total + loss.sum() / len(targets)
             prefix = prefix + code_vectors[:, level]
         return total
 

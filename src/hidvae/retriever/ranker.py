@@ -16,7 +16,8 @@ class GenerativeRanker:
     """Ranks by beam search; one search serves both history protocols.
 
     Implements ``evaluation.Ranker``. The last step of the search keeps enough items that the
-    history can be left out of the list and the list still be full.
+    history can be left out. Where the beams held too few others, those users are searched again
+    with twice the beams, so that lists are short only if the items run out.
     """
 
     def __init__(
@@ -45,22 +46,45 @@ class GenerativeRanker:
                 "one item of the catalogue to start from"
             )
         num_items = self.retriever.tables.num_items
+        ranked = np.full(
+            (histories.num_users, list_width(histories, top_k, num_items)), -1, dtype=np.int64
+        )
+        # W beams always find W items (or all): that many cannot fall short of top_k others.
+        enough = np.minimum(num_items, top_k + histories.lengths)
+        beams = max(self.beam_width, top_k)
+        pending = np.arange(histories.num_users)
+        was_training = self.retriever.training
+        self.retriever.eval()
+        while True:
+            users = None if user_index is None else np.asarray(user_index)[pending]
+            found = self._search(histories.take(pending), top_k, users, beams)
+            ranked[pending, : found.shape[1]] = found
+            ranking = split_protocols(ranked, histories, top_k, num_items)
+            is_short = (ranking.excluding < 0).any(axis=1)
+            pending = np.flatnonzero(is_short & (beams < enough))
+            if not len(pending):
+                break
+            beams *= 2
+        self.retriever.train(was_training)
+        return ranking
+
+    def _search(
+        self, histories: Sequences, top_k: int, user_index: np.ndarray | None, beams: int
+    ) -> np.ndarray:
+        """The best items (U, W) of each history, W from ``list_width``, -1 at the end."""
+        num_items = self.retriever.tables.num_items
         device = self.retriever.tables.codes.device
         width = list_width(histories, top_k, num_items)
         ranked = np.full((histories.num_users, width), -1, dtype=np.int64)
-        was_training = self.retriever.training
-        self.retriever.eval()
         for rows, items, users in reading_batches(
             histories, self.max_history, self.batch_size, user_index
         ):
-            wanted = list_width(histories.take(rows), top_k, num_items)
             found = beam_search(
                 self.retriever,
                 items.to(device),
                 users.to(device),
-                beam_width=max(self.beam_width, top_k),
-                num_results=wanted,
+                beam_width=beams,
+                num_results=list_width(histories.take(rows), top_k, num_items),
             )
             ranked[rows, : found.items.shape[1]] = found.items.cpu().numpy()
-        self.retriever.train(was_training)
-        return split_protocols(ranked, histories, top_k, num_items)
+        return ranked

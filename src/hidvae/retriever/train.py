@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -35,9 +33,10 @@ from hidvae.training.checkpoint import (
     remove_checkpoint,
     restore,
     save_checkpoint,
+    training_identity,
 )
 from hidvae.training.progress import Stopwatch, TrainingLog
-from hidvae.training.runtime import start_fabric
+from hidvae.training.runtime import seed_everything, start_fabric
 from hidvae.training.schedule import warmup_cosine
 
 LOG = "log.csv"
@@ -67,8 +66,10 @@ def train_retriever(
     read_stage(
         semantic_ids.path,
         produced_by="hidvae tokenize",
-        expect={name: folder.fingerprint for name, folder in
-                (("dataset", dataset), ("embeddings", embeddings), ("tags", tags))},
+        expect={
+            name: folder.fingerprint
+            for name, folder in (("dataset", dataset), ("embeddings", embeddings), ("tags", tags))
+        },
     )
     split = load_dataset(dataset).split
     if not (split.train.lengths >= 2).any():
@@ -78,6 +79,7 @@ def train_retriever(
         )
     ids = SemanticIds.load(semantic_ids)
     fabric = start_fabric(run)
+    seed_everything(run.seed)
     model = build_retriever(config, ids, load_embeddings(embeddings).matrix, load_tags(tags))
 
     settings = asdict(config)
@@ -87,7 +89,7 @@ def train_retriever(
         "tags": tags.fingerprint,
         "semantic_ids": semantic_ids.fingerprint,
     }
-    identity = hashlib.sha256(json.dumps([settings, inputs, asdict(run)]).encode()).hexdigest()
+    identity = training_identity(settings, inputs, run)
     checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
     checkpoint = load_checkpoint(checkpoint_file, identity=identity)
     with write_stage(
@@ -172,7 +174,9 @@ class _Training:
                 factor = warmup_cosine(self._steps_done, self._total_steps, config.warmup_steps)
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * factor
-                batch = HistoryBatch(*(part.to(self._fabric.device) for part in batches[self._step]))
+                batch = HistoryBatch(
+                    *(part.to(self._fabric.device) for part in batches[self._step])
+                )
                 loss = forward(batch, config.label_smoothing)
                 self._fabric.backward(loss)
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
@@ -272,7 +276,10 @@ class _Training:
         self._steps_done, self._loss_sum = state["steps_done"], state["loss_sum"]
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
         self.best_weights = checkpoint.group("extra/best")
-        self._average = checkpoint.group("extra/average")
+        self._average = {
+            name: value.to(self._fabric.device)
+            for name, value in checkpoint.group("extra/average").items()
+        }
         self.log.rows = state["rows"]
         self._watch = Stopwatch(state["seconds"])
         logger.info("going on from epoch %d, step %d", self._epoch, self._step)

@@ -76,6 +76,11 @@ class Block(nn.Module):
         """The feed-forward half."""
         return x + self.dropout(self.feed_forward(self.feed_norm(x)))
 
+    def memory_keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the memory (B, S, d) that ``attend_memory`` takes."""
+        assert self.cross_attention is not None
+        return self.cross_attention.keys_values(memory)
+
     def attend_memory(
         self, x: Tensor, memory: tuple[Tensor, Tensor], memory_mask: Tensor | None
     ) -> Tensor:

@@ -35,6 +35,24 @@ def tag_level_of_token(num_levels: int, num_tag_levels: int, mode: TagTokens) ->
     return tuple(interleaved)
 
 
+def code_of_token(num_levels: int, num_tag_levels: int, mode: TagTokens) -> tuple[int, ...]:
+    """Which of an ID's codes each of its M tokens belongs to; a tag token to the code before it.
+
+    Args:
+        num_levels: As for ``tag_level_of_token``.
+        num_tag_levels: As for ``tag_level_of_token``.
+        mode: As for ``tag_level_of_token``.
+    """
+    if mode == "none":
+        return tuple(range(num_levels))
+    num_codes = num_levels - num_tag_levels
+    if mode == "concatenated":
+        return (*range(num_codes), *[num_codes - 1] * num_tag_levels)
+    return tuple(
+        code for code in range(num_codes) for _ in range(2 if code < num_tag_levels else 1)
+    )
+
+
 class CodeEmbedding(nn.Module):
     """Embedding of a code: of itself, plus optionally of its level and of its tag's text.
 

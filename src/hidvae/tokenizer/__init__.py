@@ -1,0 +1,1 @@
+"""Stage 1: the HiD-VAE tokenizer, from item embeddings to semantic IDs."""

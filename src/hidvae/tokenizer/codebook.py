@@ -57,7 +57,7 @@ def nearest_codes(residual: Tensor, vectors: Tensor) -> Tensor:
 def pass_gradient(
     residual: Tensor, vectors: Tensor, codes: Tensor, mode: GradientMode, temperature: float
 ) -> Tensor:
-    """The chosen vectors (B, D), with a gradient path to ``residual`` (and, for gumbel, ``vectors``).
+    """The chosen vectors (B, D), with a gradient path to ``residual`` (gumbel: ``vectors`` too).
 
     Args:
         residual: (B, D), what the level quantizes.

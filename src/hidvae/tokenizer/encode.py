@@ -63,7 +63,7 @@ def encode_catalogue(
             sizes.append(last_size)
             quality["items_moved"] = 0
         else:
-            codebooks = [c.vectors().detach().numpy() for c in model.quantizer.codebooks]  # type: ignore[operator]
+            codebooks = [level.vectors().detach().numpy() for level in model.quantizer.levels]
             reassignment = reassign(latents, codebooks, codes)
             final = reassignment.codes
             quality["items_moved"] = len(reassignment.moved)

@@ -5,7 +5,6 @@ Source of all: HiD-VAE (arXiv:2508.04618), equations as listed in docs/paper-to-
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -121,7 +121,7 @@ class HiDVAE(nn.Module):
 
     @torch.no_grad()
     def predict_tags(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Tags and probabilities (B, L) that the codes (B, L) stand for; -1 and 0.0 without heads."""
+        """Tags and probabilities (B, L) of the codes (B, L); -1 and 0.0 without heads."""
         if self.tag_heads is None:
             return torch.full_like(codes, -1), torch.zeros(codes.shape, device=codes.device)
         return self.tag_heads.predict(self.quantizer.vectors_of(codes))
@@ -132,6 +132,7 @@ def build_tokenizer(
     input_dim: int,
     num_categorical: int,
     tag_embeddings: Sequence[Tensor],
+    tag_parents: Sequence[Tensor] | None = None,
 ) -> HiDVAE:
     """A fresh tokenizer for a catalogue.
 
@@ -140,10 +141,13 @@ def build_tokenizer(
         input_dim: Width D_in of the item embeddings.
         num_categorical: How many of the last inputs are 0/1 features.
         tag_embeddings: Per level (C_l, D_tag); ignored when the tag losses are off.
+        tag_parents: Per level (C_l,), see ``TagHeads``.
     """
     heads = None
     if config.is_supervised and any(len(embeddings) for embeddings in tag_embeddings):
-        heads = TagHeads(tag_embeddings, config.latent_dim, config.dropout, config.tag_input)
+        heads = TagHeads(
+            tag_embeddings, config.latent_dim, config.dropout, config.tag_input, tag_parents
+        )
     return HiDVAE(
         Autoencoder(
             input_dim,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,12 +54,17 @@ class ResidualQuantizer(nn.Module):
         self.gradient_mode = gradient_mode
         self.gumbel_temperature = gumbel_temperature
 
+    @property
+    def levels(self) -> list[Codebook]:
+        """The codebooks, coarse to fine."""
+        return cast(list[Codebook], list(self.codebooks))
+
     def forward(self, latents: Tensor) -> Quantized:
         """Quantize latents (B, D)."""
         residual = latents
         codes, level_vectors, residuals = [], [], []
         codebook_loss = commitment_loss = latents.new_zeros(())
-        for codebook in self.codebooks:
+        for codebook in self.levels:
             vectors = codebook.vectors()
             code = nearest_codes(residual.detach(), vectors.detach())  # (B,)
             chosen = vectors[code]  # (B, D)
@@ -83,7 +88,7 @@ class ResidualQuantizer(nn.Module):
     def vectors_of(self, codes: Tensor) -> Tensor:
         """Codebook vectors (B, L, D) of codes (B, L): the way back from an ID."""
         return torch.stack(
-            [codebook.vectors()[codes[:, level]] for level, codebook in enumerate(self.codebooks)],
+            [codebook.vectors()[codes[:, level]] for level, codebook in enumerate(self.levels)],
             dim=1,
         )
 
@@ -91,7 +96,7 @@ class ResidualQuantizer(nn.Module):
     def initialize(self, latents: Tensor, generator: torch.Generator) -> None:
         """K-means on the residuals that each level will see; latents are (N, D)."""
         residual = latents
-        for codebook in self.codebooks:
+        for codebook in self.levels:
             size = codebook.table.shape[0]
             centroids = kmeans(residual, size, generator)
             codebook.set_vectors(torch.arange(size, device=latents.device), centroids)
@@ -101,7 +106,7 @@ class ResidualQuantizer(nn.Module):
     @torch.no_grad()
     def reset_codes(self, level: int, codes: Tensor, residuals: Tensor) -> None:
         """Move dead codes (n,) of one level onto residuals (n, D) that live items have there."""
-        self.codebooks[level].set_vectors(codes, residuals)  # type: ignore[operator]
+        self.levels[level].set_vectors(codes, residuals)
 
 
 def _squared_distance(a: Tensor, b: Tensor) -> Tensor:

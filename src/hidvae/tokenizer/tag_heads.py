@@ -27,6 +27,7 @@ class TagHeads(nn.Module):
         latent_dim: int,
         dropout: float = 0.1,
         tag_input: Literal["concat", "sum"] = "concat",
+        tag_parents: Sequence[Tensor] | None = None,
     ) -> None:
         """Build the heads.
 
@@ -35,6 +36,8 @@ class TagHeads(nn.Module):
             latent_dim: Width D of a code's vector.
             dropout: Of level 0; each deeper level has 0.05 more, at most 0.5.
             tag_input: How a prefix's vectors are put together.
+            tag_parents: For each level (C_l,), the tag of the level above that a tag belongs to, -1
+                where it may follow any; None if the levels know no hierarchy.
         """
         super().__init__()
         self.tag_input = tag_input
@@ -47,6 +50,10 @@ class TagHeads(nn.Module):
             rate = max(dropout, min(0.5, dropout + 0.05 * level))
             hidden = 128 * (level + 1)
             self.register_buffer(f"tag_embeddings_{level}", embeddings)
+            parents = torch.full((max(1, num_classes),), -1)
+            if tag_parents is not None and num_classes:
+                parents = tag_parents[level]
+            self.register_buffer(f"tag_parents_{level}", parents)
             self.projectors.append(
                 nn.Sequential(
                     nn.Linear(tag_dim, 256), nn.LayerNorm(256), nn.ReLU(), nn.Linear(256, width_in)
@@ -90,11 +97,24 @@ class TagHeads(nn.Module):
 
     @torch.no_grad()
     def predict(self, level_vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Most probable tag and its probability, (B, L) each; -1 and 0.0 where a level has no tags."""
-        tags, confidences = [], []
+        """The most probable tag path and each tag's probability, (B, L) each.
+
+        A level chooses among the children of the tag above it, so that the path exists in the
+        catalogue's hierarchy. It is -1 with probability 0.0 from where it ends: at a tag without
+        children, or at a level without tags.
+        """
+        tags: list[Tensor] = []
+        confidences: list[Tensor] = []
         for level, head_input in enumerate(self.inputs(level_vectors)):
-            confidence, tag = self.logits(level, head_input).softmax(dim=1).max(dim=1)
-            has_tags = self.num_classes[level] > 0
-            tags.append(tag if has_tags else torch.full_like(tag, -1))
-            confidences.append(confidence if has_tags else torch.zeros_like(confidence))
+            probs = self.logits(level, head_input).softmax(dim=1)  # (B, C_l)
+            is_possible = torch.ones_like(probs, dtype=torch.bool)
+            if self.num_classes[level] == 0:
+                is_possible[:] = False
+            elif level > 0:
+                parents: Tensor = getattr(self, f"tag_parents_{level}")
+                above = tags[-1].unsqueeze(1)
+                is_possible = (parents == -1) | ((parents == above) & (above >= 0))
+            confidence, tag = probs.masked_fill(~is_possible, -1.0).max(dim=1)
+            tags.append(torch.where(confidence >= 0, tag, -1))
+            confidences.append(confidence.clamp_min(0.0))
         return torch.stack(tags, dim=1), torch.stack(confidences, dim=1)

@@ -311,8 +311,9 @@ class _Training:
         usage = " ".join(f"{u:.2f}" for u in statistics["codebook_usage"])
         self.log.add(
             row,
-            f"epoch {self._epoch}/{self.config.epochs}  reconstruction {row['reconstruction']:.3f}  "
-            f"tags {row['tag_prediction']:.3f}  collisions {row['collision_rate']:.2%}  usage {usage}",
+            f"epoch {self._epoch}/{self.config.epochs}"
+            f"  reconstruction {row['reconstruction']:.3f}  tags {row['tag_prediction']:.3f}"
+            f"  collisions {row['collision_rate']:.2%}  usage {usage}",
         )
         for level, usage_share in enumerate(statistics["codebook_usage"]):
             if usage_share < 0.1 or level in statistics["dead_levels"]:
@@ -396,8 +397,8 @@ def _check_sizes(num_items: int, num_training: int, config: TokenizerConfig) -> 
     if config.collisions == "reassign" and num_items > capacity:
         raise DataError(
             f"a catalogue of {num_items} items does not fit {config.codebook_size}^"
-            f"{config.num_levels} = {capacity} semantic IDs; raise TokenizerConfig.codebook_size or "
-            "TokenizerConfig.num_levels"
+            f"{config.num_levels} = {capacity} semantic IDs; raise "
+            "TokenizerConfig.codebook_size or TokenizerConfig.num_levels"
         )
     if num_training < config.codebook_size:
         raise DataError(
@@ -409,7 +410,7 @@ def _check_sizes(num_items: int, num_training: int, config: TokenizerConfig) -> 
 def _check_tag_levels(sizes: list[int], config: TokenizerConfig) -> None:
     if config.is_supervised and any(sizes) and len(sizes) != config.num_levels:
         raise ConfigError(
-            "TagConfig.num_levels and TokenizerConfig.num_levels must agree when tag losses are on; "
-            f"found {len(sizes)} and {config.num_levels}; run `hidvae tag` again with "
+            "TagConfig.num_levels and TokenizerConfig.num_levels must agree when tag losses are "
+            f"on; found {len(sizes)} and {config.num_levels}; run `hidvae tag` again with "
             f"TagConfig.num_levels={config.num_levels}, or change TokenizerConfig.num_levels"
         )

@@ -1,0 +1,1 @@
+"""What both trainings share: device, schedule, dropout, checkpoints, log."""

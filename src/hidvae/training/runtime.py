@@ -13,7 +13,7 @@ from hidvae.errors import ConfigError
 
 
 def start_fabric(run: RunConfig) -> Fabric:
-    """A launched Fabric on the configured device, with every random generator seeded.
+    """A launched Fabric on the configured device.
 
     Raises:
         ConfigError: If the device or precision is unknown or not available here.
@@ -26,11 +26,10 @@ def start_fabric(run: RunConfig) -> Fabric:
             fabric.launch()
     except Exception as error:  # Fabric raises many types here; all mean an unusable setting
         raise ConfigError(
-            f"RunConfig.device = {run.device!r} with RunConfig.precision = {run.precision!r} cannot "
+            f"RunConfig.device = {run.device!r}, RunConfig.precision = {run.precision!r}: cannot "
             f"be used here ({' '.join(str(error).split())}); try device = 'cpu' and "
             "precision = '32-true'"
         ) from error
-    seed_everything(run.seed)
     return fabric
 
 
