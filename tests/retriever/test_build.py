@@ -1,0 +1,128 @@
+"""Building and loading a retriever."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hidvae.artifacts import read_stage
+from hidvae.config import RetrieverConfig
+from hidvae.errors import ArtifactError, ConfigError, HidvaeError
+from hidvae.features.embeddings import load_embeddings
+from hidvae.features.tags.vocabulary import load_tags
+from hidvae.retriever.build import build_retriever, load_retriever
+from hidvae.semantic_ids.table import SemanticIds
+
+from .tiny import TAG_SIZES, random_ids, random_tags
+
+
+def without_tags() -> SemanticIds:
+    ids = random_ids()
+    none = np.full_like(ids.tag_ids, -1)
+    return SemanticIds(ids.item_ids, ids.codes, ids.level_sizes, none, ids.tag_confidence)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"tag_tokens": "concatenated"}, {"tag_tokens": "interleaved"}, {"tag_text_input": True}],
+)
+@pytest.mark.parametrize("architecture", ["item_decoder", "encoder_decoder"])
+def test_tags_are_refused_where_none_are_predicted(architecture: str, settings) -> None:
+    config = RetrieverConfig(architecture=architecture, dim=8, num_heads=2, **settings)
+    content = np.zeros((32, 4), dtype=np.float32)
+    (name,) = settings
+    with pytest.raises(ConfigError, match=f"RetrieverConfig.{name}.*predicts none") as error:
+        build_retriever(config, without_tags(), content, random_tags(random_ids()))
+    assert "\n" not in str(error.value)
+    plain = RetrieverConfig(architecture=architecture, dim=8, num_heads=2)
+    build_retriever(plain, without_tags(), content, random_tags(random_ids()))
+
+
+@pytest.mark.parametrize("mode", ["concatenated", "interleaved"])
+def test_tag_tokens_lengthen_the_id_by_the_tags(mode: str) -> None:
+    ids = random_ids()
+    config = RetrieverConfig(dim=8, num_heads=2, tag_tokens=mode)
+    model = build_retriever(config, ids, np.zeros((32, 4), np.float32), random_tags(ids))
+    sizes = sorted([*ids.level_sizes, *(size + 1 for size in TAG_SIZES)])
+    assert sorted(model.tables.level_sizes) == sizes
+
+
+def test_scale_and_offset_of_the_content_do_not_matter() -> None:
+    ids = random_ids()
+    content = np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)
+    config = RetrieverConfig(dim=8, num_heads=2)
+    outputs = []
+    for matrix in (content, 100 * content + 7):
+        torch.manual_seed(0)
+        model = build_retriever(config, ids, matrix, random_tags(ids)).eval()
+        with torch.no_grad():
+            outputs.append(model.read(torch.tensor([[1, 2]]), torch.tensor([-1])))
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-3, atol=1e-4)
+
+
+def test_constant_content_is_finite() -> None:
+    ids = random_ids()
+    config = RetrieverConfig(dim=8, num_heads=2)
+    model = build_retriever(config, ids, np.ones((32, 4), np.float32), random_tags(ids)).eval()
+    with torch.no_grad():
+        assert model.read(torch.tensor([[1, 2]]), torch.tensor([-1])).isfinite().all()
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+def load(run: Path) -> torch.nn.Module:
+    folders = {
+        name: read_stage(run / name, produced_by="hidvae train")
+        for name in ("embeddings", "tags", "semantic_ids", "retriever")
+    }
+    return load_retriever(
+        folders["retriever"],
+        SemanticIds.load(folders["semantic_ids"]),
+        load_embeddings(folders["embeddings"]).matrix,
+        load_tags(folders["tags"]),
+    )
+
+
+def test_a_loaded_retriever_is_ready_to_rank(run: Path) -> None:
+    model = load(run)
+    assert not model.training
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "other weights"])
+def test_damaged_weights_are_an_error_of_one_line(run: Path, damage: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = run / "retriever" / "model.safetensors"
+    content = file.read_bytes()
+    if damage == "garbage":  # the size is right, so only reading finds it
+        file.write_bytes(b"\xff" * len(content))
+    elif damage == "truncated":
+        file.write_bytes(content[:100])
+    else:
+        weights = load_file(file)
+        weights.pop(sorted(weights)[0])
+        save_file(weights, file)
+        _resize(run / "retriever" / "manifest.json", file)
+    with pytest.raises(HidvaeError) as error:
+        load(run)
+    assert isinstance(error.value, ArtifactError)
+    assert "model.safetensors" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "hidvae train" in str(error.value)
+
+
+def _resize(manifest: Path, file: Path) -> None:
+    """Make the manifest accept the file's new size."""
+    import json
+
+    content = json.loads(manifest.read_text())
+    content["files"][file.name]["bytes"] = file.stat().st_size
+    manifest.write_text(json.dumps(content))

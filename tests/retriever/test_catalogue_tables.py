@@ -1,0 +1,70 @@
+"""Lookups on the model's device against the table of semantic IDs itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hidvae.retriever.catalogue_tables import CatalogueTables
+from hidvae.semantic_ids.table import SemanticIds
+
+from .tiny import naive_children, random_ids
+
+VARIANTS = [False, True]
+
+
+def prefixes(codes: np.ndarray, depth: int) -> list[tuple[int, ...]]:
+    return sorted({tuple(row[:depth]) for row in codes.tolist()})
+
+
+@pytest.mark.parametrize("disambiguated", VARIANTS)
+def test_children_equal_a_dictionary_of_prefixes(disambiguated: bool) -> None:
+    ids = random_ids(num_items=50, disambiguated=disambiguated)
+    tables, children = CatalogueTables(ids), naive_children(ids.codes)
+    for depth in range(ids.num_levels):
+        here, below = prefixes(ids.codes, depth), prefixes(ids.codes, depth + 1)
+        # Any order, repeats included: beams of a batch stand on the same nodes.
+        nodes = torch.tensor([*range(len(here) - 1, -1, -1), 0, len(here) - 1])
+        table = tables.children_of(depth, nodes)
+        assert table.shape == (len(nodes), ids.level_sizes[depth])
+        assert torch.equal(tables.codes_after(depth, nodes), table >= 0)
+        assert torch.equal(tables.num_children(depth, nodes), (table >= 0).sum(dim=1))
+        for node, row in zip(nodes.tolist(), table.tolist(), strict=True):
+            assert [code for code, child in enumerate(row) if child >= 0] == children[here[node]]
+            for code, child in enumerate(row):
+                if child >= 0:
+                    assert below[child] == (*here[node], code)
+
+
+def test_children_of_no_nodes() -> None:
+    tables = CatalogueTables(random_ids())
+    assert tables.children_of(1, torch.empty(0, dtype=torch.long)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("disambiguated", VARIANTS)
+def test_tags_of_a_node_are_those_of_its_items(disambiguated: bool) -> None:
+    ids = random_ids(num_items=50, disambiguated=disambiguated)
+    tables = CatalogueTables(ids)
+    nodes = tables.nodes_of_items
+    assert nodes.shape == (ids.num_levels + 1, 50)
+    for depth in range(1, ids.num_levels):
+        shared = min(depth, ids.num_tag_levels)  # tags that the prefix determines
+        tags = tables.tags_of_nodes(depth, nodes[depth].view(5, 10)).view(50, -1)
+        assert (tags[:, :shared].numpy() == ids.tag_ids[:, :shared]).all()
+
+
+def test_tables_are_not_weights_and_move_with_the_model() -> None:
+    tables = CatalogueTables(random_ids())
+    assert tables.state_dict() == {}
+    assert list(tables.parameters()) == []
+    moved = CatalogueTables(random_ids()).to("meta")
+    assert {buffer.device.type for buffer in moved.buffers()} == {"meta"}
+
+
+def test_an_id_of_one_level() -> None:
+    ids = SemanticIds.without_tags(["x", "y", "z"], np.array([[2], [0], [3]]), (5,))
+    tables = CatalogueTables(ids)
+    row = tables.children_of(0, torch.tensor([0]))[0]
+    assert row.tolist() == [0, -1, 1, 2, -1]
+    assert tables.item_at_leaf[row[row >= 0]].tolist() == [1, 0, 2]
