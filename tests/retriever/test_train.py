@@ -324,6 +324,21 @@ def test_killed_process_is_resumed_bit_for_bit(
     assert [path.name for path in tmp_path.iterdir()] == ["retriever"]
 
 
+def test_another_rhythm_of_checkpoints_still_resumes(
+    folders: Folders, whole, steps_per_epoch: int, tmp_path: Path, monkeypatch
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_saves(patch, 2)
+        with pytest.raises(Stopped):
+            fit(folders, tmp_path / "retriever")
+    forward, steps = Retriever.forward, []
+    monkeypatch.setattr(Retriever, "forward", lambda *a: steps.append(1) or forward(*a))
+    rarely = replace(RUN, checkpoint_every_seconds=1e6)
+    weights, _ = fit(folders, tmp_path / "retriever", rarely)
+    assert len(steps) == 3 * steps_per_epoch - 2
+    assert_equal_weights(weights, whole("item_decoder")[0])
+
+
 def test_a_checkpoint_of_other_settings_is_not_resumed(
     folders: Folders, whole, tmp_path: Path
 ) -> None:
