@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from hidvae.artifacts import StageFolder, read_stage, write_stage
@@ -15,9 +16,22 @@ from hidvae.config import EmbeddingConfig, RunConfig, TagConfig, TokenizerConfig
 from hidvae.features.embed import embed
 from hidvae.features.embeddings import EMBEDDINGS_FILE, EMBEDDINGS_TENSOR, load_embeddings
 from hidvae.features.tags.tag import tag
+from hidvae.tokenizer.residual_quantizer import ResidualQuantizer
 from hidvae.tokenizer.train import train_tokenizer
 
 EMBEDDING = EmbeddingConfig(text_encoder="hashing", collaborative_dim=8, use_cache=False)
+
+
+def kill_codes(monkeypatch: pytest.MonkeyPatch, num_alive: int) -> None:
+    """After k-means, put all but the first codes of level 0 where no item goes."""
+    initialize = ResidualQuantizer.initialize
+
+    def plant(self: ResidualQuantizer, latents: torch.Tensor, generator: torch.Generator) -> None:
+        initialize(self, latents, generator)
+        with torch.no_grad():
+            self.codebooks[0].table[num_alive:] = 100.0  # type: ignore[index,operator]
+
+    monkeypatch.setattr(ResidualQuantizer, "initialize", plant)
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,8 @@ from hidvae.tokenizer.encode import encode_catalogue
 from hidvae.tokenizer.train import LOG, WEIGHTS, train_tokenizer
 from hidvae.training import checkpoint as checkpoint_module
 
+from .conftest import kill_codes
+
 STEPS = 9  # 3 epochs of 3
 Train = Callable[[TokenizerConfig, Path], StageFolder]
 
@@ -117,6 +119,16 @@ def test_random_numbers_go_on_where_they_stopped(
     stop_at(2, train, config, output)
     stop_at(3, train, config, output)  # 3 steps further on
     assert_same(train(config, output), whole)
+
+
+def test_the_patience_with_unused_codes_goes_on(
+    train: Train, config: TokenizerConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_codes(monkeypatch, num_alive=8)
+    config = replace(config, dead_code_epochs=2)
+    whole = train(config, tmp_path / "whole" / "tokenizer")
+    stop_at(5, train, config, tmp_path / "stopped" / "tokenizer")  # in the second epoch
+    assert_same(train(config, tmp_path / "stopped" / "tokenizer"), whole)
 
 
 def test_stopped_before_the_first_checkpoint_it_starts_anew(

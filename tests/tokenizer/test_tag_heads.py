@@ -70,13 +70,55 @@ def test_prediction_is_the_most_probable_class() -> None:
 
 
 @pytest.mark.parametrize("tag_input", BOTH)
-def test_a_level_without_tags_predicts_none(tag_input: TagInput) -> None:
-    heads = heads_of([3, 0, 7], tag_input)
-    tags, confidence = heads.predict(vectors())
-    assert (tags[:, 1] == -1).all()
-    assert (confidence[:, 1] == 0).all()
-    assert (tags[:, [0, 2]] >= 0).all()
-    assert (confidence[:, [0, 2]] > 0).all()
+def test_the_path_ends_at_a_level_without_tags(tag_input: TagInput) -> None:
+    tags, confidence = heads_of([3, 5, 0], tag_input).predict(vectors())
+    assert (tags[:, :2] >= 0).all() and (confidence[:, :2] > 0).all()
+    assert (tags[:, 2] == -1).all() and (confidence[:, 2] == 0).all()
+    tags, confidence = heads_of([3, 0, 7], tag_input).predict(vectors())
+    assert (tags[:, 1:] == -1).all() and (confidence[:, 1:] == 0).all()
+
+
+PARENTS = [
+    torch.tensor([-1, -1, -1]),
+    torch.tensor([0, 0, 2, 2]),  # tag 1 of level 0 has no children
+    torch.tensor([0, 1, 1, 3, -1]),  # tag 2 of level 1 has none; the last is "Other"
+]
+
+
+def hierarchy() -> tuple[TagHeads, Tensor]:
+    torch.manual_seed(0)
+    embeddings = [torch.randn(len(parents), 6) for parents in PARENTS]
+    return TagHeads(embeddings, LATENT_DIM, tag_parents=PARENTS).eval(), vectors(batch=400)
+
+
+def test_a_predicted_path_exists_in_the_hierarchy() -> None:
+    heads, level_vectors = hierarchy()
+    tags, confidence = heads.predict(level_vectors)
+    for level in (1, 2):
+        above, own = tags[:, level - 1], tags[:, level]
+        parents = PARENTS[level][own]
+        assert ((own == -1) | (parents == above) | (parents == -1)).all()
+        assert (own[above == -1] == -1).all(), "an ended path does not go on, not even to Other"
+    assert torch.equal(tags[:, 1] == -1, tags[:, 0] == 1)
+    assert torch.equal(tags == -1, confidence == 0)
+    assert (tags[:, 2] == 4).any(), "Other follows any tag"
+    assert len(tags.unique(dim=0)) > 5
+
+
+def test_a_level_takes_the_most_probable_of_the_children() -> None:
+    heads, level_vectors = hierarchy()
+    tags, confidence = heads.predict(level_vectors)
+    inputs = heads.inputs(level_vectors)
+    for level in range(3):
+        probabilities = heads.logits(level, inputs[level]).softmax(dim=1)
+        for row in range(0, 400, 20):
+            above = int(tags[row, level - 1]) if level else -1
+            is_over = level > 0 and above == -1
+            children = [t for t, p in enumerate(PARENTS[level].tolist()) if p in (-1, above)]
+            scores = {tag: float(probabilities[row, tag]) for tag in children if not is_over}
+            best = max(scores, key=lambda tag: scores[tag], default=-1)
+            assert tags[row, level] == best
+            assert float(confidence[row, level]) == pytest.approx(scores.get(best, 0.0))
 
 
 def test_deeper_heads_are_wider_and_drop_more() -> None:

@@ -9,12 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hidvae.config import RunConfig
 from hidvae.errors import ArtifactError
 from hidvae.training.checkpoint import (
     load_checkpoint,
     remove_checkpoint,
     restore,
     save_checkpoint,
+    training_identity,
 )
 
 
@@ -174,3 +176,16 @@ def test_random_numbers_go_on(tmp_path: Path) -> None:
     assert checkpoint is not None
     restore(checkpoint, trainer.model, trainer.optimizer)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_identity_is_of_all_that_makes_the_result() -> None:
+    settings, inputs, run = {"lr": 0.1, "dim": 3}, {"embeddings": "a"}, RunConfig()
+    same = training_identity({"dim": 3, "lr": 0.1}, inputs, RunConfig(checkpoint_every_seconds=1))
+    assert training_identity(settings, inputs, run) == same
+    others = [
+        training_identity({**settings, "lr": 0.2}, inputs, run),
+        training_identity(settings, {"embeddings": "b"}, run),
+        training_identity(settings, inputs, RunConfig(seed=1)),
+        training_identity(settings, inputs, RunConfig(precision="bf16-mixed")),
+    ]
+    assert len({same, *others}) == 5

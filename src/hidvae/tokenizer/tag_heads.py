@@ -113,7 +113,7 @@ class TagHeads(nn.Module):
             elif level > 0:
                 parents: Tensor = getattr(self, f"tag_parents_{level}")
                 above = tags[-1].unsqueeze(1)
-                is_possible = (parents == -1) | ((parents == above) & (above >= 0))
+                is_possible = ((parents == -1) | (parents == above)) & (above >= 0)
             confidence, tag = probs.masked_fill(~is_possible, -1.0).max(dim=1)
             tags.append(torch.where(confidence >= 0, tag, -1))
             confidences.append(confidence.clamp_min(0.0))
