@@ -1,5 +1,6 @@
 """Generative recommendation with hierarchical, interpretable semantic IDs (HiD-VAE)."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from hidvae.config import (
@@ -23,9 +24,9 @@ from hidvae.errors import (
     NotTrainedError,
     ShapeError,
 )
-from hidvae.explain import HistoryMatch, Recommendation
 
 if TYPE_CHECKING:
+    from hidvae.explain import HistoryMatch, Recommendation
     from hidvae.recommender import Recommender
 
 __version__ = "0.1.0"
@@ -53,11 +54,15 @@ __all__ = [
     "load_config",
 ]
 
+_LAZY = {
+    "HistoryMatch": "hidvae.explain",
+    "Recommendation": "hidvae.explain",
+    "Recommender": "hidvae.recommender",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import the recommender, and torch with it, only when it is asked for."""
-    if name == "Recommender":
-        from hidvae.recommender import Recommender
-
-        return Recommender
+    """Import these, and torch with them, only when they are asked for."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -184,6 +184,8 @@ class Recommender:
         )
 
     def _history_items(self, history: Sequence[str]) -> np.ndarray:
+        if isinstance(history, str):
+            raise DataError(f"history: expected a list of item ids; found the string {history!r}")
         if not history:
             raise DataError("the history is empty; name at least one item of the catalogue")
         return self.catalogue.index_of(list(history))

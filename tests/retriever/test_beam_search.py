@@ -191,7 +191,7 @@ def test_stepping_along_many_beams_equals_teacher_forcing(case: str) -> None:
         logits, state = model.step(memory, state, level)
         logits = logits.expand(4, 5, -1)  # at level 0 there is one beam for all
         nodes = tables.nodes_of_items[level, targets]
-        valid = (tables.children_of(level, nodes.flatten()) >= 0).view_as(logits)
+        valid = tables.codes_after(level, nodes.flatten()).view_as(logits)
         codes = tables.codes[targets][:, :, level]
         log_probs = code_log_probs(logits, valid, model.prefix_normalized)
         total += log_probs.gather(2, codes.unsqueeze(2)).squeeze(2)

@@ -18,6 +18,14 @@ def prefixes(codes: np.ndarray, depth: int) -> list[tuple[int, ...]]:
     return sorted({tuple(row[:depth]) for row in codes.tolist()})
 
 
+def child_table(tables: CatalogueTables, depth: int, nodes: torch.Tensor) -> torch.Tensor:
+    """(n, K) the child that each code leads to, -1 where there is none."""
+    row, code, child = tables.children_at(depth, nodes)
+    table = torch.full((len(nodes), tables.level_sizes[depth]), -1)
+    table[row, code] = child
+    return table
+
+
 @pytest.mark.parametrize("disambiguated", VARIANTS)
 def test_children_equal_a_dictionary_of_prefixes(disambiguated: bool) -> None:
     ids = random_ids(num_items=50, disambiguated=disambiguated)
@@ -26,7 +34,7 @@ def test_children_equal_a_dictionary_of_prefixes(disambiguated: bool) -> None:
         here, below = prefixes(ids.codes, depth), prefixes(ids.codes, depth + 1)
         # Any order, repeats included: beams of a batch stand on the same nodes.
         nodes = torch.tensor([*range(len(here) - 1, -1, -1), 0, len(here) - 1])
-        table = tables.children_of(depth, nodes)
+        table = child_table(tables, depth, nodes)
         assert table.shape == (len(nodes), ids.level_sizes[depth])
         assert torch.equal(tables.codes_after(depth, nodes), table >= 0)
         assert torch.equal(tables.num_children(depth, nodes), (table >= 0).sum(dim=1))
@@ -37,9 +45,11 @@ def test_children_equal_a_dictionary_of_prefixes(disambiguated: bool) -> None:
                     assert below[child] == (*here[node], code)
 
 
-def test_children_of_no_nodes() -> None:
+def test_no_nodes_have_no_children() -> None:
     tables = CatalogueTables(random_ids())
-    assert tables.children_of(1, torch.empty(0, dtype=torch.long)).shape == (0, 4)
+    assert [len(part) for part in tables.children_at(1, torch.empty(0, dtype=torch.long))] == [
+        0
+    ] * 3
 
 
 @pytest.mark.parametrize("disambiguated", VARIANTS)
@@ -65,6 +75,6 @@ def test_tables_are_not_weights_and_move_with_the_model() -> None:
 def test_an_id_of_one_level() -> None:
     ids = SemanticIds.without_tags(["x", "y", "z"], np.array([[2], [0], [3]]), (5,))
     tables = CatalogueTables(ids)
-    row = tables.children_of(0, torch.tensor([0]))[0]
+    row = child_table(tables, 0, torch.tensor([0]))[0]
     assert row.tolist() == [0, -1, 1, 2, -1]
     assert tables.item_at_leaf[row[row >= 0]].tolist() == [1, 0, 2]

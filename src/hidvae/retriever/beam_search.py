@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hidvae.retriever.interface import Retriever
-from hidvae.retriever.losses import code_log_probs
 
 
 class Generated(NamedTuple):
@@ -39,6 +38,9 @@ def beam_search(
     that a caller can drop some (those of the history) and still have enough. With a beam at least
     as wide as every depth of the trie, the result is the exact ranking.
 
+    A step looks at the children that the beams' prefixes really have and at no others: deep in the
+    trie that is hardly more than one per beam.
+
     Args:
         retriever: In evaluation mode.
         items: (B, T) histories, -1 padded on the right, at least one item each.
@@ -58,33 +60,71 @@ def beam_search(
     history = torch.zeros(batch_size, 1, 0, device=items.device)  # log-probs of chosen codes
     for level in range(tables.num_levels):
         logits, state = retriever.step(memory, state, level)  # (B, W, K)
-        children = tables.children_of(level, nodes.flatten()).view(*nodes.shape, -1)
-        exists = children >= 0
-        step_scores = code_log_probs(logits.float(), exists, retriever.prefix_normalized)
-        if reachable is not None:
-            allowed = exists & reachable[level + 1][children.clamp_min(0)]
-            step_scores = step_scores.masked_fill(~allowed, -torch.inf)
-        totals = (scores.unsqueeze(2) + step_scores).flatten(1)  # (B, W * K)
-        width = beam_width if level < last_level else num_results
-        scores, chosen = totals.topk(min(width, totals.shape[1]), dim=1)
-        size = children.shape[2]
-        parents, codes = chosen // size, chosen % size
-        # A dead beam (score -inf) stands on the root of nowhere: node 0, never to score again.
-        nodes = children.flatten(1).gather(1, chosen).clamp_min(0)
-        newest = step_scores.flatten(1).gather(1, chosen).unsqueeze(2)
-        history = torch.cat(
-            [history.gather(1, parents.unsqueeze(2).expand(-1, -1, level)), newest], dim=2
+        beam, code, child = tables.children_at(level, nodes.flatten())  # (C,): all children
+        log_probs = _child_log_probs(
+            logits.float().flatten(0, 1), beam, code, retriever.prefix_normalized
         )
+        totals = scores.flatten()[beam] + log_probs
+        if reachable is not None:
+            totals = totals.masked_fill(~reachable[level + 1][child], -torch.inf)
+        width = beam_width if level < last_level else num_results
+        scores, chosen = _best_per_user(totals, beam // nodes.shape[1], batch_size, width)
+        parents = beam[chosen] % nodes.shape[1]
+        # A dead beam (score -inf) stands on some node of no meaning and never scores again.
+        nodes, codes = child[chosen], code[chosen]
+        earlier = history.gather(1, parents.unsqueeze(2).expand(-1, -1, level))
+        history = torch.cat([earlier, log_probs[chosen].unsqueeze(2)], dim=2)
         if level < last_level:
             tags = tables.tags_of_nodes(level + 1, nodes)
             state = retriever.advance(state, level, parents, codes, tags)
     found = tables.item_at_leaf[nodes].masked_fill(scores == -torch.inf, -1)
-    missing = num_results - scores.shape[1]  # the beams had too few codes to choose from
+    missing = num_results - scores.shape[1]  # the beams had too few children to choose from
     return Generated(
         F.pad(found, (0, missing), value=-1),
         F.pad(scores, (0, missing), value=-torch.inf),
         F.pad(history, (0, 0, 0, missing), value=-torch.inf),
     )
+
+
+def _child_log_probs(logits: Tensor, beam: Tensor, code: Tensor, prefix_normalized: bool) -> Tensor:
+    """Log-probability (C,) of each child; ``losses.code_log_probs`` without the absent codes.
+
+    Args:
+        logits: (B * W, K).
+        beam: (C,) row of each child in ``logits``, ascending.
+        code: (C,) code of each child.
+        prefix_normalized: Normalise over a beam's children, else over all K codes.
+    """
+    of_child = logits[beam, code]
+    if not prefix_normalized:
+        return of_child - logits.logsumexp(dim=1)[beam]
+    largest = logits.new_full((len(logits),), -torch.inf).scatter_reduce_(0, beam, of_child, "amax")
+    sums = torch.zeros_like(largest).index_add_(0, beam, (of_child - largest[beam]).exp())
+    return of_child - (largest + sums.log())[beam]
+
+
+def _best_per_user(
+    totals: Tensor, user: Tensor, batch_size: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """The best candidates of every user.
+
+    Args:
+        totals: (C,) scores of all users' candidates.
+        user: (C,) whose each is, ascending.
+        batch_size: B.
+        width: Most candidates to keep.
+
+    Returns: Scores (B, w), best first, and positions (B, w) in ``totals``; w is ``width`` or the
+        most candidates that a user has. Score -inf where a user has fewer.
+    """
+    count = torch.bincount(user, minlength=batch_size)
+    first = count.cumsum(0) - count
+    slot = torch.arange(len(user), device=user.device) - first[user]
+    most = int(count.max())
+    table = totals.new_full((batch_size, most), -torch.inf)
+    table[user, slot] = totals
+    scores, chosen = table.topk(min(width, most), dim=1)
+    return scores, (first.unsqueeze(1) + chosen).clamp_max(len(user) - 1)
 
 
 @torch.no_grad()

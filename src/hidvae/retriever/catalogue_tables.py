@@ -50,29 +50,34 @@ class CatalogueTables(nn.Module):
         """Codes per ID, M."""
         return len(self.level_sizes)
 
-    def children_of(self, depth: int, nodes: Tensor) -> Tensor:
-        """The child that each code leads to.
+    def children_at(self, depth: int, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All children of some nodes, one after the other.
 
         Args:
             depth: Of the nodes, in [0, M).
             nodes: (n,) node numbers.
 
-        Returns: (n, K) node numbers of depth + 1; -1 where the prefix cannot go on with that code.
-            The cost depends on n and K, not on the catalogue.
+        Returns: For each of the C children in all: row (C,) in ``nodes``, ascending; the code (C,)
+            that leads to it; its node number (C,) at depth + 1. The cost depends on C, not on the
+            catalogue.
         """
-        row, code, child = self._children(depth, nodes)
-        table = nodes.new_full((len(nodes), self.level_sizes[depth]), -1)
-        table[row, code] = child
-        return table
+        start: Tensor = getattr(self, f"child_start_{depth}")
+        codes: Tensor = getattr(self, f"child_codes_{depth}")
+        first = start[nodes]
+        count = start[nodes + 1] - first  # (n,)
+        row = torch.repeat_interleave(torch.arange(len(nodes), device=nodes.device), count)
+        before = count.cumsum(0) - count  # children of the rows above
+        child = torch.arange(len(row), device=nodes.device) + (first - before)[row]
+        return row, codes[child], child
 
     def codes_after(self, depth: int, nodes: Tensor) -> Tensor:
-        """Which codes may follow nodes (n,) of a depth, (n, K): where ``children_of`` is not -1."""
+        """Which codes may follow nodes (n,) of a depth, as booleans (n, K)."""
         if depth == 0:  # all nodes are the root
-            code = self._children(0, nodes[:1])[1]
+            code = self.children_at(0, nodes[:1])[1]
             valid = torch.zeros(self.level_sizes[0], dtype=torch.bool, device=nodes.device)
             valid[code] = True
             return valid.expand(len(nodes), -1)
-        row, code, _ = self._children(depth, nodes)
+        row, code, _ = self.children_at(depth, nodes)
         size = self.level_sizes[depth]
         table = torch.zeros(len(nodes), size, dtype=torch.bool, device=nodes.device)
         table[row, code] = True
@@ -82,17 +87,6 @@ class CatalogueTables(nn.Module):
         """How many codes may follow nodes (...) of a depth."""
         start: Tensor = getattr(self, f"child_start_{depth}")
         return start[nodes + 1] - start[nodes]
-
-    def _children(self, depth: int, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All children of nodes (n,): row in ``nodes``, code, and node number of each."""
-        start: Tensor = getattr(self, f"child_start_{depth}")
-        codes: Tensor = getattr(self, f"child_codes_{depth}")
-        first = start[nodes]
-        count = start[nodes + 1] - first  # (n,)
-        row = torch.repeat_interleave(torch.arange(len(nodes), device=nodes.device), count)
-        before = count.cumsum(0) - count  # children of the rows above
-        child = torch.arange(len(row), device=nodes.device) + (first - before)[row]
-        return row, codes[child], child
 
     def tags_of_nodes(self, depth: int, nodes: Tensor) -> Tensor:
         """Tags (..., L) of an item below each node; all below share those of the prefix."""

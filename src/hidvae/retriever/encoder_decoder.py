@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidvae.retriever.catalogue_tables import CatalogueTables
@@ -113,7 +112,7 @@ class EncoderDecoder(Retriever):
         is_real = is_real.repeat_interleave(self.tables.num_levels, dim=1)
         if self.user is not None:
             x = torch.cat([self.user(users).unsqueeze(1), x], dim=1)
-            is_real = F.pad(is_real, (1, 0), value=True)
+            is_real = torch.cat([(users >= 0).unsqueeze(1), is_real], dim=1)
         mask = padding_mask(is_real)
         x = self.dropout(x)
         for block in self.encoder:

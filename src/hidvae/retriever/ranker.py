@@ -40,6 +40,14 @@ class GenerativeRanker:
         Raises:
             DataError: If a history is empty.
         """
+        was_training = self.retriever.training
+        self.retriever.eval()
+        try:
+            return self._rank(histories, top_k, user_index)
+        finally:
+            self.retriever.train(was_training)
+
+    def _rank(self, histories: Sequences, top_k: int, user_index: np.ndarray | None) -> Ranking:
         if histories.num_users and histories.lengths.min() == 0:
             raise DataError(
                 f"history {int(histories.lengths.argmin())} is empty; the retriever needs at least "
@@ -53,8 +61,6 @@ class GenerativeRanker:
         enough = np.minimum(num_items, top_k + histories.lengths)
         beams = max(self.beam_width, top_k)
         pending = np.arange(histories.num_users)
-        was_training = self.retriever.training
-        self.retriever.eval()
         while True:
             users = None if user_index is None else np.asarray(user_index)[pending]
             found = self._search(histories.take(pending), top_k, users, beams)
@@ -65,7 +71,6 @@ class GenerativeRanker:
             if not len(pending):
                 break
             beams *= 2
-        self.retriever.train(was_training)
         return ranking
 
     def _search(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from torch.optim import Optimizer
 
 from hidvae.config import RunConfig
 from hidvae.errors import ArtifactError
+
+logger = logging.getLogger("hidvae.training")
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,10 @@ def load_checkpoint(path: Path, *, identity: str) -> Checkpoint | None:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             if metadata["identity"] != identity:
+                logger.warning(
+                    "%s is of a training with other settings or inputs; it will be overwritten",
+                    path,
+                )
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return Checkpoint(json.loads(metadata["state"]), tensors)
