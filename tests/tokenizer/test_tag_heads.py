@@ -110,7 +110,7 @@ def test_a_level_takes_the_most_probable_of_the_children() -> None:
     tags, confidence = heads.predict(level_vectors)
     inputs = heads.inputs(level_vectors)
     for level in range(3):
-        probabilities = heads.logits(level, inputs[level]).softmax(dim=1)
+        probabilities = heads.logits(level, inputs[level]).softmax(dim=1).detach()
         for row in range(0, 400, 20):
             above = int(tags[row, level - 1]) if level else -1
             is_over = level > 0 and above == -1

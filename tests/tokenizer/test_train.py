@@ -310,27 +310,38 @@ def test_an_epoch_shows_every_item_at_most_once(
     assert epochs[0] != epochs[1]
 
 
+def loop_of(config: TokenizerConfig, folder: Path) -> train_module._Training:
+    """The loop over 100 items, before its first step."""
+    items = train_module.TrainingItems(
+        torch.zeros(100, 4), torch.full((100, config.num_levels), -1), torch.arange(100)
+    )
+    run, file = RunConfig(device="cpu"), folder / "checkpoint.safetensors"
+    model = train_module.build_tokenizer(config, 4, 0, [])
+    fabric = train_module.start_fabric(run)
+    return train_module._Training(fabric, model, items, config, run, file, "")
+
+
 def test_items_that_share_an_id_share_a_batch(tmp_path: Path) -> None:
     """Else the uniqueness loss would hardly ever see a colliding pair."""
-    config = TokenizerConfig(codebook_size=2, num_levels=1, batch_size=2)
-    items = train_module.TrainingItems(
-        torch.zeros(100, 4), torch.full((100, 1), -1), torch.arange(100)
-    )
-    model = train_module.build_tokenizer(config, 4, 0, [])
-    loop = train_module._Training(
-        train_module.start_fabric(RunConfig(device="cpu")),
-        model,
-        items,
-        config,
-        RunConfig(),
-        tmp_path / "checkpoint.safetensors",
-        "",
-    )
-    codes = torch.arange(100).remainder(50).unsqueeze(1)
-    order = loop._shuffle(codes)
-    assert sorted(order.tolist()) == list(range(100))
-    gaps = [abs(order.tolist().index(i) - order.tolist().index(i + 50)) for i in range(50)]
-    assert sum(gap in (1, 99) for gap in gaps) == 50
+    loop = loop_of(TokenizerConfig(codebook_size=2, num_levels=1, batch_size=2), tmp_path)
+    order = loop._shuffle(torch.arange(100).remainder(50).unsqueeze(1)).tolist()
+    assert sorted(order) == list(range(100))
+    gaps = [abs(order.index(item) - order.index(item + 50)) for item in range(50)]
+    assert set(gaps) <= {1, 99}
+
+
+def test_only_epochs_in_a_row_make_a_code_dead(tmp_path: Path) -> None:
+    config = TokenizerConfig(codebook_size=3, num_levels=1, latent_dim=4, dead_code_epochs=2)
+    loop = loop_of(config, tmp_path)
+    table = loop.model.quantizer.levels[0].table
+    before = table.detach().clone()
+    residuals = torch.full((100, 1, 4), 7.0)
+    for used in ([0, 2], [1, 2], [0, 2], [1, 2], [1, 2]):
+        assert torch.equal(table, before)
+        codes = torch.tensor(used).repeat(50).unsqueeze(1)
+        loop._reset_dead_codes(train_module.Survey(codes, residuals))
+    assert (table[0] == 7).all(), "unused in the last two epochs"
+    assert torch.equal(table[1:], before[1:])
 
 
 def test_a_missing_stage_says_what_to_run(tmp_path: Path) -> None:
