@@ -7,7 +7,7 @@ CONFIG ?= $(if $(DATA),,configs/demo.gin)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint types test test-all coverage run bench docs clean
+.PHONY: help install format lint types test test-all coverage run bench results docs clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -47,6 +47,10 @@ bench: .venv/.installed ## time the hot paths (benchmarks/)
 	@for file in benchmarks/bench_*.py; do \
 		[ -e "$$file" ] || { echo "no benchmarks/bench_*.py"; exit 1; }; \
 		echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+
+results: .venv/.installed ## the tables of docs/results.md on DATA=FOLDER: three seeds, then the ablation
+	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows final
+	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows ablation
 
 docs: .venv/.installed ## write docs/configuration.md from the settings in config.py
 	$(BIN)/python scripts/write_configuration_docs.py

@@ -256,11 +256,11 @@ class RetrieverConfig:
     """Probability that a training history is read backwards in an epoch."""
     drop_item_probability: float = 0.0
     """Probability that an item is left out of a training history in an epoch."""
-    epochs: int = 16
+    epochs: int = 24
     """Most passes over the training histories."""
     patience: int = 3
     """Validations without a better ndcg@10 before training stops; 0 never stops early."""
-    validate_every: int = 2
+    validate_every: int = 3
     """Epochs between validations."""
     validation_users: int = 5000
     """Users drawn for validation during training; 0 takes all."""
@@ -303,7 +303,7 @@ class EvaluationConfig:
     """Cut-offs k of recall@k and ndcg@k."""
     beam_width: int = 50
     """Beams W of the constrained search."""
-    batch_size: int = 256
+    batch_size: int = 2048
     """Users per batch."""
     bootstrap_samples: int = 1000
     """Resamples of the users for the confidence intervals."""

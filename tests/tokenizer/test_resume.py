@@ -249,7 +249,8 @@ def test_killed_by_the_system_and_resumed_it_is_the_same(
 ) -> None:
     output = tmp_path / "tokenizer"
     argument = [asdict(config), asdict(every_step), *map(str, (embeddings.path, tags.path, output))]
-    with subprocess.Popen([sys.executable, "-c", _CHILD, json.dumps(argument)]) as child:
+    command = [sys.executable, "-c", _CHILD, json.dumps(argument)]
+    with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) as child:
         deadline = time.monotonic() + 120
         while not checkpoint_of(output).is_file() and child.poll() is None:
             assert time.monotonic() < deadline, "no checkpoint appeared"
