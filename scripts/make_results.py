@@ -17,7 +17,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from hidvae.artifacts import describe_machine, git_commit, read_json, write_json
+from hidvae.artifacts import read_json, write_json
 from hidvae.config import load_config
 from hidvae.pipeline import run_pipeline
 
@@ -89,11 +89,14 @@ def run_experiment(data: Path, output: Path, overrides: list[str]) -> dict[str, 
         if not (output / stage).exists():
             shutil.copytree(shared / stage, output / stage)
     folders = run_pipeline(config, output)
+    settings = config.to_json()
+    settings["dataset"]["folder"] = data.name  # where it lies is nobody's business
+    manifest = folders["retriever"].manifest
     return {
         "overrides": overrides,
-        "config": config.to_json(),
-        "commit": git_commit(),
-        "machine": describe_machine(),
+        "config": settings,
+        "commit": manifest["git_commit"],
+        "machine": manifest["machine"],
         "num_parameters": folders["retriever"].facts["num_parameters"],
         "num_epochs": folders["retriever"].facts["num_epochs"],
         "metrics": read_json(output / "evaluation" / "metrics.json"),
