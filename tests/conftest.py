@@ -5,11 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from hidvae.artifacts import StageFolder
 from hidvae.config import DatasetConfig
 from hidvae.data.prepare import Dataset, load_dataset, prepare
 from hidvae.data.sources.demo import Demo, generate_demo
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny tensors gain nothing from threads, and on a busy machine they wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from hidvae.errors import (
     MissingExtraError,
     NotTrainedError,
     ShapeError,
+    TrainingError,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "ShapeError",
     "TagConfig",
     "TokenizerConfig",
+    "TrainingError",
     "load_config",
 ]
 

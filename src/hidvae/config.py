@@ -37,7 +37,7 @@ class RunConfig:
     """Wall time between training checkpoints; 0 writes one after every step."""
 
     def __post_init__(self) -> None:
-        _check(self.seed >= 0, self, "seed", "at least 0")
+        _check(0 <= self.seed < 2**31, self, "seed", "in [0, 2^31)")
         _check(self.checkpoint_every_seconds >= 0, self, "checkpoint_every_seconds", "at least 0")
 
 

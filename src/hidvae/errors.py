@@ -7,6 +7,7 @@
     ├── DataError                a table, text or embedding that breaks its contract
     ├── ShapeError               arrays that disagree about a dimension
     ├── NotTrainedError          a stage that has not been run yet
+    ├── TrainingError            a training that diverged
     ├── MissingExtraError        an optional package that is not installed
     └── ArtifactError            a stage folder that is truncated or of another format
         └── FingerprintMismatch  a stage folder made from other inputs
@@ -35,6 +36,10 @@ class ShapeError(HidvaeError):
 
 class NotTrainedError(HidvaeError):
     """A stage is needed that has not been run."""
+
+
+class TrainingError(HidvaeError):
+    """A training diverged."""
 
 
 class MissingExtraError(HidvaeError):

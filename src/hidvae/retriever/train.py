@@ -35,7 +35,7 @@ from hidvae.training.checkpoint import (
     save_checkpoint,
     training_identity,
 )
-from hidvae.training.progress import Stopwatch, TrainingLog
+from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
 from hidvae.training.runtime import seed_everything, start_fabric
 from hidvae.training.schedule import warmup_cosine
 
@@ -194,6 +194,7 @@ class _Training:
         return self._batches.epoch(np.random.default_rng([self._run.seed, epoch]))
 
     def _end_epoch(self, num_batches: int) -> None:
+        check_finite(self._loss_sum, "RetrieverConfig.learning_rate")
         self._epoch, self._step = self._epoch + 1, 0
         row: dict[str, Any] = {
             "epoch": self._epoch,

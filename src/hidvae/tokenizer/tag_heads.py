@@ -34,7 +34,7 @@ class TagHeads(nn.Module):
         Args:
             tag_embeddings: For each level (C_l, D_tag), the text embedding of every tag.
             latent_dim: Width D of a code's vector.
-            dropout: Of level 0; each deeper level has 0.05 more, at most 0.5.
+            dropout: Of level 0; each deeper level has half as much more, at most 0.5.
             tag_input: How a prefix's vectors are put together.
             tag_parents: For each level (C_l,), the tag of the level above that a tag belongs to, -1
                 where it may follow any; None if the levels know no hierarchy.
@@ -47,7 +47,7 @@ class TagHeads(nn.Module):
         for level, embeddings in enumerate(tag_embeddings):
             num_classes, tag_dim = embeddings.shape
             width_in = latent_dim * (level + 1) if tag_input == "concat" else latent_dim
-            rate = max(dropout, min(0.5, dropout + 0.05 * level))
+            rate = min(0.5, dropout * (1 + level / 2))
             hidden = 128 * (level + 1)
             self.register_buffer(f"tag_embeddings_{level}", embeddings)
             parents = torch.full((max(1, num_classes),), -1)

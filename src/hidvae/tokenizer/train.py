@@ -30,7 +30,7 @@ from hidvae.training.checkpoint import (
     save_checkpoint,
     training_identity,
 )
-from hidvae.training.progress import Stopwatch, TrainingLog
+from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
 from hidvae.training.runtime import epoch_generator, seed_everything, start_fabric
 from hidvae.training.schedule import warmup_cosine
 
@@ -234,6 +234,7 @@ class _Training:
 
     def _end_epoch(self) -> None:
         """Survey the catalogue: log, revive dead codes, and order the next epoch's batches."""
+        check_finite(sum(self._loss_sums.values()), "TokenizerConfig.learning_rate")
         survey = self.survey()
         self._epoch, self._step = self._epoch + 1, 0
         self._log_epoch(survey)
@@ -288,7 +289,8 @@ class _Training:
             counter[~used] += 1
             dead = (counter >= patience).nonzero().squeeze(1)
             counter[dead] = 0
-            chosen = torch.randint(len(survey.codes), (len(dead),), generator=generator)
+            # Different items for different codes; a codebook is never larger than the items.
+            chosen = torch.randperm(len(survey.codes), generator=generator)[: len(dead)]
             device = survey.residuals.device
             self.model.quantizer.reset_codes(
                 level, dead.to(device), survey.residuals[chosen.to(device), level]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from hidvae.errors import TrainingError
 
 
 class TrainingLog:
@@ -35,6 +38,19 @@ class TrainingLog:
             writer = csv.DictWriter(handle, columns)
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+def check_finite(loss: float, learning_rate_key: str) -> None:
+    """Stop a training whose loss is no number any more.
+
+    Raises:
+        TrainingError: Names the setting to lower.
+    """
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss became {loss}: the training has diverged; lower {learning_rate_key} and run "
+            "the command again (delete the checkpoint folder beside the stage first)"
+        )
 
 
 class Stopwatch:
