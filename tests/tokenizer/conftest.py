@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +32,6 @@ def kill_codes(monkeypatch: pytest.MonkeyPatch, num_alive: int) -> None:
             self.codebooks[0].table[num_alive:] = 100.0  # type: ignore[index,operator]
 
     monkeypatch.setattr(ResidualQuantizer, "initialize", plant)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors gain nothing from threads, and on a busy machine they wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
