@@ -28,7 +28,7 @@ SEEDS = (0, 1, 2)
 SHARED_STAGES = ("dataset", "embeddings", "tags")
 
 BASELINES = 'EvaluationConfig.baselines=("popularity", "content_graph")'
-SHORT = ["TokenizerConfig.epochs=20", "RetrieverConfig.epochs=8"]
+SHORT = ["TokenizerConfig.epochs=20", "RetrieverConfig.epochs=6"]
 PLAIN = [
     "TokenizerConfig.tag_alignment_weight=0",
     "TokenizerConfig.tag_prediction_weight=0",
@@ -43,6 +43,8 @@ ABLATION: dict[str, list[str]] = {
     "encoder_decoder": [
         "RetrieverConfig.architecture=encoder_decoder",
         "RetrieverConfig.max_history=20",
+        "RetrieverConfig.batch_tokens=2048",  # a row per target, not per history: as many steps
+        "RetrieverConfig.learning_rate=1e-3",
     ],
 }
 METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")

@@ -256,17 +256,17 @@ class RetrieverConfig:
     """Probability that a training history is read backwards in an epoch."""
     drop_item_probability: float = 0.0
     """Probability that an item is left out of a training history in an epoch."""
-    epochs: int = 24
+    epochs: int = 14
     """Most passes over the training histories."""
     patience: int = 3
     """Validations without a better ndcg@10 before training stops; 0 never stops early."""
-    validate_every: int = 3
+    validate_every: int = 2
     """Epochs between validations."""
     validation_users: int = 5000
     """Users drawn for validation during training; 0 takes all."""
-    batch_tokens: int = 2048
+    batch_tokens: int = 512
     """Positions per step, padding included."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-3
     """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
     warmup_steps: int = 200
     """Steps of linear warm-up."""

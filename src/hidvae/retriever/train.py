@@ -147,7 +147,7 @@ class _Training:
         self._epoch, self._step = 0, 0  # where the next step is
         self._total_steps = 0
         self._steps_done = 0
-        self._loss_sum = 0.0
+        self._loss_sum = torch.zeros((), device=fabric.device)
         self._average: dict[str, Tensor] = {}
         self._watch = Stopwatch()
 
@@ -183,7 +183,7 @@ class _Training:
                 optimizer.step()
                 optimizer.zero_grad()
                 self._update_average()
-                self._loss_sum += float(loss.detach())
+                self._loss_sum += loss.detach()
                 self._step += 1
                 self._steps_done += 1
                 if self._watch.is_due(self._run.checkpoint_every_seconds):
@@ -194,14 +194,14 @@ class _Training:
         return self._batches.epoch(np.random.default_rng([self._run.seed, epoch]))
 
     def _end_epoch(self, num_batches: int) -> None:
-        check_finite(self._loss_sum, "RetrieverConfig.learning_rate")
+        check_finite(float(self._loss_sum), "RetrieverConfig.learning_rate")
         self._epoch, self._step = self._epoch + 1, 0
         row: dict[str, Any] = {
             "epoch": self._epoch,
             "seconds": round(self._watch.seconds, 3),
-            "loss": self._loss_sum / num_batches,
+            "loss": float(self._loss_sum) / num_batches,
         }
-        self._loss_sum = 0.0
+        self._loss_sum.zero_()
         message = f"epoch {self._epoch}/{self.config.epochs}  loss {row['loss']:.3f}"
         is_last = self._epoch == self.config.epochs
         if self._epoch % self.config.validate_every == 0 or is_last:
@@ -252,6 +252,7 @@ class _Training:
     def _save(self, optimizer: Any) -> None:
         extra = {f"best/{name}": value for name, value in self.best_weights.items()}
         extra |= {f"average/{name}": value for name, value in self._average.items()}
+        extra["loss_sum"] = self._loss_sum
         save_checkpoint(
             self._file,
             identity=self._identity,
@@ -260,7 +261,6 @@ class _Training:
                 "step": self._step,
                 "steps_done": self._steps_done,
                 "seconds": self._watch.seconds,
-                "loss_sum": self._loss_sum,
                 "best_score": self.best_score,
                 "best_epoch": self.best_epoch,
                 "rows": self.log.rows,
@@ -274,7 +274,8 @@ class _Training:
         restore(checkpoint, self.model, optimizer)
         state = checkpoint.state
         self._epoch, self._step = state["epoch"], state["step"]
-        self._steps_done, self._loss_sum = state["steps_done"], state["loss_sum"]
+        self._steps_done = state["steps_done"]
+        self._loss_sum = checkpoint.tensors["extra/loss_sum"].to(self._fabric.device)
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
         self.best_weights = checkpoint.group("extra/best")
         self._average = {

@@ -184,7 +184,8 @@ class _Training:
         self._epoch, self._step = 0, 0  # where the next step is
         self._order = torch.empty(0, dtype=torch.long)
         self._unused_epochs = torch.zeros(config.num_levels, config.codebook_size, dtype=torch.long)
-        self._loss_sums: dict[str, float] = {}
+        # On the device: reading a loss at every step would wait for a GPU at every step.
+        self._loss_sums = torch.zeros(len(TokenizerLosses._fields), device=fabric.device)
         self._watch = Stopwatch()
 
     def run(self, checkpoint: Checkpoint | None) -> None:
@@ -234,7 +235,7 @@ class _Training:
 
     def _end_epoch(self) -> None:
         """Survey the catalogue: log, revive dead codes, and order the next epoch's batches."""
-        check_finite(sum(self._loss_sums.values()), "TokenizerConfig.learning_rate")
+        check_finite(float(self._loss_sums.sum()), "TokenizerConfig.learning_rate")
         survey = self.survey()
         self._epoch, self._step = self._epoch + 1, 0
         self._log_epoch(survey)
@@ -297,19 +298,19 @@ class _Training:
             )
 
     def _count(self, losses: TokenizerLosses) -> None:
-        for name, value in losses._asdict().items():
-            self._loss_sums[name] = self._loss_sums.get(name, 0.0) + float(value.detach().mean())
+        self._loss_sums += torch.stack([value.detach().mean() for value in losses])
 
     def _log_epoch(self, survey: Survey) -> None:
         sizes = [self.config.codebook_size] * self.config.num_levels
         statistics = id_quality(survey.codes.cpu().numpy(), sizes)
         row: dict[str, Any] = {"epoch": self._epoch, "seconds": round(self._watch.seconds, 3)}
-        row |= {name: total / self._steps_per_epoch for name, total in self._loss_sums.items()}
+        means = (self._loss_sums / self._steps_per_epoch).tolist()
+        row |= dict(zip(TokenizerLosses._fields, means, strict=True))
         row["collision_rate"] = statistics["collision_rate"]
         for level in range(self.config.num_levels):
             row[f"usage_{level}"] = statistics["codebook_usage"][level]
             row[f"perplexity_{level}"] = statistics["perplexity"][level]
-        self._loss_sums = {}
+        self._loss_sums.zero_()
         usage = " ".join(f"{u:.2f}" for u in statistics["codebook_usage"])
         self.log.add(
             row,
@@ -334,19 +335,22 @@ class _Training:
                 "epoch": self._epoch,
                 "step": self._step,
                 "seconds": self._watch.seconds,
-                "loss_sums": self._loss_sums,
                 "rows": self.log.rows,
             },
             model=self.model,
             optimizer=optimizer,
-            extra={"order": self._order, "unused_epochs": self._unused_epochs},
+            extra={
+                "order": self._order,
+                "unused_epochs": self._unused_epochs,
+                "loss_sums": self._loss_sums,
+            },
         )
 
     def _restore(self, checkpoint: Checkpoint, optimizer: Any) -> None:
         restore(checkpoint, self.model, optimizer)
         state, extra = checkpoint.state, checkpoint.group("extra")
         self._epoch, self._step = state["epoch"], state["step"]
-        self._loss_sums = state["loss_sums"]
+        self._loss_sums = extra["loss_sums"].to(self._fabric.device)
         self.log.rows = state["rows"]
         self._order, self._unused_epochs = extra["order"], extra["unused_epochs"]
         self._watch = Stopwatch(state["seconds"])
