@@ -154,7 +154,7 @@ def test_encoding_in_blocks_changes_nothing(
 class Parrot(torch.nn.Module):
     """A stand-in tokenizer whose predicted tags are the codes."""
 
-    tag_heads: Any = "there"
+    predicts_tags = True
 
     def predict_tags(self, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return codes, torch.ones(codes.shape)

@@ -137,6 +137,13 @@ def test_without_supervision_it_is_a_plain_rq_vae() -> None:
     assert tags.shape == confidence.shape == (4, 3)
 
 
+def test_classifiers_that_are_not_trained_predict_nothing() -> None:
+    model = model_of(Batch(), tag_alignment_weight=0.1, tag_prediction_weight=0)
+    assert model.tag_heads is not None
+    tags, confidence = model.predict_tags(torch.zeros(4, 3, dtype=torch.long))
+    assert (tags == -1).all() and (confidence == 0).all()
+
+
 def test_without_any_tag_there_are_no_heads() -> None:
     model = build_tokenizer(CONFIG, 10, 0, [torch.zeros(0, 0)] * 3)
     assert model.tag_heads is None

@@ -115,7 +115,7 @@ def tag_accuracy(
         tested = is_held_out & (truth >= 0)
         trained = truth[~is_held_out & (truth >= 0)]
         result["tag_items"].append(int(tested.sum()))
-        if model.tag_heads is None or not tested.any() or not len(trained):
+        if not model.predicts_tags or not tested.any() or not len(trained):
             result["tag_accuracy"].append(None)
             result["tag_majority_rate"].append(None)
             continue

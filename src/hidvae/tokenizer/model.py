@@ -40,7 +40,8 @@ class TokenizerLosses(NamedTuple):
 class HiDVAE(nn.Module):
     """Item embedding (B, D_in) to semantic ID (B, L), coarse to fine.
 
-    Without ``tag_heads`` this is a plain RQ-VAE.
+    Without ``tag_heads`` this is a plain RQ-VAE. ``predicts_tags`` is off where the classifiers are
+    not trained (weight 0), so that their guesses are not taken for predictions.
 
     Source: HiD-VAE (arXiv:2508.04618). Equations and departures: docs/paper-to-code.md.
     """
@@ -52,6 +53,7 @@ class HiDVAE(nn.Module):
         tag_heads: TagHeads | None = None,
         uniqueness_margin: float = 0.9,
         tag_losses: TagLossOptions | None = None,
+        predicts_tags: bool = True,
     ) -> None:
         super().__init__()
         self.autoencoder = autoencoder
@@ -59,6 +61,7 @@ class HiDVAE(nn.Module):
         self.tag_heads = tag_heads
         self.uniqueness_margin = uniqueness_margin
         self.tag_losses = tag_losses or TagLossOptions()
+        self.predicts_tags = predicts_tags and tag_heads is not None
 
     def forward(self, embeddings: Tensor, tag_ids: Tensor, item_index: Tensor) -> TokenizerLosses:
         """Losses of a batch.
@@ -121,8 +124,11 @@ class HiDVAE(nn.Module):
 
     @torch.no_grad()
     def predict_tags(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Tags and probabilities (B, L) of the codes (B, L); -1 and 0.0 without heads."""
-        if self.tag_heads is None:
+        """Tags and probabilities (B, L) of the codes (B, L).
+
+        -1 and 0.0 where nothing learned to predict them.
+        """
+        if self.tag_heads is None or not self.predicts_tags:
             return torch.full_like(codes, -1), torch.zeros(codes.shape, device=codes.device)
         return self.tag_heads.predict(self.quantizer.vectors_of(codes))
 
@@ -172,4 +178,5 @@ def build_tokenizer(
             config.label_smoothing,
             config.mixup_alpha,
         ),
+        predicts_tags=config.tag_prediction_weight > 0,
     )
