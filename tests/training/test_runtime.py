@@ -5,7 +5,7 @@ import torch
 
 from hidvae.config import RunConfig
 from hidvae.errors import ConfigError
-from hidvae.training.runtime import epoch_generator, seed_everything, start_fabric
+from hidvae.training.runtime import epoch_generator, make_reproducible, start_fabric
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_the_device_is_the_one_asked_for() -> None:
 
 def test_seeds_reproduce_random_numbers() -> None:
     def numbers(seed: int) -> list[float]:
-        seed_everything(seed)
+        make_reproducible(seed)
         return torch.rand(3).tolist()
 
     first = numbers(5)
@@ -54,3 +54,22 @@ def test_an_epochs_generator_depends_on_seed_and_epoch_alone() -> None:
     assert numbers(1, 2) == first
     assert numbers(1, 3) != first
     assert numbers(2, 2) != first
+
+
+def test_several_threads_add_up_indexed_gradients_in_a_fixed_order() -> None:
+    make_reproducible(0)
+    rows = torch.randint(64, (4096,))  # many repeats, enough numbers for two threads
+    weights = torch.randn(4096, 64)
+    table = torch.randn(64, 64, requires_grad=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        gradients = []
+        for _ in range(20):
+            (table[rows] * weights).sum().backward()
+            assert table.grad is not None
+            gradients.append(table.grad.clone())
+            table.grad = None
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)

@@ -36,7 +36,7 @@ from hidvae.training.checkpoint import (
     training_identity,
 )
 from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
-from hidvae.training.runtime import seed_everything, start_fabric
+from hidvae.training.runtime import make_reproducible, start_fabric
 from hidvae.training.schedule import warmup_cosine
 
 LOG = "log.csv"
@@ -79,7 +79,7 @@ def train_retriever(
         )
     ids = SemanticIds.load(semantic_ids)
     fabric = start_fabric(run)
-    seed_everything(run.seed)
+    make_reproducible(run.seed)
     model = build_retriever(config, ids, load_embeddings(embeddings).matrix, load_tags(tags))
 
     settings = asdict(config)

@@ -31,7 +31,7 @@ from hidvae.training.checkpoint import (
     training_identity,
 )
 from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
-from hidvae.training.runtime import epoch_generator, seed_everything, start_fabric
+from hidvae.training.runtime import epoch_generator, make_reproducible, start_fabric
 from hidvae.training.schedule import warmup_cosine
 
 WEIGHTS = "model.safetensors"
@@ -88,7 +88,7 @@ def train_tokenizer(
     _check_tag_levels(item_tags.vocabulary.sizes, config)
 
     fabric = start_fabric(run)
-    seed_everything(run.seed)
+    make_reproducible(run.seed)
     model = build_tokenizer(
         config,
         input_dim=items.matrix.shape[1],

@@ -33,9 +33,16 @@ def start_fabric(run: RunConfig) -> Fabric:
     return fabric
 
 
-def seed_everything(seed: int) -> None:
-    """Seed torch on every device; numpy randomness here always comes from its own Generator."""
+def make_reproducible(seed: int) -> None:
+    """Seed torch, and have it add in a fixed order, so that the same run gives the same bits.
+
+    Without the second, several threads add up the gradients of an indexed tensor as they come.
+    Where a device has no such algorithm, torch warns and goes on. numpy's randomness is not
+    touched: here it always comes from a Generator of its own.
+    """
     torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
