@@ -42,7 +42,8 @@ def make_reproducible(seed: int) -> None:
     """
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+    # A debugging aid that comes with it and costs time; torch sets it through a module property.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
