@@ -182,7 +182,9 @@ def _ablation_table(measured: dict[str, Any]) -> list[str]:
     lines = [
         "Ablation: one seed and a shorter schedule, the same for all rows ("
         + ", ".join(f"`{override}`" for override in SHORT)
-        + "); history excluded.",
+        + "), except that encoder_decoder has its own steps ("
+        + ", ".join(f"`{override}`" for override in ABLATION["encoder_decoder"][1:])
+        + "), tuned on nothing; history excluded unless the column says otherwise.",
         "",
         "| variant | recall@10 | ndcg@10 | recall@10, history included | collisions before "
         "| tag accuracy by level |",

@@ -154,11 +154,12 @@ def run_pipeline(config: Config, output: Path, until: str | None = None) -> dict
     if until is not None and until not in COMMANDS:
         raise ConfigError(f"until: expected one of {', '.join(COMMANDS)}; found {until!r}")
     commands = COMMANDS if until is None else COMMANDS[: COMMANDS.index(until) + 1]
-    _store_config(config, output)
     folders: dict[str, StageFolder] = {}
     for stage in STAGES:
         if stage.command in commands:
             folders[stage.folder] = _make_or_skip(stage, config, folders, output)
+            if not stage.needs:  # tables that are refused leave nothing behind
+                _store_config(config, output)
     return folders
 
 
@@ -174,9 +175,12 @@ def run_stage(command: str, config: Config, output: Path) -> dict[str, StageFold
     made = {stage.folder for stage in stages}
     needed = {name for stage in stages for name in stage.needs} - made
     folders = open_folders(output, needed)
-    _store_config(config, output)
+    if needed:  # before a training, so that the bare command goes on with it
+        _store_config(config, output)
     for stage in stages:
         folders[stage.folder] = _make_or_skip(stage, config, folders, output)
+    if not needed:  # tables that are refused leave nothing behind
+        _store_config(config, output)
     return folders
 
 

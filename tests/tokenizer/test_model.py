@@ -37,7 +37,7 @@ def model_of(batch: Batch, **changes: Any) -> HiDVAE:
     config = replace(CONFIG, **changes)
     model = build_tokenizer(config, 10, 0, batch.tag_embeddings)
     model.autoencoder.fit_scale(batch.embeddings)
-    return model.eval()  # no dropout, whose levels start above 0 even for a rate of 0
+    return model.eval()
 
 
 @pytest.mark.parametrize("mode", ["straight_through", "gumbel", "rotation"])
