@@ -45,12 +45,35 @@ class RunConfig:
 class DatasetConfig:
     """Where items and events come from, and how the log is cut (stage prepare)."""
 
-    source: Literal["demo", "folder", "amazon", "kuairand"] = "folder"
-    """demo is generated; the others read items and interactions tables from a folder."""
-    dataset_split: Literal["", "beauty", "sports", "toys", "pure"] = ""
-    """Which Amazon category or KuaiRand release; empty for demo and folder."""
+    source: Literal["demo", "folder", "amazon", "kuairand", "movielens"] = "folder"
+    """demo is generated, folder is your own tables, the others are read in their official files."""
+    dataset_split: str = ""
+    """Amazon category (beauty, sports, toys; 2023: any, such as All_Beauty), KuaiRand release (pure,
+    1k, 27k) or MovieLens release (100k, 1m, 32m); empty for demo and folder."""
     folder: str = ""
-    """Folder with interactions.* and items.*; empty looks in $HIDVAE_DATA and ./data."""
+    """Folder of the files; empty looks in $HIDVAE_DATA and ./data, then downloads."""
+    download: bool = True
+    """Fetch a public dataset that is on no disk here into the cache ($HIDVAE_CACHE)."""
+    accept_license: bool = False
+    """You have read the dataset's licence and accept it; asked for where the publisher does."""
+    column_names: tuple[str, ...] = ()
+    """Your names of columns (folder), "user_id=customer" for each that differs from ours."""
+    tie_order: Literal["seeded", "file"] = "seeded"
+    """Order of a user's events of equal timestamp: drawn from tie_seed, or as in the file."""
+    tie_seed: int = 0
+    """Seed of tie_order = "seeded"."""
+    repeated_items: Literal["keep", "first", "last"] = "keep"
+    """Events of an item that the user had before: all of them, or only the first or last."""
+    amazon_release: Literal["p5", "2014", "2023"] = "p5"
+    """P5's archive (the split of the literature), the original files of 2014, or Reviews 2023."""
+    kuairand_signal: Literal[
+        "is_click", "long_view", "is_like", "is_follow", "is_comment", "is_forward"
+    ] = "is_click"
+    """What makes an exposure an event (KuaiRand)."""
+    kuairand_random_log: Literal["exclude", "include"] = "exclude"
+    """Events of the log whose videos were inserted at random (KuaiRand)."""
+    movielens_min_rating: float = 0.0
+    """Lowest rating that makes an event, in stars (MovieLens); 0 takes all."""
     min_events: int = 0
     """k-core: drop users and items below this many events until none is left; 0 keeps all."""
     short_histories: Literal["refuse", "drop"] = "refuse"
@@ -65,6 +88,12 @@ class DatasetConfig:
     """Seed of the demo generator."""
 
     def __post_init__(self) -> None:
+        for entry in self.column_names:
+            ours, separator, theirs = entry.partition("=")
+            is_pair = bool(ours.strip() and separator and theirs.strip())
+            _check(is_pair, self, "column_names", '"our name=your name" in each entry')
+        _check(self.tie_seed >= 0, self, "tie_seed", "at least 0")
+        _check(0 <= self.movielens_min_rating <= 5, self, "movielens_min_rating", "in [0, 5]")
         _check(self.min_events >= 0, self, "min_events", "at least 0")
         _check(self.demo_num_items >= 60, self, "demo_num_items", "at least 60")
         _check(self.demo_num_users >= 10, self, "demo_num_users", "at least 10")
@@ -76,16 +105,26 @@ class EmbeddingConfig:
 
     text_encoder: str = "all-MiniLM-L6-v2"
     """A sentence-transformers model (name or path), "hashing" (no model, for tests) or "none"."""
+    text_backend: Literal["torch", "onnx-int8"] = "torch"
+    """What runs the text encoder; onnx-int8 quantizes its weights (extra onnx)."""
     text_columns: tuple[str, ...] = ("title", "keywords", "brand", "price", "description")
     """Columns that make an item's text, where present; the category path is left out on purpose."""
+    text_weight: float = 1.0
+    """Length of the text part's rows (or your own matrix's) before the parts are concatenated."""
     batch_size: int = 64
-    """Texts per encoder batch."""
+    """Texts or images per encoder batch."""
     use_cache: bool = True
-    """Reuse vectors of the same texts and model from the user's cache folder."""
+    """Reuse vectors of the same content and model from the cache ($HIDVAE_CACHE)."""
+    image_encoder: str = "none"
+    """A CLIP-like sentence-transformers model (name or path) for image_column, or "none"."""
+    image_column: str = "image"
+    """Column with an image's path (relative to the dataset's folder) or URL."""
+    image_weight: float = 1.0
+    """Length of the image part's rows."""
     collaborative_dim: int = 64
     """Width of the spectral embedding of training transitions; 0 leaves it out."""
     collaborative_weight: float = 1.0
-    """Weight of the collaborative part when both parts are normalised and concatenated."""
+    """Length of the collaborative part's rows."""
     collaborative_window: int = 5
     """Two items of one training history are linked when at most this many steps apart."""
     categorical_columns: tuple[str, ...] = ()
@@ -96,7 +135,8 @@ class EmbeddingConfig:
     def __post_init__(self) -> None:
         _check(self.batch_size >= 1, self, "batch_size", "at least 1")
         _check(self.collaborative_dim >= 0, self, "collaborative_dim", "at least 0")
-        _check(self.collaborative_weight >= 0, self, "collaborative_weight", "at least 0")
+        for name in ("text_weight", "image_weight", "collaborative_weight"):
+            _check(getattr(self, name) >= 0, self, name, "at least 0")
         _check(self.collaborative_window >= 1, self, "collaborative_window", "at least 1")
 
 
@@ -104,18 +144,100 @@ class EmbeddingConfig:
 class TagConfig:
     """Which tags an item carries, one per level, coarse to fine (stage tag)."""
 
-    source: Literal["categories", "none"] = "categories"
-    """categories reads the category path; none leaves every tag unknown (plain RQ-VAE)."""
+    source: Literal["categories", "clusters", "none"] = "categories"
+    """categories reads the category path, clusters groups the item embeddings where there is no
+    taxonomy, none leaves every tag unknown (plain RQ-VAE)."""
     num_levels: int = 3
     """Tag levels L; equals the tokenizer's number of levels."""
+    depths: tuple[int, ...] = ()
+    """Depths of the category path that become levels (0 is the root), such as (1, 2, 4); empty
+    takes the first num_levels on which items differ."""
     missing_categories: Literal["refuse", "unknown"] = "refuse"
     """What to do with items that have no category path at all; unknown gives them tag -1."""
     min_count: int = 1
     """Tags of fewer items than this are merged into one extra class of their level."""
+    max_singletons: int = 200
+    """Most classes of one item that a level may have."""
+    many_singletons: Literal["refuse", "coarsen"] = "coarsen"
+    """A level with more: refuse it, or give its singletons no tag there (-1)."""
+    fill_missing: Literal["none", "neighbours", "llm"] = "none"
+    """Who fills tags that the source does not know: nobody, the most similar items, or an LLM."""
+    num_neighbours: int = 10
+    """Similar items that vote on a missing tag (fill_missing = "neighbours")."""
+    min_agreement: float = 0.0
+    """Smallest share of the neighbours' votes that fills a tag; below, it stays unknown."""
+    num_clusters: tuple[int, ...] = (12, 8, 6)
+    """Clusters of level 0, then the most children of each cluster on every further level."""
+    cluster_names: Literal["words", "llm"] = "words"
+    """Clusters are named by their most telling words (c-TF-IDF), or by an LLM from samples."""
+    cluster_seed: int = 0
+    """Seed of the clustering."""
 
     def __post_init__(self) -> None:
         _check(1 <= self.num_levels <= 8, self, "num_levels", "between 1 and 8")
+        depths = self.depths
+        is_rising = all(a < b for a, b in zip(depths, depths[1:], strict=False))
+        _check(
+            not depths or (len(depths) == self.num_levels and depths[0] >= 0 and is_rising),
+            self,
+            "depths",
+            f"empty or {self.num_levels} rising depths (num_levels), 0 or more",
+        )
         _check(self.min_count >= 1, self, "min_count", "at least 1")
+        _check(self.max_singletons >= 0, self, "max_singletons", "at least 0")
+        _check(self.num_neighbours >= 1, self, "num_neighbours", "at least 1")
+        _check(0 <= self.min_agreement <= 1, self, "min_agreement", "in [0, 1]")
+        _check(
+            self.source != "clusters"
+            or (len(self.num_clusters) == self.num_levels and min(self.num_clusters) >= 2),
+            self,
+            "num_clusters",
+            f"one number per level (num_levels = {self.num_levels}), at least 2",
+        )
+
+    @property
+    def uses_llm(self) -> bool:
+        """Whether any tag or name comes from a language model."""
+        names_clusters = self.source == "clusters" and self.cluster_names == "llm"
+        return self.fill_missing == "llm" or names_clusters
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLMConfig:
+    """The language model that fills and names tags: any OpenAI-compatible server.
+
+    The key comes from the environment ($OPENAI_API_KEY) and is stored nowhere.
+    """
+
+    model: str = "gemma-3-270m"
+    """Name of the model on the server; with base_url "offline", the packaged one."""
+    base_url: str = "offline"
+    """Address of the server; "offline" starts one here with the packaged model (extra offline-llm),
+    empty takes $OPENAI_BASE_URL or the client's default."""
+    num_candidates: int = 10
+    """Tags of a level that the model may choose from, the most similar to the item's text."""
+    items_per_request: int = 1
+    """Items that share one prompt; more is cheaper, and harder for small models."""
+    concurrency: int = 4
+    """Requests under way at once."""
+    max_retries: int = 5
+    """Further tries of a request that fails, with exponential back-off."""
+    timeout_seconds: float = 60.0
+    """Longest wait for one answer."""
+    max_text_chars: int = 400
+    """Characters of an item's text that a prompt shows."""
+    price_per_million_input: float = 0.0
+    """Price of a million prompt tokens, for the cost report; 0 reports tokens only."""
+    price_per_million_output: float = 0.0
+    """Price of a million answer tokens."""
+
+    def __post_init__(self) -> None:
+        _check(bool(self.model), self, "model", "the name of a model")
+        for name in ("num_candidates", "items_per_request", "concurrency", "max_text_chars"):
+            _check(getattr(self, name) >= 1, self, name, "at least 1")
+        for name in ("max_retries", "price_per_million_input", "price_per_million_output"):
+            _check(getattr(self, name) >= 0, self, name, "at least 0")
+        _check(self.timeout_seconds > 0, self, "timeout_seconds", "above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,6 +454,7 @@ class Config:
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     tags: TagConfig = field(default_factory=TagConfig)
+    llm: LLMConfig = field(default_factory=LLMConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -366,6 +489,7 @@ SECTIONS: dict[str, type] = {
     "dataset": DatasetConfig,
     "embedding": EmbeddingConfig,
     "tags": TagConfig,
+    "llm": LLMConfig,
     "tokenizer": TokenizerConfig,
     "retriever": RetrieverConfig,
     "evaluation": EvaluationConfig,

@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from hidvae.features import text_cache
-from hidvae.features.text_cache import cache_folder, encode_texts
+from hidvae.cache import cache_folder
+from hidvae.features.text_cache import encode_texts
 from hidvae.features.text_encoder import HashingEncoder
 
 TEXTS = ["b", "a", "b", "c"]

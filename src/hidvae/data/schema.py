@@ -35,9 +35,6 @@ class Columns:
     DESCRIPTION = "description"
 
 
-ROW = "row"
-"""Column added by the checks: the data row of the user's file, counted from 1."""
-
 TEXT_COLUMNS = (
     Columns.TITLE,
     Columns.KEYWORDS,
@@ -124,33 +121,31 @@ def check_items(raw: pl.DataFrame, file: str) -> pl.DataFrame:
     return pl.DataFrame([ids, categories, *others])
 
 
-def check_interactions(raw: pl.DataFrame, file: str) -> pl.DataFrame:
-    """A log that keeps the contract, in time order within each user.
-
-    Events are ordered by ``timestamp`` where there is one, else by ``position``, else as in the
-    file; ties keep the order of the file. Users stand in order of their first row in the file.
+def check_events(raw: pl.DataFrame, file: str, first_row: int = 1) -> pl.DataFrame:
+    """A batch of a log that keeps the contract, in the order of the file.
 
     Args:
-        raw: The table as it was read.
-        file: Where it came from, for messages.
+        raw: The rows as they were read.
+        file: Where they came from, for messages.
+        first_row: Row of the file that the batch starts with.
 
     Returns:
-        ``user_id`` and ``item_id`` (String) and ``row`` (the event's row in ``raw``, from 1).
+        ``user_id`` and ``item_id`` (String), then ``timestamp`` (Int64, or Float64 where some are
+        fractions) and ``position`` (Int64) as far as they are there.
 
     Raises:
         DataError: A column is missing, an id is empty, a timestamp or position is no number.
     """
     require_columns(raw, [Columns.USER, Columns.ITEM], file)
     columns = [_ids(raw[Columns.USER], file), _ids(raw[Columns.ITEM], file)]
-    order = next((c for c in (Columns.TIMESTAMP, Columns.POSITION) if c in raw.columns), None)
-    if order is not None:
-        columns.append(_numbers(raw[order], whole=order == Columns.POSITION))
+    columns += [
+        _numbers(raw[name], whole=name == Columns.POSITION)
+        for name in (Columns.TIMESTAMP, Columns.POSITION)
+        if name in raw.columns
+    ]
     events = pl.DataFrame(columns)
-    _validate(_INTERACTIONS_SCHEMA, events, raw, file)
-    events = events.with_row_index(ROW, offset=1)
-    first_row = pl.col(ROW).min().over(Columns.USER)
-    keys = [first_row, pl.col(ROW)] if order is None else [first_row, pl.col(order), pl.col(ROW)]
-    return events.sort(keys).select(Columns.USER, Columns.ITEM, ROW)
+    _validate(_INTERACTIONS_SCHEMA, events, raw, file, first_row)
+    return events
 
 
 def _ids(values: pl.Series, file: str) -> pl.Series:
@@ -198,7 +193,11 @@ def _clean_other(values: pl.Series) -> pl.Series:
 
 
 def _validate(
-    schema: pa.DataFrameSchema, frame: pl.DataFrame, raw: pl.DataFrame, file: str
+    schema: pa.DataFrameSchema,
+    frame: pl.DataFrame,
+    raw: pl.DataFrame,
+    file: str,
+    first_row: int = 1,
 ) -> None:
     """Turn pandera's first failing rule into one line that shows the values as found."""
     try:
@@ -214,7 +213,7 @@ def _validate(
             file=file,
             column=column,
             expected=expected,
-            rows=(rows + 1).to_list(),
+            rows=(rows + first_row).to_list(),
             values=raw[column].gather(rows).to_list(),
             count=rows.len(),
             advice=advice,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,14 @@ class SourceTables:
     name: str
     """Name of the dataset, for people."""
     items: pl.DataFrame
-    interactions: pl.DataFrame
+    interactions: pl.LazyFrame
+    """Read in batches, as the log may be larger than the memory."""
     items_file: str
     """Where ``items`` came from, for messages."""
     interactions_file: str
     """Where ``interactions`` came from, for messages."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What the source left out or mended on the way, by name; kept in the manifest."""
 
 
 def find_table(folder: Path, stem: str) -> Path:

@@ -18,6 +18,7 @@ import safetensors
 from safetensors.numpy import load_file, save_file
 
 from hidvae.artifacts import fingerprint_file
+from hidvae.cache import cache_folder
 from hidvae.features.text_encoder import load_text_encoder
 
 logger = logging.getLogger(__name__)
@@ -47,12 +48,6 @@ def encode_texts(
             _write(file, vectors)
     row_of = {text: row for row, text in enumerate(distinct)}
     return vectors[[row_of[text] for text in texts]]
-
-
-def cache_folder() -> Path:
-    """``$HIDVAE_CACHE``, or ``~/.cache/hidvae``."""
-    chosen = os.environ.get("HIDVAE_CACHE", "")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "hidvae"
 
 
 def _cache_key(text_encoder: str, distinct: Sequence[str]) -> str:

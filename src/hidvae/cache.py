@@ -1,0 +1,18 @@
+"""The cache shared by all runs of a machine: datasets, vectors, answers of language models.
+
+It is ``$HIDVAE_CACHE`` or ``~/.cache/hidvae`` and can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CACHE_VARIABLE = "HIDVAE_CACHE"
+"""Environment variable that names the cache folder."""
+
+
+def cache_folder() -> Path:
+    """``$HIDVAE_CACHE``, or ``~/.cache/hidvae``."""
+    chosen = os.environ.get(CACHE_VARIABLE, "")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "hidvae"
