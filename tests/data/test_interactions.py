@@ -11,7 +11,6 @@ from hidvae.data.interactions import (
     Interactions,
     Sequences,
     count_repeats,
-    k_core,
     length_statistics,
     to_interactions,
 )
@@ -89,30 +88,6 @@ def test_to_interactions_keeps_order_and_maps_items() -> None:
     made = to_interactions(events_of([("b", "z"), ("b", "x"), ("a", "z")]), catalogue)
     assert made.user_ids == ["b", "a"]
     assert as_lists(made.sequences) == [[2, 0], [2]]
-
-
-PAIRS = st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("vwxyz")), max_size=40)
-
-
-@given(PAIRS, st.integers(0, 4), st.integers(0, 4))
-def test_k_core_is_the_fixed_point_of_naive_removal(
-    pairs: list[tuple[str, str]], users_min: int, items_min: int
-) -> None:
-    left = list(pairs)
-    while True:  # remove one offender at a time: the fixed point does not depend on the order
-        users, items = [u for u, _ in left], [i for _, i in left]
-        bad = [p for p in left if users.count(p[0]) < users_min or items.count(p[1]) < items_min]
-        if not bad:
-            break
-        left.remove(bad[0])
-    assert sorted(k_core(events_of(pairs), users_min, items_min).rows()) == sorted(left)
-
-
-def test_k_core_iterates() -> None:
-    # y has one event; without it user b has one; without b, item x has one; nothing is left.
-    chain = events_of([("a", "x"), ("b", "x"), ("b", "y")])
-    assert k_core(chain, 1, 2).rows() == [("a", "x"), ("b", "x")]
-    assert k_core(chain, 2, 2).is_empty()
 
 
 @given(LISTS)

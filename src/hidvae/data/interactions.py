@@ -141,26 +141,6 @@ def to_interactions(events: pl.DataFrame, catalogue: Catalogue) -> Interactions:
     return Interactions(runs["value"].to_list(), Sequences(items.to_numpy(), offsets))
 
 
-def k_core(events: pl.DataFrame, min_user_events: int, min_item_events: int) -> pl.DataFrame:
-    """Drop events of users and items that have too few, again and again until none has.
-
-    Args:
-        events: user_id, item_id and any other columns.
-        min_user_events: Fewest events a user may have; 0 or 1 keeps all.
-        min_item_events: Fewest events an item may have; 0 or 1 keeps all.
-
-    Returns:
-        The largest subset of the events in which every user and item has enough, in order.
-    """
-    while True:
-        enough_user = pl.len().over(Columns.USER) >= min_user_events
-        enough_item = pl.len().over(Columns.ITEM) >= min_item_events
-        kept = events.filter(enough_user & enough_item)
-        if kept.height == events.height:
-            return kept
-        events = kept
-
-
 def count_repeats(sequences: Sequences) -> int:
     """Events whose user had the same item before."""
     users = np.repeat(np.arange(sequences.num_users, dtype=np.int64), sequences.lengths)

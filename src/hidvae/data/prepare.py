@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from hidvae.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
 from hidvae.config import DatasetConfig
 from hidvae.data.catalogue import Catalogue
+from hidvae.data.events import Events, find_ties, k_core, keep_repeated, put_in_order, read_events
 from hidvae.data.interactions import (
     Interactions,
+    Sequences,
     count_repeats,
-    k_core,
     length_statistics,
     to_interactions,
 )
-from hidvae.data.schema import ROW, Columns, check_interactions, check_items
+from hidvae.data.schema import Columns, check_items
 from hidvae.data.sources.demo import GENERATOR_VERSION, generate_demo
-from hidvae.data.sources.folder import read_folder, table_paths
+from hidvae.data.sources.folder import read_folder
+from hidvae.data.sources.folder import source_files as folder_files
 from hidvae.data.split import MIN_EVENTS, Split, leave_one_out
-from hidvae.data.tables import SourceTables, bad_rows
+from hidvae.data.tables import SourceTables
 from hidvae.errors import ArtifactError, DataError
 
 ITEMS_FILE = "items.parquet"
 INTERACTIONS_FILE = "interactions.parquet"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """How the tables of one ``DatasetConfig.source`` are found and read."""
+
+    files: Callable[[DatasetConfig], dict[str, Path]]
+    read: Callable[[DatasetConfig], SourceTables]
+
+
+_SOURCES = {
+    "folder": _Source(folder_files, read_folder),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,23 +75,26 @@ def prepare(config: DatasetConfig, output: Path) -> StageFolder:
     with write_stage(output, stage="prepare", config=settings, inputs=inputs) as writer:
         tables = read_source(config)
         items = check_items(tables.items, tables.items_file)
-        logged = check_interactions(tables.interactions, tables.interactions_file)
-        events = _drop_unknown_items(logged, items, tables, config)
-        num_unknown = logged.height - events.height
-        events = _filter_events(events, tables, config)
-        catalogue = _filter_items(items, events, config)
-        interactions = to_interactions(events, catalogue)
-        catalogue.frame.write_parquet(writer.path / ITEMS_FILE)
-        _with_position(events).write_parquet(writer.path / INTERACTIONS_FILE)
-        num_logged_users = logged[Columns.USER].n_unique()
-        metrics = _describe(catalogue, interactions)
-        metrics["dropped_users"] = num_logged_users - metrics["num_users"]
-        metrics["dropped_items"] = items.height - metrics["num_items"]
-        metrics["dropped_events"] = logged.height - metrics["num_events"]
-        metrics["unknown_item_events"] = num_unknown
-        writer.metrics.update(metrics)
+        logged, size = read_events(tables, items, config)
+        events = put_in_order(logged, items, config)
+        num_duplicates = len(logged) - len(events)
+        events = _filter_events(keep_repeated(events, config.repeated_items), tables, config)
+        items, events = _filter_items(items, events, config)
+        items.write_parquet(writer.path / ITEMS_FILE)
+        _to_table(events, items).write_parquet(writer.path / INTERACTIONS_FILE)
+        found = _describe(items, events)
+        left_out = {
+            "dropped_users": size.num_users - found["num_users"],
+            "dropped_items": tables.items.height - items.height,
+            "dropped_events": size.num_events - len(events),
+            "unknown_item_events": size.num_unknown,
+            "duplicate_events": num_duplicates,
+        }
+        writer.metrics.update({**found, **left_out, **tables.counts})
         counts = ("num_users", "num_items", "num_events", "dropped_users", "dropped_events")
-        writer.facts.update({"name": tables.name, **{key: metrics[key] for key in counts}})
+        writer.facts.update({"name": tables.name, **{key: writer.metrics[key] for key in counts}})
+        if Path(tables.items_file).is_file():  # where an item's image path starts
+            writer.facts["folder"] = str(Path(tables.items_file).resolve().parent)
     return read_stage(output, produced_by="hidvae prepare")
 
 
@@ -85,15 +105,17 @@ def raw_fingerprints(config: DatasetConfig) -> dict[str, str]:
             "demo": f"version {GENERATOR_VERSION}, {config.demo_num_items} items, "
             f"{config.demo_num_users} users, seed {config.demo_seed}"
         }
-    return {path.name: fingerprint_file(path) for path in table_paths(config)}
+    files = _SOURCES[config.source].files(config)
+    return {name: fingerprint_file(path) for name, path in files.items()}
 
 
 def read_source(config: DatasetConfig) -> SourceTables:
     """The raw tables of the configured source."""
-    if config.source != "demo":
-        return read_folder(config)
-    demo = generate_demo(config.demo_num_items, config.demo_num_users, config.demo_seed)
-    return SourceTables("demo", demo.items, demo.interactions, "demo items", "demo interactions")
+    if config.source == "demo":
+        demo = generate_demo(config.demo_num_items, config.demo_num_users, config.demo_seed)
+        log = demo.interactions.lazy()
+        return SourceTables("demo", demo.items, log, "demo items", "demo interactions")
+    return _SOURCES[config.source].read(config)
 
 
 def load_dataset(folder: StageFolder) -> Dataset:
@@ -108,89 +130,94 @@ def load_dataset(folder: StageFolder) -> Dataset:
     return Dataset(catalogue, interactions, leave_one_out(interactions), str(folder.facts["name"]))
 
 
-def _drop_unknown_items(
-    events: pl.DataFrame, items: pl.DataFrame, tables: SourceTables, config: DatasetConfig
-) -> pl.DataFrame:
-    known = pl.col(Columns.ITEM).is_in(items[Columns.ITEM].implode())
-    kept = events.filter(known)
-    if kept.height == events.height:
-        return kept
-    if config.unknown_items == "drop":
-        if kept.is_empty():
-            raise DataError(
-                f"{tables.interactions_file}: expected ids of {tables.items_file} in column "
-                f"{Columns.ITEM}; found that all {events.height} events name items that are not "
-                f"there, such as {events[Columns.ITEM][0]!r}; check that both tables use the "
-                "same ids"
-            )
-        return kept
-    unknown = events.filter(~known).sort(ROW)
-    first = unknown[Columns.ITEM][0]
-    raise bad_rows(
-        file=tables.interactions_file,
-        column=Columns.ITEM,
-        expected=f"ids of {tables.items_file}",
-        rows=unknown[ROW].head(3).to_list(),
-        values=unknown[Columns.ITEM].head(3).to_list(),
-        count=unknown.height,
-        advice=f"for the first{Catalogue(items).nearest(first).replace(';', ',', 1)}; correct the "
-        "ids, add the items, or leave such events out with --set DatasetConfig.unknown_items=drop",
-    )
-
-
-def _filter_events(
-    events: pl.DataFrame, tables: SourceTables, config: DatasetConfig
-) -> pl.DataFrame:
+def _filter_events(events: Events, tables: SourceTables, config: DatasetConfig) -> Events:
     """k-core, then the least a leave-one-out split needs of each user."""
     drops_short = config.short_histories == "drop"
     min_user_events = max(config.min_events, MIN_EVENTS if drops_short else 0)
     kept = k_core(events, min_user_events, config.min_events)
-    if kept.is_empty():
+    if not len(kept):
         raise DataError(
             f"{tables.interactions_file}: expected events to be left; found none of "
-            f"{events.height} after dropping users below {min_user_events} and items below "
+            f"{len(events)} after dropping users below {min_user_events} and items below "
             f"{config.min_events} events; add data or lower --set DatasetConfig.min_events="
             f"{config.min_events}"
         )
-    per_user = kept.group_by(Columns.USER).agg(pl.len(), pl.col(ROW).min()).sort(ROW)
-    short = per_user.filter(pl.col("len") < MIN_EVENTS)
-    if not short.is_empty():
-        few = short.head(3).iter_rows(named=True)
-        shown = ", ".join(f"{u[Columns.USER]!r} has {u['len']} (row {u[ROW]})" for u in few)
-        more = f" and {short.height - 3} more" if short.height > 3 else ""
+    lengths = np.bincount(kept.user, minlength=kept.users.height)
+    short = np.flatnonzero((lengths > 0) & (lengths < MIN_EVENTS))
+    if short.size:
+        few = kept.users[short[:3]].iter_rows()
+        shown = ", ".join(
+            f"{user!r} has {lengths[number]} (row {row})"
+            for number, (user, row) in zip(short, few, strict=False)
+        )
+        more = f" and {short.size - 3} more" if short.size > 3 else ""
         raise DataError(
             f"{tables.interactions_file}, column {Columns.USER}: expected at least {MIN_EVENTS} "
-            "events per user, to train, validate and test; found "
-            f"{short.height} of {per_user.height} users with fewer ({shown}{more}); add events or "
+            f"events per user, to train, validate and test; found {short.size} of "
+            f"{np.count_nonzero(lengths)} users with fewer ({shown}{more}); add events or "
             "leave these users out with --set DatasetConfig.short_histories=drop"
         )
     return kept
 
 
-def _filter_items(items: pl.DataFrame, events: pl.DataFrame, config: DatasetConfig) -> Catalogue:
+def _filter_items(
+    items: pl.DataFrame, events: Events, config: DatasetConfig
+) -> tuple[pl.DataFrame, Events]:
     """With a k-core the catalogue is what it left; without, items need no event."""
     if config.min_events == 0:
-        return Catalogue(items)
-    return Catalogue(items.filter(pl.col(Columns.ITEM).is_in(events[Columns.ITEM].implode())))
+        return items, events
+    is_kept = np.bincount(events.item, minlength=items.height) > 0
+    new_index = (np.cumsum(is_kept) - 1).astype(np.int32)
+    return items.filter(is_kept), dataclasses.replace(events, item=new_index[events.item])
 
 
-def _with_position(events: pl.DataFrame) -> pl.DataFrame:
-    position = pl.int_range(pl.len(), dtype=pl.Int32).over(Columns.USER).alias(Columns.POSITION)
-    return events.select(Columns.USER, Columns.ITEM, position)
+def _to_sequences(events: Events) -> Sequences:
+    lengths = np.bincount(events.user)
+    offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
+    return Sequences(events.item, offsets)
 
 
-def _describe(catalogue: Catalogue, interactions: Interactions) -> dict[str, Any]:
-    sequences = interactions.sequences
+def _to_table(events: Events, items: pl.DataFrame) -> pl.DataFrame:
+    """user_id, item_id and position, counted within each user."""
+    sequences = _to_sequences(events)
+    starts = np.repeat(sequences.offsets[:-1], sequences.lengths)
+    return pl.DataFrame(
+        [
+            events.users[Columns.USER].gather(events.user),
+            items[Columns.ITEM].gather(events.item),
+            pl.Series(Columns.POSITION, (np.arange(len(events)) - starts).astype(np.int32)),
+        ]
+    )
+
+
+def _describe(items: pl.DataFrame, events: Events) -> dict[str, Any]:
+    sequences = _to_sequences(events)
     lengths = length_statistics(sequences.lengths)
-    num_seen = pl.Series(sequences.items).n_unique()
     return {
         "num_users": sequences.num_users,
-        "num_items": catalogue.num_items,
-        "num_events": int(sequences.items.size),
-        "items_without_events": catalogue.num_items - num_seen,
-        "items_without_categories": catalogue.frame[Columns.CATEGORIES].null_count(),
+        "num_items": items.height,
+        "num_events": len(events),
+        "items_without_events": items.height - np.unique(events.item).size,
+        "items_without_categories": items[Columns.CATEGORIES].null_count(),
         "repeated_events": count_repeats(sequences),
+        **_count_ties(events, sequences),
         **{f"sequence_length_{name}": value for name, value in lengths.items()},
+    }
+
+
+def _count_ties(events: Events, sequences: Sequences) -> dict[str, int]:
+    """Events of equal time, and the targets that depend on how their order was decided."""
+    tied, group = find_ties(events)
+    group_of = np.full(len(events), -1)
+    group_of[tied] = group
+    ends = sequences.offsets[1:]
+    last, second, third = (group_of[ends - back] for back in (1, 2, 3))
+    is_test_tied = (last >= 0) & (last == second)
+    is_validation_tied = is_test_tied | ((second >= 0) & (second == third))
+    return {
+        "tied_events": tied.size,
+        "tied_validation_targets": int(is_validation_tied.sum()),
+        "tied_test_targets": int(is_test_tied.sum()),
     }
 
 

@@ -1,0 +1,245 @@
+"""A log as numbers: read in batches, checked, ordered and filtered without its texts.
+
+Five numbers an event instead of two texts are what lets a log of 50 million events through a
+laptop's memory. U users, N items, E events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from hidvae.config import DatasetConfig
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.schema import Columns, check_events
+from hidvae.data.tables import SourceTables, bad_rows
+from hidvae.errors import DataError
+
+_ROWS_PER_BATCH = 1_000_000
+_SHOWN_ROWS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """E events, one entry each in all arrays."""
+
+    user: NDArray[np.int32]
+    """(E,) row of ``users``."""
+    item: NDArray[np.int32]
+    """(E,) item_index."""
+    order: tuple[NDArray[np.int64] | NDArray[np.float64], ...]
+    """(E,) each: what orders a user's events, most important first; none if only the file does."""
+    users: pl.DataFrame
+    """(U,) user_id and row, that of the user's first event in the file; by that row."""
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Events:
+        """Some of the events, by their numbers or a mask; the users stay."""
+        order = tuple(values[chosen] for values in self.order)
+        return replace(self, user=self.user[chosen], item=self.item[chosen], order=order)
+
+
+@dataclass(frozen=True)
+class LogSize:
+    """How large a log was before anything was left out of it."""
+
+    num_events: int
+    num_users: int
+    num_unknown: int
+    """Events whose item is not in the catalogue."""
+
+
+def read_events(
+    tables: SourceTables, items: pl.DataFrame, config: DatasetConfig
+) -> tuple[Events, LogSize]:
+    """Read and check a log batch by batch; events of unknown items are refused or left out.
+
+    Args:
+        tables: The raw log, and where it came from.
+        items: The checked items; row i is item_index i.
+        config: Says what to do with unknown items.
+
+    Raises:
+        DataError: The log breaks its contract, or names items that are not there.
+    """
+    index = items.select(Columns.ITEM, item=pl.int_range(pl.len(), dtype=pl.Int32))
+    users = pl.DataFrame(schema={Columns.USER: pl.String, "user": pl.Int32, "row": pl.Int64})
+    batches, unknown, row = [], [], 1
+    for raw in tables.interactions.collect_batches(chunk_size=_ROWS_PER_BATCH):
+        checked = check_events(raw, tables.interactions_file, row)
+        checked = checked.with_row_index("row", offset=row).with_columns(
+            pl.col("row").cast(pl.Int64)
+        )
+        users = _with_new_users(users, checked)
+        numbered = checked.join(index, on=Columns.ITEM, how="left", maintain_order="left").join(
+            users.select(Columns.USER, "user"), on=Columns.USER, how="left", maintain_order="left"
+        )
+        unknown.append(numbered.filter(pl.col("item").is_null()).select(Columns.ITEM, "row"))
+        batches.append(_to_events(numbered.drop_nulls("item"), users))
+        row += raw.height
+    bad = pl.concat(unknown)
+    size = LogSize(num_events=row - 1, num_users=users.height, num_unknown=bad.height)
+    events = _concatenated(batches, users.select(Columns.USER, "row"))
+    if bad.height and (config.unknown_items == "refuse" or not len(events)):
+        raise _unknown_items(bad, items, tables, size.num_events)
+    return events, size
+
+
+def put_in_order(events: Events, items: pl.DataFrame, config: DatasetConfig) -> Events:
+    """Each user's events together and in time order, without exact duplicates, ties broken.
+
+    A duplicate repeats user, item and timestamp (and position, where there is one) of an event
+    before it; a log without either column has none. Events that tie come in the order of the file,
+    or in a random one that depends on ``tie_seed``, the user id and the item id only: neither on
+    the order of the file, in which items of one day may be sorted by name, nor on the machine.
+    """
+    if not _is_in_order(events):
+        events = events.take(np.lexsort((*reversed(events.order), events.user)))
+    tied, group = find_ties(events)
+    if not tied.size:
+        return events
+    num_items = int(events.item.max()) + 1
+    _, first = np.unique(group * num_items + events.item[tied], return_index=True)
+    is_kept = np.ones(len(events), np.bool_)
+    is_kept[tied] = False
+    is_kept[tied[first]] = True
+    if config.tie_order == "seeded":
+        drawn = _draw(events.take(tied), items[Columns.ITEM], config.tie_seed)
+        order = np.arange(len(events))
+        order[tied] = tied[np.lexsort((drawn, group))]
+        return events.take(order[is_kept[order]])
+    return events.take(is_kept)
+
+
+def find_ties(events: Events) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Events of the same user and time, in a log that is in order.
+
+    Returns:
+        (T,) numbers of the events that tie with a neighbour, rising, and (T,) which of them tie
+        with each other, numbered from 0.
+    """
+    if not events.order:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    as_before = np.zeros(len(events) + 1, np.bool_)  # entry e: event e ties with event e - 1
+    as_before[1:-1] = events.user[1:] == events.user[:-1]
+    for values in events.order:
+        as_before[1:-1] &= values[1:] == values[:-1]
+    tied = np.flatnonzero(as_before[:-1] | as_before[1:])
+    return tied, np.cumsum(~as_before[tied]) - 1
+
+
+def keep_repeated(events: Events, which: str) -> Events:
+    """Of a user's events of one item keep all ("keep"), the first or the last."""
+    if which == "keep" or not len(events):
+        return events
+    pair = events.user.astype(np.int64) * (int(events.item.max()) + 1) + events.item
+    if which == "first":
+        _, kept = np.unique(pair, return_index=True)
+    else:
+        _, kept = np.unique(pair[::-1], return_index=True)
+        kept = len(events) - 1 - kept
+    return events.take(np.sort(kept))
+
+
+def k_core(events: Events, min_user_events: int, min_item_events: int) -> Events:
+    """Drop events of users and items that have too few, again and again until none has.
+
+    Args:
+        events: The log, in any order.
+        min_user_events: Fewest events a user may have; 0 or 1 keeps all.
+        min_item_events: Fewest events an item may have; 0 or 1 keeps all.
+
+    Returns:
+        The largest subset of the events in which every user and item has enough, in order.
+    """
+    while len(events):
+        is_kept = np.bincount(events.user)[events.user] >= min_user_events
+        is_kept &= np.bincount(events.item)[events.item] >= min_item_events
+        if is_kept.all():
+            break
+        events = events.take(is_kept)
+    return events
+
+
+def _with_new_users(users: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """The users seen so far, and those of one more batch, numbered as they come."""
+    new = events.select(Columns.USER, "row").unique(Columns.USER, keep="first", maintain_order=True)
+    new = new.join(users, on=Columns.USER, how="anti", maintain_order="left")
+    number = pl.int_range(users.height, users.height + pl.len(), dtype=pl.Int32)
+    return pl.concat([users, new.select(Columns.USER, number.alias("user"), "row")])
+
+
+def _to_events(numbered: pl.DataFrame, users: pl.DataFrame) -> Events:
+    columns = [name for name in (Columns.TIMESTAMP, Columns.POSITION) if name in numbered.columns]
+    return Events(
+        user=numbered["user"].to_numpy(),
+        item=numbered["item"].to_numpy(),
+        order=tuple(numbered[name].to_numpy() for name in columns),
+        users=users,
+    )
+
+
+def _concatenated(batches: list[Events], users: pl.DataFrame) -> Events:
+    return Events(
+        user=np.concatenate([batch.user for batch in batches]),
+        item=np.concatenate([batch.item for batch in batches]),
+        order=tuple(
+            np.concatenate(values)
+            for values in zip(*(batch.order for batch in batches), strict=True)
+        ),
+        users=users,
+    )
+
+
+def _is_in_order(events: Events) -> bool:
+    """Whether a stable sort by user and order columns would change nothing."""
+    is_after = np.zeros(max(len(events) - 1, 0), np.bool_)
+    is_equal = ~is_after
+    for values in (events.user, *events.order):
+        is_after |= is_equal & (values[1:] > values[:-1])
+        is_equal &= values[1:] == values[:-1]
+    return bool((is_after | is_equal).all())
+
+
+def _draw(events: Events, item_ids: pl.Series, seed: int) -> NDArray[np.uint64]:
+    """(E,) random numbers; ids enter by their rank, so the order of the files does not count."""
+    user_rank, item_rank = (
+        ids.rank("ordinal").cast(pl.UInt64).to_numpy()
+        for ids in (events.users[Columns.USER], item_ids)
+    )
+    start = _mixed(np.full(len(events), seed, np.uint64))
+    return _mixed(_mixed(start + user_rank[events.user]) + item_rank[events.item])
+
+
+def _unknown_items(
+    bad: pl.DataFrame, items: pl.DataFrame, tables: SourceTables, num_events: int
+) -> DataError:
+    if bad.height == num_events:
+        return DataError(
+            f"{tables.interactions_file}: expected ids of {tables.items_file} in column "
+            f"{Columns.ITEM}; found that all {num_events} events name items that are not there, "
+            f"such as {bad[Columns.ITEM][0]!r}; check that both tables use the same ids"
+        )
+    first = bad[Columns.ITEM][0]
+    return bad_rows(
+        file=tables.interactions_file,
+        column=Columns.ITEM,
+        expected=f"ids of {tables.items_file}",
+        rows=bad["row"].head(_SHOWN_ROWS).to_list(),
+        values=bad[Columns.ITEM].head(_SHOWN_ROWS).to_list(),
+        count=bad.height,
+        advice=f"for the first{Catalogue(items).nearest(first).replace(';', ',', 1)}; correct the "
+        "ids, add the items, or leave such events out with --set DatasetConfig.unknown_items=drop",
+    )
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A bijection that scatters close numbers: the finaliser of SplitMix64 (Steele et al. 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hidvae.config import DatasetConfig
+from hidvae.data import events as events_module
+from hidvae.data.events import Events, find_ties, k_core, keep_repeated, put_in_order, read_events
+from hidvae.data.tables import SourceTables
+from hidvae.errors import DataError
+
+Row = tuple[str, str, int]
+ITEMS = pl.DataFrame({"item_id": list("vwxyz")})
+ROWS = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.sampled_from("vwxyz"), st.integers(0, 3)),
+    min_size=1,
+    max_size=40,
+)
+FILE_ORDER = DatasetConfig(tie_order="file")
+
+
+def tables_of(rows: list[Row]) -> SourceTables:
+    log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    return SourceTables("t", ITEMS, log.lazy(), "items.csv", "log.csv")
+
+
+def read(rows: list[Row], config: DatasetConfig = FILE_ORDER) -> Events:
+    return read_events(tables_of(rows), ITEMS, config)[0]
+
+
+def rows_of(events: Events) -> list[Row]:
+    users = events.users["user_id"].gather(events.user).to_list()
+    items = ITEMS["item_id"].gather(events.item).to_list()
+    return list(zip(users, items, events.order[0].tolist(), strict=True))
+
+
+def in_order(rows: list[Row], config: DatasetConfig = FILE_ORDER) -> list[Row]:
+    return rows_of(put_in_order(read(rows), ITEMS, config))
+
+
+def by_hand(rows: list[Row]) -> list[Row]:
+    """Users as they first appear, events by time, then as in the file, exact repeats left out."""
+    users = list(dict.fromkeys(user for user, _, _ in rows))
+    return sorted(dict.fromkeys(rows), key=lambda row: (users.index(row[0]), row[2]))
+
+
+@given(ROWS)
+def test_batches_change_nothing(rows: list[Row]) -> None:
+    log = tables_of(rows)
+    whole, size = read_events(log, ITEMS, FILE_ORDER)
+    before = events_module._ROWS_PER_BATCH
+    try:
+        events_module._ROWS_PER_BATCH = 3
+        parts, same_size = read_events(log, ITEMS, FILE_ORDER)
+    finally:
+        events_module._ROWS_PER_BATCH = before
+    assert size == same_size
+    assert rows_of(parts) == rows_of(whole) == rows
+    assert parts.users.rows() == whole.users.rows()
+    first_rows = {user: 1 + [row[0] for row in rows].index(user) for user, _, _ in rows}
+    assert dict(whole.users.rows()) == first_rows
+
+
+@given(ROWS)
+def test_order_in_the_file_breaks_ties_on_request(rows: list[Row]) -> None:
+    assert in_order(rows) == by_hand(rows)
+
+
+@given(ROWS, st.randoms())
+def test_seeded_ties_do_not_depend_on_the_file(rows: list[Row], shuffler: object) -> None:
+    config = DatasetConfig(tie_seed=3)
+    found = in_order(rows, config)
+    expected = by_hand(rows)
+    assert [row[::2] for row in found] == [row[::2] for row in expected]  # users and times as ever
+    assert Counter(found) == Counter(expected)
+    shuffled = list(rows)
+    shuffler.shuffle(shuffled)  # type: ignore[attr-defined]
+    again = in_order(shuffled, config)
+    key = lambda row: row[0]  # noqa: E731
+    assert {u: list(r) for u, r in groupby(again, key)} == {
+        u: list(r) for u, r in groupby(found, key)
+    }
+
+
+def test_seeded_ties_are_a_fair_draw_for_each_user() -> None:
+    rows = [(f"u{user}", item, 0) for user in range(1000) for item in "xy"]
+    orders = {}
+    for seed in (0, 1):
+        found = in_order(rows, DatasetConfig(tie_seed=seed))
+        orders[seed] = np.array([item == "x" for _, item, _ in found[::2]])  # is x first?
+        assert abs(orders[seed].mean() - 0.5) < 0.06  # 4 standard deviations
+    assert abs((orders[0] == orders[1]).mean() - 0.5) < 0.06  # another seed, another draw
+
+
+def test_a_position_decides_between_equal_times() -> None:
+    log = pl.DataFrame(
+        {
+            "user_id": ["a"] * 3,
+            "item_id": list("xyz"),
+            "timestamp": [5, 5, 1],
+            "position": [2, 1, 9],
+        }
+    )
+    tables = replace(tables_of([("a", "x", 0)]), interactions=log.lazy())
+    events = put_in_order(read_events(tables, ITEMS, FILE_ORDER)[0], ITEMS, DatasetConfig())
+    assert [row[1] for row in rows_of(events)] == ["z", "y", "x"]
+    assert not find_ties(events)[0].size
+
+
+def test_without_times_the_file_decides_and_nothing_is_a_duplicate() -> None:
+    log = pl.DataFrame({"user_id": list("abaa"), "item_id": list("xyxv")})
+    tables = replace(tables_of([("a", "x", 0)]), interactions=log.lazy())
+    events = put_in_order(read_events(tables, ITEMS, FILE_ORDER)[0], ITEMS, DatasetConfig())
+    assert events.user.tolist() == [0, 0, 0, 1]
+    assert ITEMS["item_id"].gather(events.item).to_list() == ["x", "x", "v", "y"]
+
+
+def test_whole_numbers_and_fractions_in_different_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "_ROWS_PER_BATCH", 1)
+    log = pl.DataFrame({"user_id": ["a"] * 3, "item_id": list("xyz"), "timestamp": [2.5, 2.0, 1.0]})
+    tables = replace(tables_of([("a", "x", 0)]), interactions=log.lazy())
+    events = put_in_order(read_events(tables, ITEMS, FILE_ORDER)[0], ITEMS, FILE_ORDER)
+    assert events.order[0].tolist() == [1.0, 2.0, 2.5]
+
+
+@given(ROWS)
+def test_ties_by_hand(rows: list[Row]) -> None:
+    events = put_in_order(read(rows), ITEMS, FILE_ORDER)
+    found = rows_of(events)
+    sizes = Counter(row[::2] for row in found)
+    tied, group = find_ties(events)
+    assert tied.tolist() == [e for e, row in enumerate(found) if sizes[row[::2]] > 1]
+    names = [found[e][::2] for e in tied]
+    assert len(set(names)) == len(set(zip(names, group.tolist(), strict=True))) == len(set(group))
+
+
+@given(ROWS)
+def test_repeated_items_first_and_last(rows: list[Row]) -> None:
+    events = put_in_order(read(rows), ITEMS, FILE_ORDER)
+    found = rows_of(events)
+    first = {row[:2]: e for e, row in reversed(list(enumerate(found)))}
+    last = {row[:2]: e for e, row in enumerate(found)}
+    assert rows_of(keep_repeated(events, "first")) == [found[e] for e in sorted(first.values())]
+    assert rows_of(keep_repeated(events, "last")) == [found[e] for e in sorted(last.values())]
+    assert keep_repeated(events, "keep") is events
+
+
+@given(ROWS, st.integers(0, 4), st.integers(0, 4))
+def test_k_core_is_the_fixed_point_of_naive_removal(
+    rows: list[Row], users_min: int, items_min: int
+) -> None:
+    left = list(rows)
+    while True:  # remove one offender at a time: the fixed point does not depend on the order
+        users, items = [u for u, _, _ in left], [i for _, i, _ in left]
+        bad = [r for r in left if users.count(r[0]) < users_min or items.count(r[1]) < items_min]
+        if not bad:
+            break
+        left.remove(bad[0])
+    assert rows_of(k_core(read(rows), users_min, items_min)) == left
+
+
+def test_k_core_iterates() -> None:
+    # y has one event; without it user b has one; without b, item x has one; nothing is left.
+    chain = read([("a", "x", 0), ("b", "x", 0), ("b", "y", 0)])
+    assert rows_of(k_core(chain, 1, 2)) == [("a", "x", 0), ("b", "x", 0)]
+    assert not len(k_core(chain, 2, 2))
+
+
+def test_bad_rows_are_named_by_their_row_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "_ROWS_PER_BATCH", 2)
+    rows = [("a", "x", 0), ("a", "y", 1), ("a", "z", 2), ("", "z", 3)]
+    with pytest.raises(DataError, match=r"log.csv, column user_id: .* 1 bad row \(row 4: ''\)"):
+        read(rows)
+    with pytest.raises(DataError, match=r"ids of items.csv; found 2 bad rows \(row 2: 'q', row 4"):
+        read([("a", "x", 0), ("a", "q", 1), ("a", "z", 2), ("b", "r", 3)])
+    kept = read([("a", "x", 0), ("a", "q", 1)], DatasetConfig(unknown_items="drop"))
+    assert rows_of(kept) == [("a", "x", 0)]
