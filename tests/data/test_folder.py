@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from hidvae.config import DatasetConfig
-from hidvae.data.sources.folder import read_folder, table_paths
+from hidvae.data.sources.folder import read_folder, source_files
 
 
 def write_tables(folder: Path) -> None:
@@ -20,4 +20,4 @@ def test_own_folder_is_read_by_its_name(tmp_path: Path) -> None:
     tables = read_folder(config)
     assert tables.name == "my-shop"
     assert tables.items["item_id"].to_list() == ["a"]
-    assert [path.name for path in table_paths(config)] == ["items.csv", "interactions.csv"]
+    assert list(source_files(config)) == ["items.csv", "interactions.csv"]

@@ -2,19 +2,22 @@
 
 ``interactions``: ``user_id``, ``item_id``, and optionally ``timestamp`` (a number) or ``position``
 (a whole number). ``items``: ``item_id`` and optionally ``categories`` (root first), ``title``,
-``brand``, ``price``, ``description``, ``keywords``, ``text``; further columns are kept as they are.
+``brand``, ``price``, ``description``, ``keywords``, ``text``, ``image``; further columns are kept
+as they are.
+
+A check calls ``report`` for each rule that is broken: by default it raises the first one, and
+``hidvae.data.check`` takes note of them all.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
 import pandera.errors
 import pandera.polars as pa
 import polars as pl
 
-from hidvae.data.tables import bad_rows, find_table, read_table, require_columns
+from hidvae.data.tables import MAX_SHOWN, BadRows, Report, refuse, require_columns
 from hidvae.data.text import blank_to_null, clean_text, parse_categories
 from hidvae.errors import DataError
 
@@ -33,6 +36,7 @@ class Columns:
     BRAND = "brand"
     PRICE = "price"
     DESCRIPTION = "description"
+    IMAGE = "image"
 
 
 TEXT_COLUMNS = (
@@ -43,6 +47,9 @@ TEXT_COLUMNS = (
     Columns.TEXT,
 )
 """Columns of items that hold text; entities in them are decoded."""
+
+EVENT_COLUMNS = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.POSITION)
+"""Columns of a log that are used; an id is needed, the others order the events."""
 
 _ITEMS_SCHEMA = pa.DataFrameSchema(
     {Columns.ITEM: pa.Column(pl.String, nullable=False, unique=True)}, name="items"
@@ -71,33 +78,14 @@ _RULES: dict[tuple[str, str], tuple[str, str]] = {
 }
 
 
-def read_items(folder: Path) -> tuple[pl.DataFrame, Path]:
-    """The raw items table of a folder and the file it came from.
-
-    Raises:
-        DataError: If there is no such table, or it cannot be read.
-    """
-    path = find_table(folder, "items")
-    return read_table(path, (Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS)), path
-
-
-def read_interactions(folder: Path) -> tuple[pl.DataFrame, Path]:
-    """The raw interactions table of a folder and the file it came from.
-
-    Raises:
-        DataError: If there is no such table, or it cannot be read.
-    """
-    path = find_table(folder, "interactions")
-    columns = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.POSITION)
-    return read_table(path, columns), path
-
-
-def check_items(raw: pl.DataFrame, file: str) -> pl.DataFrame:
+def check_items(raw: pl.DataFrame, file: str, report: Report = refuse) -> pl.DataFrame:
     """An items table that keeps the contract.
 
     Args:
         raw: The table as it was read.
         file: Where it came from, for messages.
+        report: What to do about a broken rule; where it returns, the result is only as good as
+            the table.
 
     Returns:
         ``item_id`` (String, unique), ``categories`` (List[String], null where unknown), then the
@@ -106,11 +94,11 @@ def check_items(raw: pl.DataFrame, file: str) -> pl.DataFrame:
     Raises:
         DataError: A column is missing, an id is empty or repeated, a path is malformed.
     """
-    require_columns(raw, [Columns.ITEM], file)
-    ids = _ids(raw[Columns.ITEM], file)
-    _validate(_ITEMS_SCHEMA, pl.DataFrame([ids]), raw, file)
+    require_columns(raw, [Columns.ITEM], file, report)
+    ids = _ids(raw, [Columns.ITEM], file, report)
+    _validate(_ITEMS_SCHEMA, pl.DataFrame(ids), raw, file, report)
     if Columns.CATEGORIES in raw.columns:
-        categories = parse_categories(raw[Columns.CATEGORIES], file)
+        categories = parse_categories(raw[Columns.CATEGORIES], file, report)
     else:
         categories = pl.Series(Columns.CATEGORIES, [None] * raw.height, dtype=pl.List(pl.String))
     others = [
@@ -118,16 +106,20 @@ def check_items(raw: pl.DataFrame, file: str) -> pl.DataFrame:
         for column in raw.columns
         if column not in (Columns.ITEM, Columns.CATEGORIES)
     ]
-    return pl.DataFrame([ids, categories, *others])
+    return pl.DataFrame([*ids, categories, *others])
 
 
-def check_events(raw: pl.DataFrame, file: str, first_row: int = 1) -> pl.DataFrame:
+def check_events(
+    raw: pl.DataFrame, file: str, first_row: int = 1, report: Report = refuse
+) -> pl.DataFrame:
     """A batch of a log that keeps the contract, in the order of the file.
 
     Args:
         raw: The rows as they were read.
         file: Where they came from, for messages.
         first_row: Row of the file that the batch starts with.
+        report: What to do about a broken rule; where it returns, the result is only as good as
+            the log.
 
     Returns:
         ``user_id`` and ``item_id`` (String), then ``timestamp`` (Int64, or Float64 where some are
@@ -136,31 +128,39 @@ def check_events(raw: pl.DataFrame, file: str, first_row: int = 1) -> pl.DataFra
     Raises:
         DataError: A column is missing, an id is empty, a timestamp or position is no number.
     """
-    require_columns(raw, [Columns.USER, Columns.ITEM], file)
-    columns = [_ids(raw[Columns.USER], file), _ids(raw[Columns.ITEM], file)]
+    ids = [Columns.USER, Columns.ITEM]
+    require_columns(raw, ids, file, report)
+    columns = _ids(raw, ids, file, report)
     columns += [
         _numbers(raw[name], whole=name == Columns.POSITION)
         for name in (Columns.TIMESTAMP, Columns.POSITION)
         if name in raw.columns
     ]
     events = pl.DataFrame(columns)
-    _validate(_INTERACTIONS_SCHEMA, events, raw, file, first_row)
+    _validate(_INTERACTIONS_SCHEMA, events, raw, file, report, first_row)
     return events
 
 
-def _ids(values: pl.Series, file: str) -> pl.Series:
+def _ids(raw: pl.DataFrame, names: list[str], file: str, report: Report) -> list[pl.Series]:
     """Ids as text, outer white space removed; a whole float such as 7.0 is the id 7."""
-    if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
-        raise DataError(
-            f"{file}, column {values.name}: expected text or whole numbers; found "
-            f"{values.dtype}; export the ids as text"
-        )
-    if values.dtype.is_float():
-        values = values.fill_nan(None)
-        whole = values.cast(pl.Int64, strict=False)
-        if bool((whole.cast(values.dtype) == values).all()):
-            values = whole
-    return blank_to_null(values.cast(pl.String))
+    columns = []
+    for values in (raw[name] for name in names if name in raw.columns):
+        if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
+            report(
+                DataError(
+                    f"{file}, column {values.name}: expected text or whole numbers; found "
+                    f"{values.dtype}; export the ids as text"
+                )
+            )
+            continue
+        text = values.cast(pl.String)
+        if values.dtype.is_float():
+            values = values.fill_nan(None)
+            whole = values.cast(pl.Int64, strict=False)
+            is_whole = whole.cast(values.dtype) == values
+            text = whole.cast(pl.String).zip_with(is_whole, values.cast(pl.String))
+        columns.append(blank_to_null(text))
+    return columns
 
 
 def _numbers(values: pl.Series, *, whole: bool) -> pl.Series:
@@ -197,24 +197,27 @@ def _validate(
     frame: pl.DataFrame,
     raw: pl.DataFrame,
     file: str,
+    report: Report,
     first_row: int = 1,
 ) -> None:
-    """Turn pandera's first failing rule into one line that shows the values as found."""
+    """Report each rule of pandera's that fails, with the values as found."""
+    present = schema.select_columns([name for name in schema.columns if name in frame.columns])
     try:
-        schema.validate(frame, lazy=True)
+        present.validate(frame, lazy=True)
     except pandera.errors.SchemaErrors as error:
         failures = cast(pl.DataFrame, error.failure_cases)
-        first = failures.row(0, named=True)
-        column, check = first["column"], first["check"]
-        rows = failures.filter((pl.col("column") == column) & (pl.col("check") == check))["index"]
-        rows = rows.unique().sort()
-        expected, advice = _RULES[column, check]
-        raise bad_rows(
-            file=file,
-            column=column,
-            expected=expected,
-            rows=(rows + first_row).to_list(),
-            values=raw[column].gather(rows).to_list(),
-            count=rows.len(),
-            advice=advice,
-        ) from error
+        for (column, check), cases in failures.group_by("column", "check", maintain_order=True):
+            rows = cases["index"].unique().sort()
+            expected, advice = _RULES[str(column), str(check)]
+            shown = rows.head(MAX_SHOWN)
+            report(
+                BadRows(
+                    file=file,
+                    column=str(column),
+                    expected=expected,
+                    rows=(shown + first_row).to_list(),
+                    values=raw[str(column)].gather(shown).to_list(),
+                    count=rows.len(),
+                    advice=advice,
+                )
+            )

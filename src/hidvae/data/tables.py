@@ -1,9 +1,15 @@
-"""Read a user's table by its stem, and say in one line which of its rows cannot be used."""
+"""Read a user's tables by their names, and say in one line what cannot be used in them.
+
+Items are read whole; a log is scanned, so that the streaming engine can pass over more rows than
+the memory holds, also in compressed files.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import glob
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +18,18 @@ import polars as pl
 
 from hidvae.errors import DataError
 
-SUFFIXES = (".parquet", ".csv", ".tsv")
-_SHOWN = 3
+_TEXT_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson")
+COMPRESSIONS = ("", ".gz", ".zst")
+SUFFIXES = (
+    ".parquet",
+    *(kind + compression for kind in _TEXT_FORMATS for compression in COMPRESSIONS),
+)
+"""Formats of a table; Parquet compresses on its own."""
+FORMATS = "parquet, csv, tsv, jsonl or ndjson, all but the first also with .gz or .zst"
+"""The same for messages."""
+MAX_SHOWN = 10
+"""Bad rows of a rule that are kept for showing."""
+_SHOWN_IN_LINE = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +49,70 @@ class SourceTables:
     """What the source left out or mended on the way, by name; kept in the manifest."""
 
 
+class BadRows(DataError):
+    """Rows that break one rule; as text one line: where, what, and what to do.
+
+    Attributes:
+        file: Table the rows are in.
+        column: Column that breaks the rule.
+        expected: What the column must hold.
+        rows: The first bad rows (at most ``MAX_SHOWN``); the first below the header is 1.
+        values: What was found in ``column`` in those rows.
+        count: How many rows break the rule in all.
+        advice: What to do.
+
+    Args:
+        found: For the line, in place of the count and the first rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        file: str,
+        column: str,
+        expected: str,
+        rows: Sequence[int],
+        values: Sequence[object],
+        count: int,
+        advice: str,
+        found: str = "",
+    ) -> None:
+        self.file, self.column, self.expected, self.advice = file, column, expected, advice
+        self.rows, self.values, self.count = rows[:MAX_SHOWN], values[:MAX_SHOWN], count
+        found = found or self._summary()
+        super().__init__(f"{file}, column {column}: expected {expected}; found {found}; {advice}")
+
+    def _summary(self) -> str:
+        pairs = list(zip(self.rows, self.values, strict=True))[:_SHOWN_IN_LINE]
+        shown = ", ".join(f"row {row}: {show_value(value)}" for row, value in pairs)
+        more = f" and {self.count - len(pairs)} more" if self.count > len(pairs) else ""
+        return f"{self.count} bad {'row' if self.count == 1 else 'rows'} ({shown}{more})"
+
+
+bad_rows = BadRows
+
+Report = Callable[[DataError], None]
+"""What a check does about a broken rule: ``refuse`` it, or take note of it and go on."""
+
+
+def refuse(error: DataError) -> None:
+    """Stop at the first broken rule."""
+    raise error
+
+
 def find_table(folder: Path, stem: str) -> Path:
-    """The one file ``<stem>.parquet``, ``.csv`` or ``.tsv`` in a folder.
+    """The one file ``<stem>.parquet``, ``.csv``, ``.tsv``, ``.jsonl``, … in a folder.
 
     Raises:
         DataError: If there is none, or more than one.
     """
-    names = [stem + suffix for suffix in SUFFIXES]
-    found = [folder / name for name in names if (folder / name).is_file()]
+    found = [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
     if not found:
-        raise DataError(f"{folder}: expected one of {', '.join(names)}; found none; put one there")
+        others = sorted(path.name for path in folder.glob(f"{glob.escape(stem)}.*"))
+        raise DataError(
+            f"{folder}: expected a table {stem}.* ({FORMATS}); found "
+            f"{', '.join(others) or 'none'}; {'convert it' if others else 'put one there'}"
+        )
     if len(found) > 1:
         raise DataError(
             f"{folder}: expected one {stem} table; found {', '.join(path.name for path in found)}; "
@@ -52,94 +122,132 @@ def find_table(folder: Path, stem: str) -> Path:
 
 
 def read_table(path: Path, text_columns: Sequence[str]) -> pl.DataFrame:
-    """Read a Parquet, CSV (comma) or TSV (tab) file with a header, in UTF-8.
-
-    Args:
-        path: The file; its suffix says its format.
-        text_columns: Columns of a CSV or TSV that stay text even if they look like numbers, so
-            that the id ``007`` is not the id ``7``.
+    """Read a table whole; see ``scan_table``.
 
     Raises:
-        DataError: If it cannot be read as such, or has no row.
+        DataError: If it cannot be read, or has no row.
     """
-    kind = path.suffix[1:].upper() if path.suffix != ".parquet" else "Parquet"
-    try:
-        if path.suffix == ".parquet":
-            frame = pl.read_parquet(path, glob=False)
-        else:
-            frame = pl.read_csv(
-                path,
-                glob=False,
-                separator="\t" if path.suffix == ".tsv" else ",",
-                infer_schema_length=None,
-                schema_overrides=dict.fromkeys(text_columns, pl.String),
-            )
-    except pl.exceptions.NoDataError as error:
-        raise DataError(
-            f"{path}: expected a header and rows; found an empty file; export it again"
-        ) from error
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"{path}: expected a readable {kind} file; found: {reason}; "
-            "mend the file or export it again"
-        ) from error
-    if frame.is_empty():
-        raise DataError(
-            f"{path}: expected at least one row; found 0 rows under the columns "
-            f"{', '.join(frame.columns)}; export it again"
-        )
+    with reading(path):
+        frame = scan_table(path, text_columns).collect()
+    require_rows(frame, str(path))
     return frame
 
 
-def require_columns(frame: pl.DataFrame, columns: Sequence[str], file: str) -> None:
+def scan_table(path: Path, text_columns: Sequence[str], *, infer: bool = True) -> pl.LazyFrame:
+    """Scan a Parquet, CSV (comma), TSV (tab) or JSON Lines file in UTF-8.
+
+    Args:
+        path: The file; its suffix says its format. A CSV or TSV starts with a header.
+        text_columns: Columns that stay text even if they look like numbers, so that the id ``007``
+            is not the id ``7``. Parquet has types of its own.
+        infer: Whether the other columns of a CSV or TSV get types, for which the file is read once
+            more; else they are text.
+
+    Raises:
+        DataError: If it cannot be read; what is wrong further down shows when rows are collected
+            (under ``reading``).
+    """
+    kind = _format(path)
+    with reading(path):
+        if kind == "parquet":
+            return pl.scan_parquet(path, glob=False)
+        if kind in ("jsonl", "ndjson"):
+            pattern = glob.escape(str(path))  # there is no glob=False
+            found = pl.scan_ndjson(pattern, infer_schema_length=None).collect_schema()
+            plain = [c for c in text_columns if c in found and not found[c].is_nested()]
+            return pl.scan_ndjson(pattern, schema={**found, **dict.fromkeys(plain, pl.String)})
+        scan = pl.scan_csv(
+            path,
+            glob=False,
+            separator="\t" if kind == "tsv" else ",",
+            infer_schema=infer,
+            infer_schema_length=None,
+            schema_overrides=dict.fromkeys(text_columns, pl.String),
+        )
+        scan.collect_schema()
+        return scan
+
+
+def read_batches(
+    tables: SourceTables, rows_per_batch: int = 1_000_000
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """The log from first to last row, a batch at a time, with the number of its first row.
+
+    Raises:
+        DataError: If a part of the file cannot be read.
+    """
+    row = 1
+    batches = tables.interactions.collect_batches(chunk_size=rows_per_batch, maintain_order=True)
+    with reading(tables.interactions_file):
+        for batch in batches:
+            yield row, batch
+            row += batch.height
+
+
+@contextmanager
+def reading(file: str | Path) -> Iterator[None]:
+    """Turn what Polars says about a file it cannot read into one line for the file's owner.
+
+    Raises:
+        DataError: If the body raised an error of Polars or of the operating system.
+    """
+    try:
+        yield
+    except pl.exceptions.NoDataError as error:
+        raise _empty_file(file) from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        path = Path(file)
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if _format(path) in ("jsonl", "ndjson") and isinstance(error, pl.exceptions.ComputeError):
+            if path.stat().st_size == 0:
+                raise _empty_file(file) from error
+            reason = _first_broken_line(path) or reason
+        raise DataError(
+            f"{file}: expected a readable {_FORMAT_NAMES.get(_format(path), 'table')} file; found: "
+            f"{reason}; mend the file or export it again"
+        ) from error
+
+
+def require_rows(frame: pl.DataFrame | pl.LazyFrame, file: str) -> None:
+    """Check that there is a row at all.
+
+    Raises:
+        DataError: If there is none; names the columns.
+    """
+    with reading(file):
+        first = frame.lazy().head(1).collect(engine="streaming")
+    if first.is_empty():
+        raise DataError(
+            f"{file}: expected at least one row; found 0 rows under the columns "
+            f"{', '.join(first.columns) or '(none)'}; export it again"
+        )
+
+
+def require_columns(
+    frame: pl.DataFrame, columns: Sequence[str], file: str, report: Report = refuse
+) -> None:
     """Check that the columns are there.
 
     Raises:
         DataError: Names the missing columns, the ones found, and the nearest of those.
     """
     missing = [column for column in columns if column not in frame.columns]
-    if not missing:
-        return
-    lowered = {column.lower().replace(" ", "_"): column for column in frame.columns}
-    near = difflib.get_close_matches(missing[0], lowered, n=1)
-    hint = f"rename {lowered[near[0]]!r} to {missing[0]!r}" if near else "rename or add them"
-    raise DataError(
-        f"{file}: expected columns {', '.join(columns)}; missing {', '.join(missing)}; "
-        f"found {', '.join(frame.columns)}; {hint}"
-    )
+    if missing:
+        near = nearest(missing[0], frame.columns)
+        hint = f"rename {near!r} to {missing[0]!r}" if near else "rename or add them"
+        report(
+            DataError(
+                f"{file}: expected columns {', '.join(columns)}; missing {', '.join(missing)}; "
+                f"found {', '.join(frame.columns)}; {hint}"
+            )
+        )
 
 
-def bad_rows(
-    *,
-    file: str,
-    column: str,
-    expected: str,
-    rows: Sequence[int],
-    values: Sequence[object],
-    count: int,
-    advice: str,
-) -> DataError:
-    """The error for rows that break a rule, in one line: where, what, and what to do.
-
-    Args:
-        file: Table the rows are in.
-        column: Column that breaks the rule.
-        expected: What the column must hold.
-        rows: Data rows (the first below the header is 1); the first three are shown.
-        values: What was found in ``column`` in those rows.
-        count: How many rows break the rule in all.
-        advice: What to do.
-    """
-    shown = ", ".join(
-        f"row {r}: {_show(v)}" for r, v in list(zip(rows, values, strict=False))[:_SHOWN]
-    )
-    more = f" and {count - _SHOWN} more" if count > _SHOWN else ""
-    noun = "row" if count == 1 else "rows"
-    return DataError(
-        f"{file}, column {column}: expected {expected}; "
-        f"found {count} bad {noun} ({shown}{more}); {advice}"
-    )
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The name most like a mistyped one, whatever its case and separators; empty if none is."""
+    plain = {each.lower().replace(" ", "_").replace("-", "_"): each for each in names}
+    close = difflib.get_close_matches(name.lower(), plain, n=1)
+    return plain[close[0]] if close else ""
 
 
 def map_distinct(
@@ -151,6 +259,40 @@ def map_distinct(
     return values.replace_strict(distinct, results, default=None, return_dtype=return_dtype)
 
 
-def _show(value: object) -> str:
+def show_value(value: object) -> str:
+    """A value of a table for a message, cut to 60 characters."""
     text = "null" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+_FORMAT_NAMES = {
+    "parquet": "Parquet",
+    "csv": "CSV",
+    "tsv": "TSV",
+    "jsonl": "JSON Lines",
+    "ndjson": "JSON Lines",
+}
+
+
+def _format(path: Path) -> str:
+    name = path.name.removesuffix(".gz").removesuffix(".zst")
+    return name.rpartition(".")[2].lower()
+
+
+def _empty_file(file: str | Path) -> DataError:
+    return DataError(f"{file}: expected a header and rows; found an empty file; export it again")
+
+
+def _first_broken_line(path: Path) -> str:
+    """Number and start of the first line that is no JSON object; empty if there is none."""
+    line = pl.col("line").str.strip_chars()
+    is_object = line.str.starts_with("{") & line.str.json_path_match("$").is_not_null()
+    broken = (
+        pl.scan_lines(path, row_index_name="number", row_index_offset=1, glob=False)
+        .filter((line != "") & ~is_object)
+        .head(1)
+        .collect(engine="streaming")
+    )
+    if broken.is_empty():
+        return ""
+    return f"line {broken['number'][0]} is no JSON object: {show_value(broken['line'][0])}"

@@ -6,10 +6,15 @@ import html
 
 import polars as pl
 
-from hidvae.data.tables import bad_rows, map_distinct
+from hidvae.data.tables import MAX_SHOWN, BadRows, Report, map_distinct, refuse
 from hidvae.errors import DataError
 
 _SEPARATOR = "\x1f"
+_NO_GAPS = ("no empty label before a path's last one", "name the label or cut the path there")
+_PATH_TEXT = (
+    "a path such as 'A > B > C'",
+    "join the labels with >, or keep lists in Parquet or JSON Lines",
+)
 
 
 def decode_entities(text: str) -> str:
@@ -43,12 +48,13 @@ def blank_to_null(text: pl.Series) -> pl.Series:
     return stripped.set(stripped == "", None)
 
 
-def parse_categories(values: pl.Series, file: str) -> pl.Series:
+def parse_categories(values: pl.Series, file: str, report: Report = refuse) -> pl.Series:
     """Category paths as lists of clean labels, root first; null where there is none.
 
     Args:
         values: (N,), a list of labels each, or text such as ``A > B > C`` or ``A|B|C``.
         file: Table they come from, for messages.
+        report: What to do about a broken rule; where it returns, bad paths are null or cut.
 
     Raises:
         DataError: If the column holds neither, or a label inside a path is empty.
@@ -58,43 +64,56 @@ def parse_categories(values: pl.Series, file: str) -> pl.Series:
         return values.cast(pl.List(pl.String))
     if dtype == pl.String or isinstance(dtype, (pl.Categorical, pl.Enum)):
         text = blank_to_null(values.cast(pl.String))
+        is_list = text.str.contains(r"^\[.*\]$").fill_null(value=False)
+        _report_paths(is_list.arg_true(), values, file, report, _PATH_TEXT)
         paths = text.str.replace_all(r"\s*[>|]\s*", _SEPARATOR).str.split(_SEPARATOR)
     elif isinstance(dtype, (pl.List, pl.Array)) and not dtype.inner.is_nested():
         paths = values.cast(pl.List(pl.String))
     else:
-        raise DataError(
-            f"{file}, column {values.name}: expected a list of labels or text such as "
-            f"'A > B > C'; found {dtype}; give each item one path, root first"
+        report(
+            DataError(
+                f"{file}, column {values.name}: expected a list of labels or text such as "
+                f"'A > B > C'; found {dtype}; give each item one path, root first"
+            )
         )
+        return pl.Series(values.name, [None] * values.len(), dtype=pl.List(pl.String))
     paths = paths.set(paths.list.len() == 0, None)  # explode: one null label, as for a null path
-    return _regroup(clean_text(paths.explode()), paths, values, file)
-
-
-def _regroup(labels: pl.Series, paths: pl.Series, values: pl.Series, file: str) -> pl.Series:
-    """Put cleaned labels back into lists; empty labels may only stand at a path's end."""
+    labels = clean_text(paths.explode())
     row = pl.int_range(paths.len(), eager=True)
     repeats = paths.list.len().fill_null(1).clip(lower_bound=1)
     long = pl.DataFrame({"row": row.repeat_by(repeats).explode(), "label": labels})
-    long = long.with_columns(later=pl.col("label").is_not_null().cum_sum(reverse=True).over("row"))
-    gaps = long.filter(pl.col("label").is_null() & (pl.col("later") > 0))
-    if not gaps.is_empty():
-        bad = gaps["row"].unique().sort()
-        raise bad_rows(
+    later = pl.col("label").is_not_null().cum_sum(reverse=True).over("row")
+    gaps = long.filter(pl.col("label").is_null() & (later > 0))
+    _report_paths(gaps["row"].unique().sort(), values, file, report, _NO_GAPS)
+    return _regroup(long.drop_nulls("label"), paths.len()).alias(values.name)
+
+
+def _regroup(labels: pl.DataFrame, num_rows: int) -> pl.Series:
+    """Labels (row, label) as one list per row; null for rows without."""
+    lists = labels.group_by("row", maintain_order=True).agg(pl.col("label"))
+    rows = pl.DataFrame({"row": pl.int_range(num_rows, eager=True)})
+    joined = rows.join(lists, on="row", how="left", maintain_order="left")
+    return joined["label"].cast(pl.List(pl.String))
+
+
+def _report_paths(
+    bad: pl.Series, values: pl.Series, file: str, report: Report, rule: tuple[str, str]
+) -> None:
+    if bad.is_empty():
+        return
+    shown = bad.head(MAX_SHOWN)
+    expected, advice = rule
+    report(
+        BadRows(
             file=file,
             column=values.name,
-            expected="no empty label before a path's last one",
-            rows=(bad + 1).to_list(),
-            values=[_plain(values[i]) for i in bad.head(3)],
+            expected=expected,
+            rows=(shown.cast(pl.Int64) + 1).to_list(),
+            values=[_plain(values[i]) for i in shown],
             count=bad.len(),
-            advice="name the label or cut the path there",
+            advice=advice,
         )
-    lists = (
-        long.filter(pl.col("label").is_not_null())
-        .group_by("row", maintain_order=True)
-        .agg(pl.col("label"))
     )
-    joined = pl.DataFrame({"row": row}).join(lists, on="row", how="left", maintain_order="left")
-    return joined["label"].cast(pl.List(pl.String)).alias(values.name)
 
 
 def _plain(value: object) -> object:

@@ -1,52 +1,208 @@
-"""A dataset in a folder of tables: your own, an Amazon Reviews category, or KuaiRand."""
+"""A dataset in a folder of tables: your own in any of the formats, or RecBole's atomic files."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import polars as pl
+
 from hidvae.config import DatasetConfig
-from hidvae.data.schema import read_interactions, read_items
+from hidvae.data.schema import EVENT_COLUMNS, TEXT_COLUMNS, Columns
+from hidvae.data.sources import recbole
 from hidvae.data.sources.locate import dataset_name, locate_folder
-from hidvae.data.tables import SUFFIXES, SourceTables, find_table
-
-_WANTED = (
-    "items and interactions tables "
-    f"(items.*, interactions.* with * one of {', '.join(s[1:] for s in SUFFIXES)})"
+from hidvae.data.tables import (
+    FORMATS,
+    SUFFIXES,
+    SourceTables,
+    find_table,
+    nearest,
+    read_table,
+    reading,
+    require_rows,
+    scan_table,
 )
+from hidvae.errors import ConfigError, DataError
+
+_WANTED = f"items.* and interactions.* tables ({FORMATS}) or RecBole's *.inter and *.item files"
+_SETTING = "DatasetConfig.column_names"
 
 
-def read_folder(config: DatasetConfig) -> SourceTables:
-    """Read the two tables of the configured dataset.
-
-    Raises:
-        ConfigError: If source and dataset_split do not go together.
-        DataError: If the folder or a table is missing or cannot be read.
-    """
-    folder = locate_folder(config, wanted=_WANTED, has_files=has_tables)
-    items, items_path = read_items(folder)
-    interactions, interactions_path = read_interactions(folder)
-    return SourceTables(
-        name=dataset_name(config) or folder.resolve().name,
-        items=items,
-        interactions=interactions.lazy(),
-        items_file=str(items_path),
-        interactions_file=str(interactions_path),
-    )
-
-
-def table_paths(config: DatasetConfig) -> list[Path]:
-    """The two files that ``read_folder`` reads, items first.
+def source_files(config: DatasetConfig) -> dict[str, Path]:
+    """The files that ``read_folder`` reads, by name.
 
     Raises:
         ConfigError: If source and dataset_split do not go together.
         DataError: If the folder or a table is missing.
     """
-    folder = locate_folder(config, wanted=_WANTED, has_files=has_tables)
-    return [find_table(folder, "items"), find_table(folder, "interactions")]
+    return table_files(_locate(config))
+
+
+def read_folder(config: DatasetConfig) -> SourceTables:
+    """Read the tables of the configured folder.
+
+    Raises:
+        ConfigError: If source and dataset_split, or the column names and the tables, do not go
+            together.
+        DataError: If the folder or a table is missing or cannot be read.
+    """
+    folder = _locate(config)
+    return read_tables(folder, config, dataset_name(config) or folder.resolve().name)
 
 
 def has_tables(folder: Path) -> bool:
-    """Whether a folder holds at least one of the two tables."""
-    return any((folder / f"items{s}").is_file() for s in SUFFIXES) or any(
-        (folder / f"interactions{s}").is_file() for s in SUFFIXES
+    """Whether a folder holds at least one of the two tables, or a log in RecBole's format."""
+    return _has_own_tables(folder) or recbole.has_atomic_files(folder)
+
+
+def table_files(folder: Path) -> dict[str, Path]:
+    """The files that ``read_tables`` reads, by name, items first.
+
+    Raises:
+        DataError: If a table is missing, or there is a choice.
+    """
+    items, log = _find_files(folder)
+    return {path.name: path for path in (items, log) if path is not None}
+
+
+def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
+    """Read items, scan interactions, and give the columns our names.
+
+    Args:
+        folder: Holds the files.
+        config: ``column_names`` says which columns have other names.
+        name: Name of the dataset, for people.
+
+    Raises:
+        ConfigError: If the column names do not go with the tables.
+        DataError: If a table is missing or cannot be read.
+    """
+    items_path, log_path = _find_files(folder)
+    is_atomic = not _has_own_tables(folder)
+    entries = [_split_entry(entry) for entry in config.column_names]
+    log = recbole.scan_atomic(log_path) if is_atomic else _scan_log(log_path, entries)
+    items = None if items_path is None else _read_items(items_path, entries, is_atomic=is_atomic)
+    with reading(log_path):
+        columns = {str(log_path): log.collect_schema().names()}
+    if items is not None:
+        columns[str(items_path)] = items.columns
+    renames = match_columns(entries, columns)
+    log = log.rename(renames[str(log_path)])
+    require_rows(log, str(log_path))
+    counts = {}
+    if items is None:
+        items = recbole.items_of_log(log, str(log_path))
+        counts["items_from_log"] = items.height
+    else:
+        items = items.rename(renames[str(items_path)])
+    return SourceTables(
+        name=name,
+        items=recbole.name_fields(items) if is_atomic else items,
+        interactions=_without_other_columns(log),
+        items_file=str(items_path or log_path),
+        interactions_file=str(log_path),
+        counts=counts,
     )
+
+
+def match_columns(
+    entries: Sequence[tuple[str, str]], columns: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, str]]:
+    """Which columns of each table get another name.
+
+    Args:
+        entries: (our name, your name) for each column that differs.
+        columns: Columns of each table, by its file.
+
+    Returns:
+        By file, your name -> our name.
+
+    Raises:
+        ConfigError: A name is in no table, or given twice, or taken by another column.
+    """
+    tables = " or ".join(columns)
+    for theirs, count in Counter(theirs for _, theirs in entries).items():
+        if count > 1:
+            names = [f'"{ours}={name}"' for ours, name in entries if name == theirs]
+            raise ConfigError(
+                f"{_SETTING}: expected each of your columns once; found {' and '.join(names)}; "
+                "keep one of them"
+            )
+        if not any(theirs in found for found in columns.values()):
+            every = [column for found in columns.values() for column in found]
+            near = nearest(theirs, every)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(every)}"
+            raise ConfigError(
+                f"{_SETTING}: expected a column of {tables} after the =; found {theirs!r}; {hint}"
+            )
+    return {file: _renames(entries, found, file) for file, found in columns.items()}
+
+
+def _renames(
+    entries: Sequence[tuple[str, str]], columns: Sequence[str], file: str
+) -> dict[str, str]:
+    renames = {theirs: ours for ours, theirs in entries if theirs in columns}
+    kept = [column for column in columns if column not in renames]
+    for ours, count in Counter([*kept, *renames.values()]).items():
+        if count > 1:
+            sources = [f"{theirs!r}" for theirs, name in renames.items() if name == ours]
+            sources += [f"{ours!r} itself"] if ours in kept else []
+            raise ConfigError(
+                f"{_SETTING}: expected one column of {file} for {ours!r}; found "
+                f"{' and '.join(sources)}; keep one, or rename the other in the file"
+            )
+    return renames
+
+
+def _locate(config: DatasetConfig) -> Path:
+    return locate_folder(config, wanted=_WANTED, has_files=has_tables)
+
+
+def _has_own_tables(folder: Path) -> bool:
+    names = [stem + suffix for stem in ("items", "interactions") for suffix in SUFFIXES]
+    return any((folder / name).is_file() for name in names)
+
+
+def _find_files(folder: Path) -> tuple[Path | None, Path]:
+    """Items, if RecBole's format has any, and interactions."""
+    if not recbole.has_atomic_files(folder):
+        return find_table(folder, "items"), find_table(folder, "interactions")
+    if _has_own_tables(folder):
+        raise DataError(
+            f"{folder}: expected either items.* and interactions.* or RecBole's files; found both; "
+            "move the others away"
+        )
+    return recbole.atomic_files(folder)
+
+
+def _split_entry(entry: str) -> tuple[str, str]:
+    ours, _, theirs = entry.partition("=")
+    return ours.strip(), theirs.strip()
+
+
+def _with_theirs(ours: Sequence[str], entries: Sequence[tuple[str, str]]) -> list[str]:
+    """Our column names, and yours for them."""
+    return [*ours, *(theirs for name, theirs in entries if name in ours)]
+
+
+def _read_items(path: Path, entries: Sequence[tuple[str, str]], *, is_atomic: bool) -> pl.DataFrame:
+    if not is_atomic:
+        text = (Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS)
+        return read_table(path, _with_theirs(text, entries))
+    with reading(path):
+        items = recbole.scan_atomic(path).collect()
+    require_rows(items, str(path))
+    return items
+
+
+def _scan_log(path: Path, entries: Sequence[tuple[str, str]]) -> pl.LazyFrame:
+    return scan_table(path, _with_theirs(EVENT_COLUMNS, entries), infer=False)
+
+
+def _without_other_columns(log: pl.LazyFrame) -> pl.LazyFrame:
+    """Only what the contract knows, for speed; a log that breaks it keeps all, for the message."""
+    found = log.collect_schema().names()
+    if not {Columns.USER, Columns.ITEM} <= set(found):
+        return log
+    return log.select(name for name in EVENT_COLUMNS if name in found)

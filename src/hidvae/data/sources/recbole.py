@@ -1,0 +1,113 @@
+"""RecBole's atomic files: ``NAME.inter`` and ``NAME.item``, whose header gives name and type.
+
+A line of tab-separated values without quotation marks, under a header such as
+``item_id:token<tab>movie_title:token_seq<tab>class:token_seq``. ``NAME.user`` and the other files
+of the format are not needed.
+Source: RecBole (arXiv:2011.01731), its documentation of atomic files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from hidvae.data.schema import Columns
+from hidvae.data.tables import COMPRESSIONS, reading
+from hidvae.errors import DataError
+
+TITLE_FIELDS = ("title", "item_name", "movie_title", "movie_name", "name")
+"""Fields of items that are taken for the title: the first that is there."""
+CATEGORY_FIELDS = ("categories", "category", "class", "genre", "genres")
+"""Fields of items that are taken for the category path: the first that is there."""
+
+_TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+def has_atomic_files(folder: Path) -> bool:
+    """Whether a folder holds a log in RecBole's format."""
+    return bool(_with_suffix(folder, "inter"))
+
+
+def atomic_files(folder: Path) -> tuple[Path | None, Path]:
+    """The files of items, if any, and of interactions.
+
+    Raises:
+        DataError: If there is no log, or more than one file of a kind.
+    """
+    found = {kind: _with_suffix(folder, kind) for kind in ("item", "inter")}
+    for kind, paths in found.items():
+        if len(paths) > 1:
+            raise DataError(
+                f"{folder}: expected one *.{kind} file; found "
+                f"{', '.join(path.name for path in paths)}; keep the whole log or catalogue in one "
+                "file and move the others away"
+            )
+    if not found["inter"]:
+        raise DataError(f"{folder}: expected a *.inter file; found none; put one there")
+    return (found["item"][0] if found["item"] else None), found["inter"][0]
+
+
+def scan_atomic(path: Path) -> pl.LazyFrame:
+    """Scan an atomic file; columns lose the type in their name.
+
+    Returns:
+        All columns as text, so that ids and long timestamps keep their digits.
+
+    Raises:
+        DataError: If it cannot be read, or its header has no types.
+    """
+    with reading(path):
+        scan = pl.scan_csv(path, glob=False, separator="\t", quote_char=None, infer_schema=False)
+        header = scan.collect_schema().names()
+    fields = {column: column.rpartition(":") for column in header}
+    untyped = [
+        column for column, (name, _, kind) in fields.items() if not name or kind not in _TYPES
+    ]
+    if untyped:
+        raise DataError(
+            f"{path}: expected a header of name:type with tabs between and a type of "
+            f"{', '.join(_TYPES)}; found {untyped[0]!r}; write the types into the header"
+        )
+    return scan.rename({column: name for column, (name, _, _) in fields.items()})
+
+
+def name_fields(items: pl.DataFrame) -> pl.DataFrame:
+    """Items with the usual fields of RecBole's datasets under our names, and paths as lists.
+
+    Labels of a path stand between ``>`` or ``|``, else between commas (and then perhaps in
+    quotation marks), else between spaces, as the format has it: whichever comes first in this
+    order anywhere in the column.
+    """
+    for ours, fields in ((Columns.TITLE, TITLE_FIELDS), (Columns.CATEGORIES, CATEGORY_FIELDS)):
+        present = [name for name in fields if name in items.columns]
+        if present and ours not in items.columns:
+            items = items.rename({present[0]: ours})
+    if items.schema.get(Columns.CATEGORIES) != pl.String:
+        return items
+    paths = pl.col(Columns.CATEGORIES).str.strip_chars()
+    text = items[Columns.CATEGORIES]
+    if text.str.contains(r"[>|]").any():
+        return items
+    if text.str.contains(",", literal=True).any():
+        labels = paths.str.split(",").list.eval(pl.element().str.strip_chars(" '\""))
+    else:
+        labels = paths.str.replace_all(r"\s+", " ").str.split(" ")
+    return items.with_columns(labels)
+
+
+def items_of_log(log: pl.LazyFrame, file: str) -> pl.DataFrame:
+    """The items that a log names, by first appearance, for a dataset without ``NAME.item``."""
+    ids = pl.col(Columns.ITEM)
+    with reading(file):
+        return (
+            log.select(ids.str.strip_chars())
+            .filter(ids != "")
+            .unique(maintain_order=True)
+            .collect(engine="streaming")
+        )
+
+
+def _with_suffix(folder: Path, kind: str) -> list[Path]:
+    patterns = [f"*.{kind}{compression}" for compression in COMPRESSIONS]
+    return sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
