@@ -1,4 +1,4 @@
-"""Where a dataset's files are: the configured folder, $HIDVAE_DATA, ./data."""
+"""Where a dataset's files are: the configured folder, $HIDVAE_DATA, ./data, else a download."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hidvae.config import DatasetConfig
-from hidvae.errors import ConfigError, DataError
+from hidvae.data.download import fetch_dataset, is_downloaded
+from hidvae.data.sources.remote import dataset_name as dataset_name
+from hidvae.data.sources.remote import remote_dataset
+from hidvae.errors import DataError
 
 DATA_VARIABLE = "HIDVAE_DATA"
 """Environment variable that names the folder of datasets."""
 
-_SPLITS = {
-    "folder": ("",),
-    "amazon": ("beauty", "sports", "toys"),
-    "kuairand": ("pure", "1k", "27k"),
-    "movielens": ("100k", "1m", "32m"),
-}
+OFFLINE_VARIABLE = "HIDVAE_OFFLINE"
+"""Environment variable that, when it is not empty or 0, forbids every download."""
 
 
-def locate_folder(
-    config: DatasetConfig, *, wanted: str, has_files: Callable[[Path], bool]
-) -> Path:
-    """Folder of the dataset: ``DatasetConfig.folder``, else $HIDVAE_DATA, else ./data.
+def locate_folder(config: DatasetConfig, *, wanted: str, has_files: Callable[[Path], bool]) -> Path:
+    """Folder of the dataset: ``DatasetConfig.folder``, else $HIDVAE_DATA, else ./data, else cache.
+
+    A public dataset that is in none of them is downloaded into the cache, unless downloads are
+    turned off; what was downloaded before is used without any request.
 
     Args:
         config: Names the dataset and perhaps its folder.
@@ -32,7 +32,7 @@ def locate_folder(
 
     Raises:
         ConfigError: If source and dataset_split do not go together.
-        DataError: Says where it looked and what to put there.
+        DataError: Says where it looked and what to put there, or why the download failed.
     """
     name = dataset_name(config)
     if config.folder:
@@ -49,36 +49,32 @@ def locate_folder(
     for folder in (parent / name for parent in roots):
         if folder.is_dir() and has_files(folder):
             return folder
+    is_public = remote_dataset(config) is not None
+    if is_public and (is_downloaded(config) or not _download_is_off(config)):
+        return _check_download(fetch_dataset(config), wanted, has_files)
     places = ", ".join(str(parent / name) for parent in roots)
     places = places if root else f"${DATA_VARIABLE} (not set), {places}"
     put = f"put them into a folder {name} in one of these" if name else "put them there"
+    off = f"{_download_is_off(config)}; " if is_public else ""
     raise DataError(
-        f"expected {wanted} of {name or 'your dataset'}; looked in {places}; found none; {put}, "
-        "or name their folder with --set DatasetConfig.folder=PATH (columns: docs/data-format.md)"
+        f"expected {wanted} of {name or 'your dataset'}; looked in {places}; found none; {off}{put}"
+        ", or name their folder with --set DatasetConfig.folder=PATH (columns: docs/data-format.md)"
     )
 
 
-def dataset_name(config: DatasetConfig) -> str:
-    """Name of a known dataset, also of its folder; empty for a folder of your own.
+def _download_is_off(config: DatasetConfig) -> str:
+    """Why nothing may be downloaded; empty if it may."""
+    if not config.download:
+        return "downloading is off (DatasetConfig.download=False)"
+    if os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0"):
+        return f"downloading is off (${OFFLINE_VARIABLE} is set)"
+    return ""
 
-    Raises:
-        ConfigError: If source and dataset_split do not go together.
-    """
-    if config.source == "amazon" and config.amazon_release == "2023":
-        if not config.dataset_split:
-            raise ConfigError(
-                "DatasetConfig.dataset_split: expected a category of Amazon Reviews 2023, such as "
-                "'All_Beauty'; found ''; use --set DatasetConfig.dataset_split=All_Beauty"
-            )
-        return f"amazon-{config.dataset_split.lower().replace('_', '-')}-2023"
-    allowed = _SPLITS[config.source]
-    if config.dataset_split not in allowed:
-        choices = " or ".join(repr(split) for split in allowed)
-        raise ConfigError(
-            f"DatasetConfig.dataset_split: expected {choices} for source {config.source!r}; found "
-            f"{config.dataset_split!r}; use --set DatasetConfig.dataset_split={allowed[0]!r}"
-        )
-    if config.source == "folder":
-        return ""
-    suffix = "-2014" if config.source == "amazon" else ""
-    return f"{config.source}-{config.dataset_split}{suffix}"
+
+def _check_download(folder: Path, wanted: str, has_files: Callable[[Path], bool]) -> Path:
+    if has_files(folder):
+        return folder
+    raise DataError(
+        f"{folder}: expected {wanted} in what was downloaded; found other files; the publisher may "
+        "have changed the dataset: name a folder of yours with --set DatasetConfig.folder=PATH"
+    )

@@ -1,0 +1,293 @@
+"""Fetch a public dataset into the cache, once: ``fetch_dataset``.
+
+::
+
+    <cache>/datasets/movielens-1m/   the official files, archives unpacked as they are, and
+                                     downloads.json: what came from where, sizes, checksums
+    <cache>/downloads/               partial downloads, and files that several datasets need
+
+A file appears under its name only when it is whole and its checksum is right. A dataset that is
+there is used without any request; only sizes are compared then, not gigabytes of checksums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pooch
+from filelock import FileLock, Timeout
+from rich.filesize import decimal
+
+from hidvae.artifacts import read_json, write_json
+from hidvae.cache import CACHE_VARIABLE, cache_folder
+from hidvae.config import DatasetConfig
+from hidvae.data.http_download import ResumingDownloader, Unavailable
+from hidvae.data.sources.remote import RemoteDataset, RemoteFile, remote_dataset
+from hidvae.data.unpack import unpack
+from hidvae.errors import DataError
+
+RECORD = "downloads.json"
+"""File in a dataset's folder that lists what was downloaded into it."""
+
+_LOGGER = logging.getLogger("hidvae.download")
+_AGENT = f"hidvae/{version('hidvae')} (pooch/{pooch.__version__.lstrip('v')})"
+
+
+def is_downloaded(config: DatasetConfig) -> bool:
+    """Whether the configured public dataset is in the cache, whole as far as sizes tell."""
+    dataset = remote_dataset(config)
+    return dataset is not None and _is_whole(dataset)
+
+
+def fetch_dataset(config: DatasetConfig, *, sleep: Callable[[float], None] = time.sleep) -> Path:
+    """Folder of the configured public dataset in the cache, downloaded if it is not there.
+
+    Args:
+        config: Names the dataset, and says whether its licence is accepted.
+        sleep: Waits a number of seconds between tries.
+
+    Raises:
+        ConfigError: If the settings name no dataset.
+        DataError: If the licence is not accepted, a file cannot be had or is not the published
+            one, or the disk is full or not writable.
+    """
+    dataset = remote_dataset(config)
+    if dataset is None:
+        raise DataError(
+            f"expected a public dataset to download; found DatasetConfig.source={config.source!r}; "
+            "choose amazon, kuairand or movielens, or name your folder with "
+            "--set DatasetConfig.folder=PATH"
+        )
+    folder = _folder(dataset)
+    if _is_whole(dataset):
+        return folder
+    _check_license(dataset, config)
+    try:
+        with _alone(folder):
+            record = _read_record(folder)  # another run may have fetched it meanwhile
+            missing = [file for file in dataset.files if not _is_there(file, folder, record)]
+            _announce(dataset, missing)
+            for file in missing:
+                record[file.name] = _provide(file, dataset, sleep)
+                write_json(folder / RECORD, record)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be written ({error.strerror or error}); free some space or choose "
+            f"another cache with ${CACHE_VARIABLE}, then run the same command again (what has "
+            "arrived is kept)"
+        ) from error
+    return folder
+
+
+def fetch_file(
+    file: RemoteFile, folder: Path, *, page: str, sleep: Callable[[float], None] = time.sleep
+) -> tuple[Path, dict[str, Any]]:
+    """Download one file, from the first of its addresses that has it.
+
+    Without a published checksum, the SHA-256 of the first download is noted beside the file
+    (``<name>.json``), and every later download or use of the file has to match it.
+
+    Args:
+        file: What to fetch.
+        folder: Where the file and its note are kept.
+        page: Where a person finds the file, for the error's advice.
+        sleep: Waits a number of seconds between tries.
+
+    Returns:
+        The file and its note: url, bytes, checksum, published (whether the checksum is), date.
+
+    Raises:
+        DataError: If no address has it, or what they have does not match the checksum.
+        OSError: If the disk is full or not writable.
+    """
+    path = folder / file.cache_name
+    note_file = folder / f"{file.cache_name}.json"
+    with _alone(path):
+        note: dict[str, Any] = read_json(note_file) if note_file.is_file() else {}
+        known = file.checksum or note.get("checksum")
+        reasons = []
+        for url in file.urls:
+            try:
+                if _fetch_from(url, path, known, file.first_bytes, sleep):
+                    note["url"] = url
+                break
+            except Unavailable as error:
+                reasons.append(f"{url}: {error}")
+            except ValueError as error:  # pooch: "… expected A but got B. Deleted download …"
+                reasons.append(f"{url}: {str(error).partition('. ')[0]}")
+                if not file.checksum:
+                    reasons[-1] += f" (as first downloaded; to accept the new, delete {note_file})"
+            _LOGGER.info("%s", reasons[-1])
+        else:
+            raise DataError(
+                f"{file.name}: could not be downloaded ({'; '.join(reasons)}); try again later, or "
+                f"get it by hand from {page} and put it into {folder}, or "
+                f"{'what is in it' if file.is_archive else 'it'} into a folder of yours, to be "
+                "named with --set DatasetConfig.folder=PATH"
+            )
+        if not known:
+            known = f"sha256:{pooch.file_hash(str(path), alg='sha256')}"
+            _LOGGER.info(
+                "%s: its publisher states no checksum to compare with; noted %s for later",
+                file.name,
+                known,
+            )
+        note = {
+            "url": note.get("url", "put there by hand"),
+            "bytes": path.stat().st_size,
+            "checksum": known,
+            "published": bool(file.checksum),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_json(note_file, note)
+    return path, note
+
+
+def _fetch_from(
+    url: str, path: Path, known: str | None, first_bytes: int, sleep: Callable[[float], None]
+) -> bool:
+    """Have the file with the known checksum at ``path``; whether it had to be downloaded."""
+    downloader = ResumingDownloader(
+        path.with_name(path.name + ".part"),
+        user_agent=_AGENT,
+        first_bytes=first_bytes,
+        sleep=sleep,
+    )
+    source = pooch.create(
+        path=path.parent,
+        base_url="",
+        registry={path.name: known},
+        urls={path.name: url},
+        retry_if_failed=1,  # a wrong checksum: pooch deletes the file and fetches it once more
+    )
+    pooch.get_logger().setLevel(logging.WARNING)  # the log lines here say it already
+    source.fetch(path.name, downloader=downloader)
+    return downloader.was_asked
+
+
+def _provide(
+    file: RemoteFile, dataset: RemoteDataset, sleep: Callable[[float], None]
+) -> dict[str, Any]:
+    """Fetch a file and put it, or what is in it, into the dataset's folder."""
+    folder = _folder(dataset)
+    path, note = fetch_file(file, cache_folder() / "downloads", page=dataset.page, sleep=sleep)
+    if file.is_archive:
+        _LOGGER.info("unpacking %s", file.name)
+        try:
+            files = unpack(path, folder, file.members)
+        except DataError:  # nobody should meet it again, nor its noted checksum
+            path.unlink()
+            path.with_name(path.name + ".json").unlink()
+            raise
+        if not file.is_shared:
+            path.unlink()
+    else:
+        _place(path, folder / file.name, file)
+        files = {file.name: (folder / file.name).stat().st_size}
+    return {**note, "wanted": _wanted(file), "files": files}
+
+
+def _place(path: Path, target: Path, file: RemoteFile) -> None:
+    """Give a downloaded file its name in the dataset's folder."""
+    if file.first_bytes:
+        content = path.read_bytes()
+        temporary = target.with_name(f".{target.name}.writing")
+        temporary.write_bytes(content[: content.rindex(b"\n") + 1])
+        os.replace(temporary, target)
+    elif file.is_shared:
+        target.unlink(missing_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:  # a file system without hard links, or another one than the cache's
+            temporary = target.with_name(f".{target.name}.writing")
+            shutil.copyfile(path, temporary)
+            os.replace(temporary, target)
+    else:
+        os.replace(path, target)
+
+
+def _folder(dataset: RemoteDataset) -> Path:
+    return cache_folder() / "datasets" / dataset.name
+
+
+def _is_whole(dataset: RemoteDataset) -> bool:
+    record = _read_record(_folder(dataset))
+    return all(_is_there(file, _folder(dataset), record) for file in dataset.files)
+
+
+def _is_there(file: RemoteFile, folder: Path, record: dict[str, Any]) -> bool:
+    """Whether everything of a download is in the folder, by name and size."""
+    entry = record.get(file.name)
+    if entry is None or entry["wanted"] != _wanted(file):
+        return False
+    sizes = {folder / name: size for name, size in entry["files"].items()}
+    return all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())
+
+
+def _wanted(file: RemoteFile) -> list[str]:
+    """What was asked for; when this changes, the file is fetched again."""
+    return [file.checksum, str(file.first_bytes), *file.members]
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    return read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+
+
+def _check_license(dataset: RemoteDataset, config: DatasetConfig) -> None:
+    if dataset.asks_acceptance and not config.accept_license:
+        raise DataError(
+            f"{dataset.name} is not on this machine, and its licence asks you to accept terms "
+            f"({dataset.license}): read {dataset.license_url}, then use "
+            "--set DatasetConfig.accept_license=True, or put the files by hand into a folder and "
+            "name it with --set DatasetConfig.folder=PATH"
+        )
+
+
+def _announce(dataset: RemoteDataset, missing: list[RemoteFile]) -> None:
+    """Say what is coming; refuse early what cannot fit."""
+    if not missing:
+        return
+    folder = _folder(dataset)
+    folder.mkdir(parents=True, exist_ok=True)
+    known = sum(file.num_bytes for file in missing)
+    needed = known + sum(file.unpacked_bytes for file in missing)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{folder}: expected {decimal(needed)} of free space for {dataset.name}; found "
+            f"{decimal(free)}; free some space or choose another cache with ${CACHE_VARIABLE}"
+        )
+    _LOGGER.info(
+        "downloading %s: %s%s into %s; licence: %s (%s)",
+        dataset.name,
+        ", ".join(file.name for file in missing),
+        f" ({decimal(known)})" if known else "",
+        folder,
+        dataset.license,
+        dataset.license_url,
+    )
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a path; the system frees it when a process dies, so none goes stale."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _LOGGER.info("%s: another run is fetching it; waiting", path.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
