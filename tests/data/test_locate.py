@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from hidvae.config import DatasetConfig
+from hidvae.data import download
 from hidvae.data.sources.locate import dataset_name, locate_folder
+from hidvae.data.sources.remote import RemoteDataset, RemoteFile
 from hidvae.errors import ConfigError, DataError
+
+from .server import Server, serve
 
 
 def locate(config: DatasetConfig) -> Path:
@@ -22,6 +29,9 @@ def put_file(folder: Path) -> None:
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HIDVAE_DATA", raising=False)
+    monkeypatch.delenv("HIDVAE_OFFLINE", raising=False)
+    monkeypatch.setenv("HIDVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 def test_known_datasets_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,12 +66,13 @@ def test_own_folder_defaults_to_data(tmp_path: Path) -> None:
 
 
 def test_a_missing_dataset_says_where_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = DatasetConfig(source="amazon", dataset_split="sports")
+    config = DatasetConfig(source="amazon", dataset_split="sports", download=False)
     with pytest.raises(DataError) as caught:
         locate(config)
     message = str(caught.value)
     assert message.startswith("expected a file of amazon-sports-2014; ")
     assert "looked in $HIDVAE_DATA (not set), data/amazon-sports-2014; found none" in message
+    assert "; downloading is off (DatasetConfig.download=False); put" in message
     assert "put them into a folder amazon-sports-2014" in message
     assert "--set DatasetConfig.folder=PATH" in message
     assert "\n" not in message
@@ -97,3 +108,96 @@ def test_source_and_split_go_together(config: DatasetConfig, expected: str) -> N
         locate(config)
     assert expected in str(caught.value)
     assert "--set DatasetConfig.dataset_split=" in str(caught.value)
+
+
+def test_an_own_folder_says_nothing_of_downloads() -> None:
+    with pytest.raises(DataError) as caught:
+        locate(DatasetConfig())
+    assert "download" not in str(caught.value)
+
+
+# --- downloads ------------------------------------------------------------------------------------
+
+MOVIELENS = DatasetConfig(source="movielens", dataset_split="1m", accept_license=True)
+
+
+@pytest.fixture
+def server() -> Server:
+    """The files of a tiny MovieLens 1M, not running yet."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("ml-1m/ratings.dat", b"1::10::5::97\n")
+        archive.writestr("ml-1m/movies.dat", b"10::A (1995)::Drama\n")
+    return Server(files={"/ml-1m.zip": buffer.getvalue()})
+
+
+def use(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = server.files["/ml-1m.zip"]
+    archive = RemoteFile(
+        name="ml-1m.zip",
+        urls=(f"{server.url}/ml-1m.zip",),
+        checksum="md5:" + hashlib.md5(content, usedforsecurity=False).hexdigest(),
+    )
+    dataset = RemoteDataset(
+        name="movielens-1m",
+        files=(archive,),
+        page="https://example.org/page",
+        license="research use only",
+        license_url="https://example.org/terms",
+        asks_acceptance=True,
+    )
+    monkeypatch.setattr(download, "remote_dataset", lambda config: dataset)
+
+
+def find_ratings(config: DatasetConfig) -> Path:
+    return locate_folder(
+        config, wanted="ratings", has_files=lambda path: any(path.rglob("ratings.dat"))
+    )
+
+
+def test_what_is_on_no_disk_is_downloaded_and_then_found_offline(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(server.files) as running:
+        use(running, monkeypatch)
+        folder = find_ratings(MOVIELENS)
+        assert folder == tmp_path / "cache" / "datasets" / "movielens-1m"
+        assert (folder / "ml-1m" / "ratings.dat").read_bytes() == b"1::10::5::97\n"
+    assert find_ratings(MOVIELENS) == folder  # the server is gone
+    never = DatasetConfig(source="movielens", dataset_split="1m", download=False)
+    assert find_ratings(never) == folder  # what is there is no download
+    monkeypatch.setenv("HIDVAE_OFFLINE", "1")
+    assert find_ratings(never) == folder
+
+
+def test_files_on_the_disk_come_before_a_download(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data" / "movielens-1m").mkdir(parents=True)
+    (tmp_path / "data" / "movielens-1m" / "ratings.dat").touch()
+    with serve(server.files) as running:
+        use(running, monkeypatch)
+        assert find_ratings(MOVIELENS) == Path("data/movielens-1m")
+        assert running.requests == []
+
+
+def test_downloads_can_be_forbidden(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(server.files) as running:
+        use(running, monkeypatch)
+        monkeypatch.setenv("HIDVAE_OFFLINE", "1")
+        with pytest.raises(DataError, match=r"downloading is off \(\$HIDVAE_OFFLINE is set\); put"):
+            find_ratings(MOVIELENS)
+        assert running.requests == []
+        monkeypatch.setenv("HIDVAE_OFFLINE", "0")
+        assert find_ratings(MOVIELENS)
+
+
+def test_a_download_without_the_wanted_files(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(server.files) as running:
+        use(running, monkeypatch)
+        with pytest.raises(DataError, match="expected a file in what was downloaded; found other"):
+            locate(MOVIELENS)
