@@ -1,0 +1,10 @@
+"""Read-only views of a prepared dataset and of a tokenizer's training.
+
+``dataset`` counts once what there is to see, into the types of ``facts``; ``text`` and ``html``
+only format it.
+"""
+
+from hidvae.inspection.training import describe_tokenizer_training
+from hidvae.inspection.view import describe_dataset
+
+__all__ = ["describe_dataset", "describe_tokenizer_training"]
