@@ -69,25 +69,30 @@ def read_events(
     """
     index = items.select(Columns.ITEM, item=pl.int_range(pl.len(), dtype=pl.Int32))
     users = pl.DataFrame(schema={Columns.USER: pl.String, "user": pl.Int32, "row": pl.Int64})
-    batches, unknown, row = [], [], 1
+    columns: dict[str, list[np.ndarray]] = {}
+    unknown, row = [], 1
     for raw in tables.interactions.collect_batches(chunk_size=_ROWS_PER_BATCH):
         checked = check_events(raw, tables.interactions_file, row)
-        checked = checked.with_row_index("row", offset=row).with_columns(
-            pl.col("row").cast(pl.Int64)
+        checked = checked.with_columns(
+            pl.int_range(row, row + pl.len(), dtype=pl.Int64).alias("row")
         )
         users = _with_new_users(users, checked)
         numbered = checked.join(index, on=Columns.ITEM, how="left", maintain_order="left").join(
             users.select(Columns.USER, "user"), on=Columns.USER, how="left", maintain_order="left"
         )
         unknown.append(numbered.filter(pl.col("item").is_null()).select(Columns.ITEM, "row"))
-        batches.append(_to_events(numbered.drop_nulls("item"), users))
+        known = numbered.drop_nulls("item").drop(Columns.USER, Columns.ITEM, "row")
+        for name in known.columns:
+            columns.setdefault(name, []).append(known[name].to_numpy())
         row += raw.height
     bad = pl.concat(unknown)
     size = LogSize(num_events=row - 1, num_users=users.height, num_unknown=bad.height)
-    events = _concatenated(batches, users.select(Columns.USER, "row"))
-    if bad.height and (config.unknown_items == "refuse" or not len(events)):
+    if bad.height and (config.unknown_items == "refuse" or bad.height == size.num_events):
         raise _unknown_items(bad, items, tables, size.num_events)
-    return events, size
+    # One column after the other, each freed as soon as it is whole: this is the peak of memory.
+    whole = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
+    order = tuple(whole[name] for name in (Columns.TIMESTAMP, Columns.POSITION) if name in whole)
+    return Events(whole["user"], whole["item"], order, users.select(Columns.USER, "row")), size
 
 
 def put_in_order(events: Events, items: pl.DataFrame, config: DatasetConfig) -> Events:
@@ -172,28 +177,6 @@ def _with_new_users(users: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     new = new.join(users, on=Columns.USER, how="anti", maintain_order="left")
     number = pl.int_range(users.height, users.height + pl.len(), dtype=pl.Int32)
     return pl.concat([users, new.select(Columns.USER, number.alias("user"), "row")])
-
-
-def _to_events(numbered: pl.DataFrame, users: pl.DataFrame) -> Events:
-    columns = [name for name in (Columns.TIMESTAMP, Columns.POSITION) if name in numbered.columns]
-    return Events(
-        user=numbered["user"].to_numpy(),
-        item=numbered["item"].to_numpy(),
-        order=tuple(numbered[name].to_numpy() for name in columns),
-        users=users,
-    )
-
-
-def _concatenated(batches: list[Events], users: pl.DataFrame) -> Events:
-    return Events(
-        user=np.concatenate([batch.user for batch in batches]),
-        item=np.concatenate([batch.item for batch in batches]),
-        order=tuple(
-            np.concatenate(values)
-            for values in zip(*(batch.order for batch in batches), strict=True)
-        ),
-        users=users,
-    )
 
 
 def _is_in_order(events: Events) -> bool:

@@ -75,13 +75,14 @@ def prepare(config: DatasetConfig, output: Path) -> StageFolder:
     with write_stage(output, stage="prepare", config=settings, inputs=inputs) as writer:
         tables = read_source(config)
         items = check_items(tables.items, tables.items_file)
-        logged, size = read_events(tables, items, config)
-        events = put_in_order(logged, items, config)
-        num_duplicates = len(logged) - len(events)
+        events, size = read_events(tables, items, config)
+        num_known = len(events)
+        events = put_in_order(events, items, config)
+        num_duplicates = num_known - len(events)
         events = _filter_events(keep_repeated(events, config.repeated_items), tables, config)
         items, events = _filter_items(items, events, config)
         items.write_parquet(writer.path / ITEMS_FILE)
-        _to_table(events, items).write_parquet(writer.path / INTERACTIONS_FILE)
+        _write_events(events, items, writer.path / INTERACTIONS_FILE)
         found = _describe(items, events)
         left_out = {
             "dropped_users": size.num_users - found["num_users"],
@@ -177,17 +178,22 @@ def _to_sequences(events: Events) -> Sequences:
     return Sequences(events.item, offsets)
 
 
-def _to_table(events: Events, items: pl.DataFrame) -> pl.DataFrame:
-    """user_id, item_id and position, counted within each user."""
+def _write_events(events: Events, items: pl.DataFrame, file: Path) -> None:
+    """user_id, item_id and position (counted within each user); ids come back piece by piece."""
     sequences = _to_sequences(events)
     starts = np.repeat(sequences.offsets[:-1], sequences.lengths)
-    return pl.DataFrame(
-        [
-            events.users[Columns.USER].gather(events.user),
-            items[Columns.ITEM].gather(events.item),
-            pl.Series(Columns.POSITION, (np.arange(len(events)) - starts).astype(np.int32)),
-        ]
-    )
+    position = (np.arange(len(events)) - starts).astype(np.int32)
+    numbers = pl.LazyFrame({"user": events.user, "item": events.item, Columns.POSITION: position})
+    ids = {"user": events.users[Columns.USER], "item": items[Columns.ITEM]}
+    numbers.select(
+        *(
+            pl.col(name)
+            .map_batches(values.gather, return_dtype=pl.String, is_elementwise=True)
+            .alias(values.name)
+            for name, values in ids.items()
+        ),
+        Columns.POSITION,
+    ).sink_parquet(file)
 
 
 def _describe(items: pl.DataFrame, events: Events) -> dict[str, Any]:
