@@ -5,7 +5,7 @@ from datetime import datetime
 import polars as pl
 import pytest
 
-from hidvae.data.schema import check_interactions, check_items
+from hidvae.data.schema import check_events, check_items
 from hidvae.errors import DataError
 
 
@@ -18,55 +18,94 @@ def refused(check: object, frame: pl.DataFrame) -> str:
     return message
 
 
-def order_of(**columns: list[object]) -> list[tuple[str, str]]:
-    return check_interactions(pl.DataFrame(columns), "f").select("user_id", "item_id").rows()
+def checked(**columns: list[object]) -> pl.DataFrame:
+    return check_events(pl.DataFrame(columns), "f")
 
 
-def test_timestamp_orders_before_position_before_file() -> None:
-    users, items = ["u", "v", "u", "u"], ["c", "x", "a", "b"]
-    by_file = [("u", "c"), ("u", "a"), ("u", "b"), ("v", "x")]
-    by_number = [("u", "a"), ("u", "b"), ("u", "c"), ("v", "x")]
-    assert order_of(user_id=users, item_id=items) == by_file
-    assert order_of(user_id=users, item_id=items, position=[9, 0, 1, 2]) == by_number
-    assert (
-        order_of(user_id=users, item_id=items, position=[0, 1, 2, 3], timestamp=[9, 0, 1, 2])
-        == by_number
+def pairs(**columns: list[object]) -> list[tuple[str, str]]:
+    return checked(**columns).select("user_id", "item_id").rows()
+
+
+def test_a_batch_keeps_its_order_and_only_known_columns() -> None:
+    found = checked(
+        rating=[5, 4], position=[9, 1], item_id=["c", "x"], user_id=["u", "v"], timestamp=[2, 1]
     )
-
-
-def test_ties_keep_the_order_of_the_file() -> None:
-    items = [f"i{n}" for n in range(50)]
-    stamps = [1 if n % 2 else 0 for n in range(50)]
-    found = [i for _, i in order_of(user_id=["u"] * 50, item_id=items, timestamp=stamps)]
-    assert found == items[0::2] + items[1::2]
+    assert found.columns == ["user_id", "item_id", "timestamp", "position"]
+    assert found.rows() == [("u", "c", 2, 9), ("v", "x", 1, 1)]
 
 
 @pytest.mark.parametrize(
-    "stamps",
+    ("stamps", "expected"),
     [
-        ["1600000000000000001", "1600000000000000000", "1600000000000000002"],  # not in a float
-        ["2.5", "1e0", "3"],
-        [2.5, 1.0, 3.0],
-        [datetime(2020, 2, 1), datetime(2020, 1, 1), datetime(2020, 3, 1)],
+        (["1600000000000000001", " 1600000000000000000"], None),  # too long for a float
+        (["2.5", "1e0"], [2.5, 1.0]),
+        ([2.5, 1.0], [2.5, 1.0]),
+        ([2.0, 1.0], [2, 1]),
+        ([datetime(1970, 1, 1, 0, 0, 2), datetime(1970, 1, 1)], [2_000_000, 0]),
     ],
 )
-def test_numbers_as_text_floats_and_dates(stamps: list[object]) -> None:
-    found = order_of(user_id=["u"] * 3, item_id=["b", "a", "c"], timestamp=stamps)
-    assert [i for _, i in found] == ["a", "b", "c"]
+def test_numbers_as_text_floats_and_dates(
+    stamps: list[object], expected: list[float] | None
+) -> None:
+    found = checked(user_id=["u"] * 2, item_id=["b", "a"], timestamp=stamps)["timestamp"]
+    assert found.to_list() == (expected or [1600000000000000001, 1600000000000000000])
 
 
 def test_ids_become_clean_text() -> None:
-    assert order_of(user_id=[1.0, 2.0], item_id=[" 007 ", "7"]) == [("1", "007"), ("2", "7")]
-    assert order_of(user_id=[1.5], item_id=[3]) == [("1.5", "3")]
+    assert pairs(user_id=[1.0, 2.0], item_id=[" 007 ", "7"]) == [("1", "007"), ("2", "7")]
+    assert pairs(user_id=[1.5], item_id=[3]) == [("1.5", "3")]
 
 
-def test_rows_count_from_one_in_the_file() -> None:
-    frame = pl.DataFrame({"user_id": ["u", "u"], "item_id": ["b", "a"], "timestamp": [2, 1]})
-    assert check_interactions(frame, "f")["row"].to_list() == [2, 1]
+ODD_IDS = ["a b", "ключ/№ 1", "x,y;z", "007", "7", '"q"', "a>b|c", "😀", "i" * 5000, "1e5", "&amp;"]
+
+
+def test_ids_are_any_strings() -> None:
+    found = pairs(user_id=["u"] * len(ODD_IDS), item_id=ODD_IDS)
+    assert [item for _, item in found] == ODD_IDS
+    items = check_items(pl.DataFrame({"item_id": ODD_IDS}), "f")
+    assert items["item_id"].to_list() == ODD_IDS
+
+
+def test_ids_do_not_depend_on_their_neighbours() -> None:
+    # A log is checked in batches: one fraction in a batch must not rename the other ids.
+    found = pairs(user_id=["u", "u"], item_id=[7.0, 1.5])
+    assert [item for _, item in found] == ["7", "1.5"]
+
+
+def test_rows_count_from_the_start_of_the_batch() -> None:
+    frame = pl.DataFrame({"user_id": ["u", ""], "item_id": ["b", "a"]})
+    with pytest.raises(DataError, match="row 1000002: ''"):
+        check_events(frame, "f", first_row=1_000_001)
+
+
+def test_every_rule_is_reported_where_the_report_goes_on() -> None:
+    reported: list[DataError] = []
+    events = pl.DataFrame(
+        {"user_id": ["u", None], "timestamp": ["1", "x"], "position": [0.5, None]}
+    )
+    check_events(events, "log.csv", 11, reported.append)
+    items = pl.DataFrame({"item_id": ["a", "a", None], "categories": ["A", "A > > B", "[1]"]})
+    check_items(items, "items.csv", reported.append)
+    check_items(pl.DataFrame({"item_id": [[1]], "categories": [2]}), "lists", reported.append)
+    starts = [
+        "log.csv: expected columns user_id, item_id; missing item_id",
+        "log.csv, column user_id: expected a user id; found 1 bad row (row 12: null)",
+        "log.csv, column timestamp: expected a number",
+        "log.csv, column position: expected a whole number; found 2 bad rows (row 11: 0.5, row 12",
+        "items.csv, column item_id: expected each item once; found 2 bad rows (row 1: 'a', row 2",
+        "items.csv, column item_id: expected an item id; found 1 bad row (row 3: null)",
+        "items.csv, column categories: expected a path such as 'A > B > C'; found 1 bad row (row 3",
+        "items.csv, column categories: expected no empty label before a path's last one; found 1",
+        "lists, column item_id: expected text or whole numbers; found List(Int64)",
+        "lists, column categories: expected a list of labels or text",
+    ]
+    assert len(reported) == len(starts)
+    for start in starts:
+        assert any(str(error).startswith(start) for error in reported), start
 
 
 def test_missing_columns_name_the_ones_found() -> None:
-    message = refused(check_interactions, pl.DataFrame({"User ID": ["u"], "asin": ["i"]}))
+    message = refused(check_events, pl.DataFrame({"User ID": ["u"], "asin": ["i"]}))
     assert "missing user_id, item_id; found User ID, asin; rename 'User ID' to 'user_id'" in message
     assert "missing item_id; found sku" in refused(check_items, pl.DataFrame({"sku": ["i"]}))
 
@@ -75,7 +114,7 @@ def test_missing_columns_name_the_ones_found() -> None:
 def test_empty_ids(value: str | None) -> None:
     events = pl.DataFrame({"user_id": ["u", value], "item_id": ["i", "j"]})
     shown = "null" if value is None else repr(value)
-    message = refused(check_interactions, events)
+    message = refused(check_events, events)
     assert f"column user_id: expected a user id; found 1 bad row (row 2: {shown})" in message
     items = pl.DataFrame({"item_id": ["a", "b", value]})
     message = refused(check_items, items)
@@ -112,7 +151,7 @@ def test_duplicate_item_ids() -> None:
 )
 def test_order_columns_hold_numbers(column: str, values: list[object], shown: str) -> None:
     frame = pl.DataFrame({"user_id": ["u"] * 3, "item_id": ["i"] * 3, column: values})
-    message = refused(check_interactions, frame)
+    message = refused(check_events, frame)
     assert f"column {column}: expected a" in message
     assert shown in message
 

@@ -41,9 +41,10 @@ def test_empty_labels_at_the_end_are_cut() -> None:
     [
         (["A > B", "A >  > C", " > C"], "found 2 bad rows (row 2: 'A >  > C', row 3: ' > C')"),
         ([["A"], ["A", None, "C"]], "found 1 bad row (row 2: ['A', None, 'C'])"),
+        (["A", "['A', 'B']", ' ["A"] '], "found 2 bad rows (row 2: \"['A', 'B']\", row 3: "),
     ],
 )
-def test_empty_labels_inside_a_path_are_refused(values: list[object], shown: str) -> None:
+def test_malformed_paths_are_refused(values: list[object], shown: str) -> None:
     with pytest.raises(DataError) as caught:
         parsed(values)
     assert shown in str(caught.value)
