@@ -1,0 +1,184 @@
+"""Everything that is wrong with a dataset's tables at once, for ``hidvae prepare --check``.
+
+The rules are those of ``prepare``, which stops at the first; here each broken rule is noted and
+the next one tried. Reads the log in batches and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice, zip_longest
+
+import numpy as np
+import polars as pl
+
+from hidvae.config import DatasetConfig
+from hidvae.data.events import k_core, keep_repeated, put_in_order, read_events
+from hidvae.data.rules import COUNT, ROW, nothing_left, short_histories, unknown_items
+from hidvae.data.schema import Columns, check_events, check_items
+from hidvae.data.split import MIN_EVENTS
+from hidvae.data.tables import MAX_SHOWN, BadRows, SourceTables, read_batches, show_value
+from hidvae.errors import DataError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A row that breaks a rule, or a fault of a whole table."""
+
+    message: str
+    """Where, what was expected, what was found and what to do, in one line."""
+    file: str = ""
+    row: int | None = None
+    """Counts from 1 below the header; None for a whole table."""
+    column: str = ""
+    value: object = None
+
+
+@dataclass(frozen=True)
+class ProblemReport:
+    """What ``find_problems`` found."""
+
+    problems: list[Problem]
+    """At most the first ten, a few of each broken rule."""
+    totals: dict[str, int]
+    """Bad rows (or 1 for a whole table) by rule."""
+    num_items: int
+    num_events: int
+
+    @property
+    def num_problems(self) -> int:
+        """Bad rows over all rules, and faults of whole tables."""
+        return sum(self.totals.values())
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether ``prepare`` would take the tables."""
+        return not self.totals
+
+    def lines(self) -> list[str]:
+        """The report to print."""
+        if self.is_clean:
+            return [f"no problems in {self.num_items} items and {self.num_events} events"]
+        noun = "problem" if self.num_problems == 1 else "problems"
+        shown = f", {len(self.problems)} shown" if len(self.problems) < self.num_problems else ""
+        totals = [f"  {count} x {rule}" for rule, count in self.totals.items()]
+        return [
+            *(problem.message for problem in self.problems),
+            f"{self.num_problems} {noun}{shown}:",
+            *totals,
+        ]
+
+
+def find_problems(tables: SourceTables, config: DatasetConfig) -> ProblemReport:
+    """Try all rules on both tables.
+
+    Args:
+        tables: As the source read them.
+        config: Says what to do about unknown items and short histories.
+
+    Raises:
+        DataError: If a file cannot be read to its end.
+    """
+    found = _Findings()
+    items = check_items(tables.items, tables.items_file, found.add)
+    unknown, num_unknown, num_events = pl.DataFrame(), 0, 0
+    users = pl.DataFrame(schema={Columns.USER: pl.String, COUNT: pl.UInt32, ROW: pl.Int64})
+    for first_row, raw in read_batches(tables):
+        events = check_events(raw, tables.interactions_file, first_row, found.add)
+        numbers = pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64)
+        events = events.with_columns(numbers.alias(ROW))
+        num_events += raw.height
+        if Columns.ITEM in events.columns and Columns.ITEM in items.columns:
+            is_known = pl.col(Columns.ITEM).is_in(items[Columns.ITEM].unique().implode())
+            missing = events.filter(~is_known)
+            num_unknown += missing.height
+            if unknown.height < MAX_SHOWN:
+                unknown = pl.concat([unknown, missing.select(Columns.ITEM, ROW)], how="diagonal")
+            if config.unknown_items == "drop":
+                events = events.filter(is_known)
+        if Columns.USER in events.columns:
+            users = _count_users(users, events)
+    if num_unknown and (config.unknown_items == "refuse" or num_unknown == num_events):
+        found.add(unknown_items(unknown, num_unknown, num_events, items, tables))
+    if not found.errors:  # else what is left of each user cannot be known: take the plain count
+        users = _count_left(tables, items, config, found)
+    if config.short_histories == "refuse":
+        is_short = pl.col(COUNT).is_between(config.min_events, MIN_EVENTS, closed="left")
+        short = users.filter(is_short).sort(ROW)
+        if not short.is_empty():
+            found.add(short_histories(short, users.height, tables))
+    return found.report(tables.items.height, num_events)
+
+
+@dataclass
+class _Findings:
+    """Collects broken rules; the same rule in several batches is one."""
+
+    errors: dict[tuple[str, ...], list[DataError]] = field(default_factory=dict)
+
+    def add(self, error: DataError) -> None:
+        key: tuple[str, ...] = (str(error),)
+        if isinstance(error, BadRows):
+            key = (error.file, error.column, error.expected)
+        seen = self.errors.setdefault(key, [])
+        if isinstance(error, BadRows) or not seen:
+            seen.append(error)
+
+    def report(self, num_items: int, num_events: int) -> ProblemReport:
+        by_rule = [_problems(errors) for errors in self.errors.values()]
+        in_turn = chain.from_iterable(zip_longest(*by_rule))
+        shown = list(islice((problem for problem in in_turn if problem), MAX_SHOWN))
+        totals = {_rule(errors[0]): _total(errors) for errors in self.errors.values()}
+        in_order = [problem for rule in by_rule for problem in rule if problem in shown]
+        return ProblemReport(in_order, totals, num_items, num_events)
+
+
+def _problems(errors: list[DataError]) -> list[Problem]:
+    return list(islice(chain.from_iterable(map(_rows_of, errors)), MAX_SHOWN))
+
+
+def _rows_of(error: DataError) -> Iterator[Problem]:
+    """One problem per row that is shown of a rule."""
+    if not isinstance(error, BadRows):
+        yield Problem(str(error))
+        return
+    for row, value in zip(error.rows, error.values, strict=True):
+        message = (
+            f"{error.file}, row {row}, column {error.column}: expected {error.expected}; "
+            f"found {show_value(value)}; {error.advice}"
+        )
+        yield Problem(message, error.file, row, error.column, value)
+
+
+def _rule(error: DataError) -> str:
+    if isinstance(error, BadRows):
+        return f"{error.file}, column {error.column}: {error.expected}"
+    return str(error).partition("; ")[0]
+
+
+def _total(errors: list[DataError]) -> int:
+    return sum(error.count if isinstance(error, BadRows) else 1 for error in errors)
+
+
+def _count_users(users: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """Events of each user so far, and the row of the first; empty ids are no user."""
+    rows = events.filter(pl.col(Columns.USER).is_not_null())
+    new = rows.group_by(Columns.USER).agg(pl.len(), pl.col(ROW).min())
+    both = pl.concat([users, new], how="vertical_relaxed")
+    return both.group_by(Columns.USER).agg(pl.col(COUNT).sum(), pl.col(ROW).min())
+
+
+def _count_left(
+    tables: SourceTables, items: pl.DataFrame, config: DatasetConfig, found: _Findings
+) -> pl.DataFrame:
+    """Events of each user after all that ``prepare`` leaves out of a log without bad rows."""
+    logged, _ = read_events(tables, items, config)
+    events = keep_repeated(put_in_order(logged, items, config), config.repeated_items)
+    drops_short = config.short_histories == "drop"
+    min_user_events = max(config.min_events, MIN_EVENTS if drops_short else 0)
+    kept = k_core(events, min_user_events, config.min_events)
+    if not len(kept):
+        found.add(nothing_left(len(events), min_user_events, tables, config))
+    counts = np.bincount(kept.user, minlength=kept.users.height)
+    return kept.users.with_columns(pl.Series(COUNT, counts)).filter(pl.col(COUNT) > 0)
