@@ -1,0 +1,110 @@
+"""Official delimited files: found plain or gzipped, scanned lazily, broken lines counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import polars as pl
+
+from hidvae.data.tables import reading, require_columns, show_value
+from hidvae.errors import DataError
+
+MAX_BROKEN_SHARE = 0.01
+"""Largest share of a file's lines that may be broken and left out."""
+
+_ABSENT = "\x01"  # a separator that no text has: one column, the line
+
+
+def find_file(folders: Iterable[Path], name: str) -> Path | None:
+    """The file ``name`` or ``name.gz`` in the first folder that has one."""
+    candidates = (folder / file for folder in folders for file in (name, f"{name}.gz"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def scan_columns(
+    path: Path, schema: Mapping[str, type[pl.DataType]], *, quote: str | None = None
+) -> pl.LazyFrame:
+    """Some columns of a file with a header and commas; a value that is not of its type is null.
+
+    Args:
+        path: A CSV file in UTF-8, plain or gzipped.
+        schema: The columns and their types. Let the first be text, to tell a blank line from one
+            whose columns are all of another type.
+        quote: What encloses texts that hold a comma; None if none does, which keeps a stray
+            quotation mark from swallowing the lines below it.
+
+    Raises:
+        DataError: If a column is missing or the file has no header.
+    """
+    with reading(path):
+        rows = pl.scan_csv(
+            path,
+            glob=False,
+            schema_overrides=schema,
+            infer_schema=False,
+            ignore_errors=True,
+            truncate_ragged_lines=True,
+            quote_char=quote,
+            encoding="utf8-lossy",
+        )
+        names = rows.collect_schema().names()
+    require_columns(pl.DataFrame(schema=names), list(schema), str(path))
+    return rows.select(schema.keys())
+
+
+def scan_lines(path: Path) -> pl.LazyFrame:
+    """The lines of a text file in UTF-8, plain or gzipped, as column ``line``; blank ones null."""
+    return pl.scan_csv(
+        path,
+        glob=False,
+        separator=_ABSENT,
+        quote_char=None,
+        has_header=False,
+        schema={"line": pl.String},
+        truncate_ragged_lines=True,
+        encoding="utf8-lossy",
+    )
+
+
+def collect(rows: pl.LazyFrame, path: Path) -> pl.DataFrame:
+    """Run a query over a file in the streaming engine.
+
+    Raises:
+        DataError: If the file cannot be read to its end.
+    """
+    with reading(path):
+        return rows.collect(engine="streaming")
+
+
+def drop_broken_lines(
+    rows: pl.LazyFrame, is_usable: pl.Expr, path: Path, *, header_lines: int = 1
+) -> tuple[pl.LazyFrame, int]:
+    """Rows without blank and broken lines, and how many are broken; scans the file once.
+
+    Args:
+        rows: What was scanned from ``path``, a row per line.
+        is_usable: Whether a row can be used; null counts as no.
+        path: The file, for messages.
+        header_lines: Lines of the file above the first row.
+
+    Raises:
+        DataError: If there is no line at all, or more than 1 % of the lines are broken.
+    """
+    usable = is_usable.fill_null(value=False)
+    is_blank = pl.all_horizontal(pl.col(rows.collect_schema().names()).is_null())
+    is_broken = ~usable & ~is_blank
+    counted = collect(rows.select(usable=usable.sum(), broken=is_broken.sum()), path)
+    num_usable, num_broken = counted.row(0)
+    num_lines = num_usable + num_broken
+    if not num_lines:
+        raise DataError(f"{path}: expected rows; found an empty file; download it again")
+    if num_broken > MAX_BROKEN_SHARE * num_lines:
+        numbered = rows.with_row_index("row").filter(is_broken).select("row").head(1)
+        row = int(collect(numbered, path).item())
+        line = collect(scan_lines(path).slice(row + header_lines, 1), path).item()
+        raise DataError(
+            f"{path}: expected at most {MAX_BROKEN_SHARE:.0%} broken lines; found {num_broken} of "
+            f"{num_lines}, first row {row + 1}: {show_value(line)}; download it again"
+        )
+    return rows.filter(usable), num_broken

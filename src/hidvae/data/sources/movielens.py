@@ -1,0 +1,225 @@
+"""MovieLens 100K, 1M and 32M (GroupLens) from their official files.
+
+Events are ratings, of at least ``DatasetConfig.movielens_min_rating`` stars; items are all movies.
+Genres are a set, not a path; the path made of them starts with the genre that most movies have.
+Left out: the users' table, links to other sites, and 32M's ``tags.csv``, which viewers wrote at
+any time, that of the test period included. Rules: docs/datasets/movielens.md.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from hidvae.config import DatasetConfig
+from hidvae.data.schema import Columns
+from hidvae.data.sources.delimited import drop_broken_lines, find_file, scan_columns
+from hidvae.data.sources.locate import dataset_name, locate_folder
+from hidvae.data.tables import SourceTables
+from hidvae.errors import DataError
+
+YEAR, GENRES = "year", "genres"
+
+_FILES = {
+    "100k": ("u.data", "u.item", "u.genre"),
+    "1m": ("ratings.dat", "movies.dat"),
+    "32m": ("ratings.csv", "movies.csv"),
+}
+"""Files of each release, ratings first, then movies."""
+
+_RATING = "rating"
+_RATING_TYPES: Mapping[str, type[pl.DataType]] = {
+    Columns.USER: pl.String,
+    Columns.ITEM: pl.String,
+    _RATING: pl.Float64,
+    Columns.TIMESTAMP: pl.Int64,
+}
+_IS_NUMBER = r"^\s*\d+\s*$"
+_NO_GENRE = ("unknown", "(no genres listed)", "")
+_NUM_FIELDS_BEFORE_GENRES = 5  # of u.item: id, title, release date, video release date, address
+_YEAR = r"\((\d{4})(?:\s*[-–]\s*(?:\d{4})?\s*)?\)\s*$"  # also (1975-1979) and (2009– )
+
+
+def source_files(config: DatasetConfig) -> dict[str, Path]:
+    """The files that ``read_movielens`` reads, by name.
+
+    Raises:
+        ConfigError: If dataset_split is no release.
+        DataError: If the folder or a file is missing.
+    """
+    archive = dataset_name(config).replace("movielens", "ml")  # refuses an unknown release
+    names = _FILES[config.dataset_split]
+
+    def find(folder: Path, name: str) -> Path | None:
+        return find_file((folder, folder / archive), name)
+
+    folder = locate_folder(
+        config, wanted=", ".join(names), has_files=lambda place: find(place, names[0]) is not None
+    )
+    found = {name: find(folder, name) for name in names}
+    if missing := [name for name, path in found.items() if path is None]:
+        raise DataError(
+            f"{folder}: expected the files of {archive} ({', '.join(names)}); missing "
+            f"{', '.join(missing)}; unpack the archive there, or name its folder with "
+            "--set DatasetConfig.folder=PATH"
+        )
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def read_movielens(config: DatasetConfig) -> SourceTables:
+    """Read the configured release.
+
+    Items carry ``title`` as in the file, ``year``, ``genres`` (all of them, in the file's order)
+    and ``categories`` (the same genres, most common first; null without any). Interactions are
+    scanned lazily.
+
+    Raises:
+        ConfigError: If dataset_split is no release.
+        DataError: If a file is missing or cannot be used.
+    """
+    files = source_files(config)
+    ratings_path, movies_path, *_ = files.values()
+    header_lines = 0
+    if config.dataset_split == "100k":
+        ratings = _scan_ratings(ratings_path, "\t")
+        movies = _movies_of_100k(movies_path, files["u.genre"])
+    elif config.dataset_split == "1m":
+        ratings, movies = _scan_ratings(ratings_path, "::"), _movies_of_1m(movies_path)
+    else:
+        ratings, movies, header_lines = (
+            _ratings_of_32m(ratings_path),
+            _movies_of_32m(movies_path),
+            1,
+        )
+    events, num_broken = drop_broken_lines(
+        ratings, _is_usable_rating(), ratings_path, header_lines=header_lines
+    )
+    items, counts = _read_items(movies, movies_path, header_lines)
+    return SourceTables(
+        name=dataset_name(config),
+        items=items,
+        interactions=events.filter(pl.col(_RATING) >= config.movielens_min_rating).drop(_RATING),
+        items_file=str(movies_path),
+        interactions_file=str(ratings_path),
+        counts={"broken_lines": num_broken, **counts},
+    )
+
+
+def _scan_ratings(path: Path, separator: str) -> pl.LazyFrame:
+    """Ratings without a header. ``::`` is read as ``:`` with an empty column in between."""
+    schema: dict[str, type[pl.DataType]] = {}
+    for name, dtype in _RATING_TYPES.items():
+        if schema and len(separator) == 2:
+            schema[f"before_{name}"] = pl.String
+        schema[name] = dtype
+    rows = pl.scan_csv(
+        path,
+        glob=False,
+        has_header=False,
+        separator=separator[0],
+        quote_char=None,
+        schema=schema,
+        ignore_errors=True,
+        truncate_ragged_lines=True,
+        encoding="utf8-lossy",
+    )
+    return rows.select(_RATING_TYPES.keys())
+
+
+def _ratings_of_32m(path: Path) -> pl.LazyFrame:
+    ours = {"userId": Columns.USER, "movieId": Columns.ITEM}
+    names = ("userId", "movieId", _RATING, Columns.TIMESTAMP)
+    return scan_columns(path, dict(zip(names, _RATING_TYPES.values(), strict=True))).rename(ours)
+
+
+def _is_usable_rating() -> pl.Expr:
+    return pl.all_horizontal(
+        pl.col(Columns.USER, Columns.ITEM).str.contains(_IS_NUMBER),
+        pl.col(_RATING).is_between(0, 5, closed="right"),
+        pl.col(Columns.TIMESTAMP).is_not_null(),
+    )
+
+
+def _movies_of_100k(path: Path, genres_path: Path) -> pl.LazyFrame:
+    """``id|title|release date|video date|address`` and a 0/1 flag per genre of ``u.genre``."""
+    fields = pl.col("line").str.split("|")
+    names = _latin1_lines(genres_path).drop_nulls().collect()["line"].str.extract(r"^(.*)\|\d+$")
+    first = _NUM_FIELDS_BEFORE_GENRES
+    flags = [
+        pl.when(fields.list.get(first + number, null_on_oob=True) == "1").then(pl.lit(name))
+        for number, name in enumerate(names)
+    ]
+    has_all = fields.list.len() == first + len(flags)
+    return _latin1_lines(path).select(
+        pl.when(has_all).then(fields.list.get(0)).alias(Columns.ITEM),
+        fields.list.get(1, null_on_oob=True).alias(Columns.TITLE),
+        pl.when(has_all).then(pl.concat_list(flags).list.drop_nulls()).alias(GENRES),
+        fields.list.get(2, null_on_oob=True).str.extract(r"(\d{4})$").alias(YEAR),
+    )
+
+
+def _movies_of_1m(path: Path) -> pl.LazyFrame:
+    """``id::title::genre|genre``."""
+    fields = pl.col("line").str.splitn("::", 3).struct
+    return _latin1_lines(path).select(
+        fields.field("field_0").alias(Columns.ITEM),
+        fields.field("field_1").alias(Columns.TITLE),
+        fields.field("field_2").str.split("|").alias(GENRES),
+        pl.lit(None, pl.String).alias(YEAR),
+    )
+
+
+def _movies_of_32m(path: Path) -> pl.LazyFrame:
+    names = {"movieId": Columns.ITEM, "title": Columns.TITLE, "genres": GENRES}
+    rows = scan_columns(path, dict.fromkeys(names, pl.String), quote='"').rename(names)
+    return rows.with_columns(pl.col(GENRES).str.split("|"), pl.lit(None, pl.String).alias(YEAR))
+
+
+def _latin1_lines(path: Path) -> pl.LazyFrame:
+    """Lines of a small file as column ``line``, blank ones null."""
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    lines = pl.Series("line", content.decode("latin-1").split("\n")).str.strip_chars("\r")
+    return lines.replace("", None).to_frame().lazy()
+
+
+def _read_items(
+    movies: pl.LazyFrame, path: Path, header_lines: int
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """item_id, title, year, genres, categories; each movie once."""
+    is_usable = pl.col(Columns.ITEM).str.contains(_IS_NUMBER) & pl.col(GENRES).is_not_null()
+    rows, num_broken = drop_broken_lines(movies, is_usable, path, header_lines=header_lines)
+    known = pl.element().filter(~pl.element().is_in(_NO_GENRE))
+    found = rows.with_columns(
+        pl.col(Columns.ITEM).str.strip_chars(),
+        pl.col(GENRES).list.eval(known),
+        pl.coalesce(pl.col(Columns.TITLE).str.extract(_YEAR), YEAR).cast(pl.Int32).alias(YEAR),
+    ).collect()
+    items = found.unique(Columns.ITEM, keep="first", maintain_order=True)
+    counts = {
+        "broken_item_lines": num_broken,
+        "duplicate_items": found.height - items.height,
+        "items_without_genre": int((items[GENRES].list.len() == 0).sum()),
+    }
+    items = items.with_columns(_most_common_first(items[GENRES]).alias(Columns.CATEGORIES))
+    return items.select(Columns.ITEM, Columns.TITLE, YEAR, GENRES, Columns.CATEGORIES), counts
+
+
+def _most_common_first(genres: pl.Series) -> pl.Series:
+    """Each movie's genres as a path: the one that most movies have first, ties by name.
+
+    >>> _most_common_first(pl.Series("genres", [["Comedy", "Drama"], ["Drama"], []])).to_list()
+    [['Drama', 'Comedy'], ['Drama'], None]
+    """
+    row = pl.int_range(pl.len())
+    labels = pl.DataFrame({"genre": genres}).with_columns(row=row).explode("genre").drop_nulls()
+    labels = labels.with_columns(count=pl.len().over("genre"))
+    paths = (
+        labels.sort("row", "count", "genre", descending=[False, True, False])
+        .group_by("row", maintain_order=True)
+        .agg("genre")
+    )
+    rows = pl.DataFrame({"row": range(genres.len())}, schema={"row": pl.Int64})
+    return rows.join(paths, on="row", how="left", maintain_order="left")["genre"]
