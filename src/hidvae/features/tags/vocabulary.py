@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,12 @@ from hidvae.errors import ArtifactError
 TAGS_FILE = "tags.parquet"
 VOCABULARY_FILE = "vocabulary.parquet"
 TAG_EMBEDDINGS_FILE = "tag_embeddings.safetensors"
+PATH_SEPARATOR = " > "
+"""Between the labels of a tag's path."""
 OTHER = "Other"
 """Label of the class that holds the tags of too few items."""
+SOURCES = ("", "category", "cluster", "neighbours", "llm")
+"""Who said which tag an item carries; "" where the tag is unknown."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ class TagVocabulary:
             }
         ).with_columns(pl.col("level", "tag_id", "parent_id", "count").cast(pl.Int64))
 
+    def recounted(self, ids: np.ndarray) -> TagVocabulary:
+        """The same tags, counted anew from the tags (N, L) that items carry."""
+        counts = [
+            np.bincount(column[column >= 0], minlength=size).astype(np.int64)
+            for column, size in zip(ids.T, self.sizes, strict=True)
+        ]
+        return replace(self, counts=counts)
+
     @classmethod
     def from_frame(cls, frame: pl.DataFrame, num_levels: int) -> TagVocabulary:
         """The inverse of ``to_frame``."""
@@ -88,15 +100,26 @@ class ItemTags:
     """(N, L) int64; -1 where the tag is unknown."""
     vocabulary: TagVocabulary
     embeddings: list[np.ndarray]
-    """embeddings[level]: (C_l, D_tag) float32, text vectors of the tags' paths."""
+    """embeddings[level]: (C_l, D_tag) float32, vectors of the tags (of their paths' text)."""
+    sources: np.ndarray | None = None
+    """(N, L) int8, who said so, an index into ``SOURCES``; None in folders of older versions."""
 
 
 def save_tags(tags: ItemTags, item_ids: list[str], folder: Path) -> None:
     """Write tags.parquet, vocabulary.parquet and tag_embeddings.safetensors."""
     frame = pl.DataFrame(
-        {"item_id": pl.Series(item_ids, dtype=pl.String), "tag_ids": tags.ids.tolist()},
-        schema_overrides={"tag_ids": pl.List(pl.Int64)},
+        {
+            "item_id": pl.Series(item_ids, dtype=pl.String),
+            "tag_ids": _as_lists(tags.ids.astype(np.int64)),
+        }
     )
+    if tags.sources is not None:
+        names = pl.Series(SOURCES, dtype=pl.String)
+        frame = frame.with_columns(
+            tag_sources=_as_lists(tags.sources.astype(np.int64)).list.eval(
+                pl.lit(names).gather(pl.element())
+            )
+        )
     frame.write_parquet(folder / TAGS_FILE)
     tags.vocabulary.to_frame().write_parquet(folder / VOCABULARY_FILE)
     tensors = {f"level_{level}": part for level, part in enumerate(tags.embeddings)}
@@ -129,4 +152,24 @@ def load_tags(folder: StageFolder) -> ItemTags:
             f"{found} vectors and ids up to {ids.max(axis=0, initial=-1).tolist()}; run "
             "`hidvae tag` again"
         )
-    return ItemTags(ids, vocabulary, embeddings)
+    return ItemTags(ids, vocabulary, embeddings, _sources_of(frame, num_levels, folder))
+
+
+def _as_lists(rows: np.ndarray) -> pl.Series:
+    """(N, L) numbers as a column of lists."""
+    return pl.Series(rows, dtype=pl.Array(pl.Int64, rows.shape[1])).arr.to_list()
+
+
+def _sources_of(frame: pl.DataFrame, num_levels: int, folder: StageFolder) -> np.ndarray | None:
+    if "tag_sources" not in frame.columns:
+        return None
+    names = frame["tag_sources"].explode()
+    unknown = names.filter(~names.is_in(SOURCES))
+    if len(names) != frame.height * num_levels or len(unknown):
+        found = f"{unknown[0]!r}" if len(unknown) else f"{len(names)} names"
+        raise ArtifactError(
+            f"{folder.path / TAGS_FILE}, column tag_sources: expected {num_levels} of "
+            f"{SOURCES} per item; found {found}; run `hidvae tag` again"
+        )
+    codes = names.replace_strict(list(SOURCES), range(len(SOURCES)), return_dtype=pl.Int8)
+    return codes.to_numpy().reshape(frame.height, num_levels)

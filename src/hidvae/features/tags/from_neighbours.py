@@ -1,0 +1,113 @@
+"""Missing tags by the vote of the most similar items that have one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hidvae.errors import ShapeError
+from hidvae.features.tags.vocabulary import TagVocabulary
+
+_QUERIES = 1024
+_CANDIDATES = 16_384
+"""Rows of a block of similarities: at most 1024 x 16,384 float32 (64 MiB) at a time."""
+
+
+def fill_from_neighbours(
+    ids: np.ndarray,
+    vocabulary: TagVocabulary,
+    vectors: np.ndarray,
+    *,
+    num_neighbours: int,
+    min_agreement: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fill missing tags level by level, coarse to fine.
+
+    An item without a tag at level l asks the ``num_neighbours`` most similar items that carry one
+    there, under the same tag at level l - 1, known or just filled. Each votes with its cosine
+    similarity, if that is positive; the tag of most weight wins, the lowest id on a tie. Only known
+    tags vote, never filled ones.
+
+    Args:
+        ids: (N, L), -1 unknown; not changed in place. An item's tags are known from level 0 on.
+        vocabulary: The tags.
+        vectors: (N, D), of any length; items with a vector of zeros get nothing.
+        num_neighbours: Most items that vote.
+        min_agreement: Smallest share of the votes' weight that fills a tag, in [0, 1]; below, the
+            tag and those under it stay -1.
+
+    Returns: (N, L) int64 with the tags filled, and (N, L) float32, the share of the votes for each
+        filled tag; NaN where nothing was filled.
+
+    Raises:
+        ShapeError: If ``ids``, ``vocabulary`` and ``vectors`` disagree.
+    """
+    if ids.shape != (len(vectors), vocabulary.num_levels):
+        raise ShapeError(
+            f"ids: expected ({len(vectors)}, {vocabulary.num_levels}) for as many vectors and "
+            f"levels of tags; found {ids.shape}; pass the tags of the items that the vectors are of"
+        )
+    filled = ids.astype(np.int64)
+    agreement = np.full(ids.shape, np.nan, np.float32)
+    for level, num_tags in enumerate(vocabulary.sizes):
+        parents = filled[:, level - 1] if level else np.zeros(len(ids), np.int64)
+        is_known = ids[:, level] >= 0
+        is_asking = ~is_known & (parents >= 0)
+        for parent in np.unique(parents[is_asking]):
+            is_family = parents == parent
+            asking = np.flatnonzero(is_asking & is_family)
+            voters = np.flatnonzero(is_known & is_family)
+            if not len(voters):
+                continue
+            for start in range(0, len(asking), _QUERIES):
+                block = asking[start : start + _QUERIES]
+                voter, weight = _most_similar(vectors, block, voters, num_neighbours)
+                tags, share = _vote(ids[voter, level], weight, num_tags)
+                is_filled = (share > 0) & (share >= min_agreement)
+                filled[block[is_filled], level] = tags[is_filled]
+                agreement[block[is_filled], level] = share[is_filled]
+    return filled, agreement
+
+
+def _most_similar(
+    vectors: np.ndarray, asking: np.ndarray, voters: np.ndarray, num_neighbours: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the voters most similar to each asking item, and their cosines: both (n, <= k)."""
+    queries = _unit_rows(vectors[asking])
+    best_voters = np.zeros((len(asking), 0), np.int64)
+    best = np.zeros((len(asking), 0), np.float32)
+    for start in range(0, len(voters), _CANDIDATES):
+        block = voters[start : start + _CANDIDATES]
+        cosines = queries @ _unit_rows(vectors[block]).T  # (n, block)
+        columns = _top_columns(cosines, num_neighbours)
+        best = np.concatenate([best, np.take_along_axis(cosines, columns, axis=1)], axis=1)
+        best_voters = np.concatenate([best_voters, block[columns]], axis=1)
+        columns = _top_columns(best, num_neighbours)
+        best = np.take_along_axis(best, columns, axis=1)
+        best_voters = np.take_along_axis(best_voters, columns, axis=1)
+    return best_voters, best
+
+
+def _top_columns(values: np.ndarray, num_columns: int) -> np.ndarray:
+    """Columns of the largest values of every row, in no order: (n, <= num_columns)."""
+    if values.shape[1] <= num_columns:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    return np.argpartition(-values, num_columns - 1, axis=1)[:, :num_columns]
+
+
+def _vote(tags: np.ndarray, weights: np.ndarray, num_tags: int) -> tuple[np.ndarray, np.ndarray]:
+    """The tag of most weight in each row, and its share of all weight (0 where there is none)."""
+    weights = np.maximum(weights, 0)
+    rows = np.arange(len(tags))
+    cells = rows[:, None] * num_tags + tags
+    totals = np.bincount(cells.ravel(), weights.ravel(), minlength=len(tags) * num_tags)
+    totals = totals.reshape(len(tags), num_tags)
+    winner = totals.argmax(axis=1)
+    weight = totals.sum(axis=1)
+    share = np.divide(totals[rows, winner], weight, out=np.zeros(len(tags)), where=weight > 0)
+    return winner, share
+
+
+def _unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1; rows of zeros stay."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(norms > 0, norms, 1)
