@@ -82,6 +82,7 @@ def find_problems(tables: SourceTables, config: DatasetConfig) -> ProblemReport:
     """
     found = _Findings()
     items = check_items(tables.items, tables.items_file, found.add)
+    known = _known_items(items)
     unknown, num_unknown, num_events = pl.DataFrame(), 0, 0
     users = pl.DataFrame(schema={Columns.USER: pl.String, COUNT: pl.UInt32, ROW: pl.Int64})
     for first_row, raw in read_batches(tables):
@@ -89,8 +90,8 @@ def find_problems(tables: SourceTables, config: DatasetConfig) -> ProblemReport:
         numbers = pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64)
         events = events.with_columns(numbers.alias(ROW))
         num_events += raw.height
-        if Columns.ITEM in events.columns and Columns.ITEM in items.columns:
-            is_known = pl.col(Columns.ITEM).is_in(items[Columns.ITEM].unique().implode())
+        if Columns.ITEM in events.columns and not known.is_empty():
+            is_known = pl.col(Columns.ITEM).is_in(known[Columns.ITEM].implode())
             missing = events.filter(~is_known)
             num_unknown += missing.height
             if unknown.height < MAX_SHOWN:
@@ -100,7 +101,7 @@ def find_problems(tables: SourceTables, config: DatasetConfig) -> ProblemReport:
         if Columns.USER in events.columns:
             users = _count_users(users, events)
     if num_unknown and (config.unknown_items == "refuse" or num_unknown == num_events):
-        found.add(unknown_items(unknown, num_unknown, num_events, items, tables))
+        found.add(unknown_items(unknown, num_unknown, num_events, known, tables))
     if not found.errors:  # else what is left of each user cannot be known: take the plain count
         users = _count_left(tables, items, config, found)
     if config.short_histories == "refuse":
@@ -159,6 +160,13 @@ def _rule(error: DataError) -> str:
 
 def _total(errors: list[DataError]) -> int:
     return sum(error.count if isinstance(error, BadRows) else 1 for error in errors)
+
+
+def _known_items(items: pl.DataFrame) -> pl.DataFrame:
+    """The ids that events may name; none if the table has no usable ids."""
+    if Columns.ITEM not in items.columns:
+        return pl.DataFrame(schema={Columns.ITEM: pl.String})
+    return items.select(pl.col(Columns.ITEM).drop_nulls().unique(maintain_order=True))
 
 
 def _count_users(users: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:

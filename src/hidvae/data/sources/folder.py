@@ -81,12 +81,10 @@ def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
     items_path, log_path = _find_files(folder)
     is_atomic = not _has_own_tables(folder)
     entries = [_split_entry(entry) for entry in config.column_names]
-    log = recbole.scan_atomic(log_path) if is_atomic else _scan_log(log_path, entries)
     items = None if items_path is None else _read_items(items_path, entries, is_atomic=is_atomic)
-    with reading(log_path):
-        columns = {str(log_path): log.collect_schema().names()}
-    if items is not None:
-        columns[str(items_path)] = items.columns
+    log = recbole.scan_atomic(log_path) if is_atomic else _scan_log(log_path, entries)
+    columns = {} if items is None else {str(items_path): items.columns}
+    columns[str(log_path)] = log.collect_schema().names()
     renames = match_columns(entries, columns)
     log = log.rename(renames[str(log_path)])
     require_rows(log, str(log_path))

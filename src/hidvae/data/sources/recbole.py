@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from hidvae.data.schema import Columns
-from hidvae.data.tables import COMPRESSIONS, reading
+from hidvae.data.tables import COMPRESSIONS, reading, require_columns
 from hidvae.errors import DataError
 
 TITLE_FIELDS = ("title", "item_name", "movie_title", "movie_name", "name")
@@ -60,16 +60,17 @@ def scan_atomic(path: Path) -> pl.LazyFrame:
     with reading(path):
         scan = pl.scan_csv(path, glob=False, separator="\t", quote_char=None, infer_schema=False)
         header = scan.collect_schema().names()
-    fields = {column: column.rpartition(":") for column in header}
-    untyped = [
-        column for column, (name, _, kind) in fields.items() if not name or kind not in _TYPES
-    ]
+    fields = {column: column.split(":") for column in header}
+    untyped = [column for column, parts in fields.items() if not _is_typed(parts)]
     if untyped:
         raise DataError(
             f"{path}: expected a header of name:type with tabs between and a type of "
             f"{', '.join(_TYPES)}; found {untyped[0]!r}; write the types into the header"
         )
-    return scan.rename({column: name for column, (name, _, _) in fields.items()})
+    named = scan.rename({column: parts[0] for column, parts in fields.items()})
+    with reading(path):
+        named.collect_schema()  # two fields of one name show here
+    return named
 
 
 def name_fields(items: pl.DataFrame) -> pl.DataFrame:
@@ -97,7 +98,12 @@ def name_fields(items: pl.DataFrame) -> pl.DataFrame:
 
 
 def items_of_log(log: pl.LazyFrame, file: str) -> pl.DataFrame:
-    """The items that a log names, by first appearance, for a dataset without ``NAME.item``."""
+    """The items that a log names, by first appearance, for a dataset without ``NAME.item``.
+
+    Raises:
+        DataError: If the log lacks a column or cannot be read.
+    """
+    require_columns(pl.DataFrame(schema=log.collect_schema()), [Columns.USER, Columns.ITEM], file)
     ids = pl.col(Columns.ITEM)
     with reading(file):
         return (
@@ -106,6 +112,10 @@ def items_of_log(log: pl.LazyFrame, file: str) -> pl.DataFrame:
             .unique(maintain_order=True)
             .collect(engine="streaming")
         )
+
+
+def _is_typed(parts: list[str]) -> bool:
+    return len(parts) == 2 and bool(parts[0]) and parts[1] in _TYPES
 
 
 def _with_suffix(folder: Path, kind: str) -> list[Path]:
