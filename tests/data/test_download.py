@@ -230,8 +230,9 @@ def test_a_missing_file_fails_at_once_and_says_what_to_do(
         fetch(file_at(server), tmp_path, pauses)
     assert str(caught.value) == (
         f"file.bin: could not be downloaded ({server.url}/file.bin: {named}); try again later, or "
-        f"get it by hand from https://example.org/page and put it into {tmp_path}, or it into a "
-        "folder of yours, to be named with --set DatasetConfig.folder=PATH"
+        f"get it by hand from https://example.org/page: put it into {tmp_path}, or put the "
+        "dataset's files (archives unpacked) into a folder of yours and name it with "
+        "--set DatasetConfig.folder=PATH"
     )
     assert len(server.requests) == 1
     assert pauses == []
@@ -243,6 +244,17 @@ def test_the_next_address_is_taken(server: Server, tmp_path: Path, pauses: list[
     path, note = fetch_file(file, tmp_path, page="", sleep=pauses.append)
     assert path.read_bytes() == CONTENT
     assert note["url"] == urls[1]
+
+
+def test_a_host_without_a_valid_certificate_is_passed_by(
+    server: Server, tmp_path: Path, pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    secure = server.url.replace("http:", "https:") + "/file.bin"  # nobody speaks TLS there
+    file = RemoteFile(name="file.bin", urls=(secure, f"{server.url}/file.bin"), checksum=MD5)
+    with caplog.at_level(logging.INFO, "hidvae"):
+        assert fetch(file, tmp_path, pauses) == CONTENT
+    assert f"{secure}: no secure connection (" in caplog.text
+    assert pauses == []
 
 
 def test_a_wrong_checksum_is_fetched_once_more(
@@ -673,7 +685,7 @@ def test_archives_are_unpacked_as_they_are(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("make", [zip_of, tar_of])
 def test_nothing_is_written_outside(tmp_path: Path, make: object, evil: str) -> None:
     archive = put(tmp_path / "a.archive", make({"good.txt": b"g", evil: b"e"}))  # type: ignore[operator]
-    with pytest.raises(DataError, match="expected members inside of the archive's folder"):
+    with pytest.raises(DataError, match="expected plain files inside of the archive's folder"):
         unpack(archive, tmp_path / "deep" / "out")
     assert names(tmp_path / "deep" / "out") == set()
     assert not list(tmp_path.rglob("*evil*"))
@@ -681,7 +693,7 @@ def test_nothing_is_written_outside(tmp_path: Path, make: object, evil: str) -> 
 
 def test_links_that_lead_outside_are_refused(tmp_path: Path) -> None:
     archive = put(tmp_path / "a.tar.gz", tar_of({"a.txt": b"a"}, links={"out": "/etc"}))
-    with pytest.raises(DataError, match="expected members inside of the archive's folder"):
+    with pytest.raises(DataError, match="expected plain files inside of the archive's folder"):
         unpack(archive, tmp_path / "out")
     assert names(tmp_path / "out") == set()
 

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tarfile
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hidvae.config import DatasetConfig
 from hidvae.data import download
+from hidvae.data.sources import amazon, kuairand, movielens
 from hidvae.data.sources.locate import dataset_name, locate_folder
-from hidvae.data.sources.remote import RemoteDataset, RemoteFile
+from hidvae.data.sources.remote import RemoteDataset, RemoteFile, remote_dataset
 from hidvae.errors import ConfigError, DataError
 
 from .server import Server, serve
@@ -201,3 +205,86 @@ def test_a_download_without_the_wanted_files(
         use(running, monkeypatch)
         with pytest.raises(DataError, match="expected a file in what was downloaded; found other"):
             locate(MOVIELENS)
+
+
+# What the publishers' archives hold (only the names matter here).
+ARCHIVES = {
+    "ml-100k.zip": ["ml-100k/u.data", "ml-100k/u.item", "ml-100k/u.genre", "ml-100k/u.user"],
+    "ml-1m.zip": ["ml-1m/ratings.dat", "ml-1m/movies.dat", "ml-1m/users.dat"],
+    "ml-32m.zip": ["ml-32m/ratings.csv", "ml-32m/movies.csv", "ml-32m/links.csv"],
+    "KuaiRand-Pure.tar.gz": [
+        f"KuaiRand-Pure/data/{name}_pure.csv"
+        for name in (
+            "log_standard_4_08_to_4_21",
+            "log_standard_4_22_to_5_08",
+            "log_random_4_22_to_5_08",
+            "video_features_basic",
+        )
+    ],
+    "P5_data.zip": [
+        f"data/{split}/{name}"
+        for split in ("beauty", "sports", "toys", "yelp")
+        for name in ("sequential_data.txt", "datamaps.json", "meta.json.gz", "review_splits.pkl")
+    ],
+}
+
+
+def make_archive(name: str) -> bytes:
+    buffer = io.BytesIO()
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for member in ARCHIVES[name]:
+                archive.writestr(member, b"x\n")
+    else:
+        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+            for member in ARCHIVES[name]:
+                info = tarfile.TarInfo(member)
+                info.size = 2
+                tar.addfile(info, io.BytesIO(b"x\n"))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("source_files", "config", "expected"),
+    [
+        (movielens.source_files, ("movielens", "100k", "p5"), "u.data"),
+        (movielens.source_files, ("movielens", "1m", "p5"), "ratings.dat"),
+        (movielens.source_files, ("movielens", "32m", "p5"), "ratings.csv"),
+        (kuairand.source_files, ("kuairand", "pure", "p5"), "kuairand_video_captions.csv"),
+        (amazon.source_files, ("amazon", "toys", "p5"), "sequential_data.txt"),
+        (amazon.source_files, ("amazon", "sports", "2014"), "meta_Sports_and_Outdoors.json.gz"),
+        (amazon.source_files, ("amazon", "All_Beauty", "2023"), "meta_All_Beauty.jsonl.gz"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+)
+def test_every_source_finds_its_files_in_what_is_downloaded(
+    source_files: Callable[[DatasetConfig], dict[str, Path]],
+    config: tuple[str, str, str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, split, release = config
+    settings = DatasetConfig(
+        source=source,  # type: ignore[arg-type]
+        dataset_split=split,
+        amazon_release=release,  # type: ignore[arg-type]
+        accept_license=True,
+    )
+    real = remote_dataset(settings)
+    assert real is not None
+    with serve() as running:
+        files = []
+        for file in real.files:
+            running.files[f"/{file.name}"] = (
+                make_archive(file.name) if file.is_archive else b"0,x\n" * 10
+            )
+            here = (f"{running.url}/{file.name}",)
+            files.append(replace(file, urls=here, checksum="", unpacked_bytes=0, num_bytes=0))
+        local = replace(real, files=tuple(files))
+        monkeypatch.setattr(download, "remote_dataset", lambda config: local)
+        found = source_files(settings)
+    folder = tmp_path / "cache" / "datasets" / real.name
+    assert expected in {path.name for path in found.values()}
+    assert all(path.is_relative_to(folder) for path in found.values())
+    assert not list(folder.rglob("*.pkl"))  # of P5's archive only what is read is unpacked

@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -114,26 +114,23 @@ def fetch_file(
     with _alone(path):
         note: dict[str, Any] = read_json(note_file) if note_file.is_file() else {}
         known = file.checksum or note.get("checksum")
-        reasons = []
-        for url in file.urls:
+        reasons: dict[str, list[str]] = {}
+        for number, url in enumerate(file.urls, start=1):
             try:
                 if _fetch_from(url, path, known, file.first_bytes, sleep):
                     note["url"] = url
                 break
             except Unavailable as error:
-                reasons.append(f"{url}: {error}")
+                reason = str(error)
             except ValueError as error:  # pooch: "… expected A but got B. Deleted download …"
-                reasons.append(f"{url}: {str(error).partition('. ')[0]}")
+                reason = str(error).partition(". ")[0]
                 if not file.checksum:
-                    reasons[-1] += f" (as first downloaded; to accept the new, delete {note_file})"
-            _LOGGER.info("%s", reasons[-1])
+                    reason += f" (as first downloaded; to accept the new one, delete {note_file})"
+            reasons.setdefault(reason, []).append(url)
+            if number < len(file.urls):
+                _LOGGER.info("%s: %s; trying the next address", url, reason)
         else:
-            raise DataError(
-                f"{file.name}: could not be downloaded ({'; '.join(reasons)}); try again later, or "
-                f"get it by hand from {page} and put it into {folder}, or "
-                f"{'what is in it' if file.is_archive else 'it'} into a folder of yours, to be "
-                "named with --set DatasetConfig.folder=PATH"
-            )
+            raise _no_address(file, reasons, folder, page)
         if not known:
             known = f"sha256:{pooch.file_hash(str(path), alg='sha256')}"
             _LOGGER.info(
@@ -150,6 +147,18 @@ def fetch_file(
         }
         write_json(note_file, note)
     return path, note
+
+
+def _no_address(
+    file: RemoteFile, reasons: Mapping[str, Sequence[str]], folder: Path, page: str
+) -> DataError:
+    why = "; ".join(f"{', '.join(urls)}: {reason}" for reason, urls in reasons.items())
+    put = "" if file.first_bytes else f"put it into {folder}, or "
+    return DataError(
+        f"{file.name}: could not be downloaded ({why}); try again later, or get it by hand from "
+        f"{page}: {put}put the dataset's files (archives unpacked) into a folder of yours and name "
+        "it with --set DatasetConfig.folder=PATH"
+    )
 
 
 def _fetch_from(
@@ -270,7 +279,7 @@ def _announce(dataset: RemoteDataset, missing: list[RemoteFile]) -> None:
         "downloading %s: %s%s into %s; licence: %s (%s)",
         dataset.name,
         ", ".join(file.name for file in missing),
-        f" ({decimal(known)})" if known else "",
+        f" ({decimal(known)}; {decimal(needed)} when unpacked)" if known else "",
         folder,
         dataset.license,
         dataset.license_url,

@@ -292,14 +292,23 @@ def _drive_form(response: requests.Response) -> _Form | None:
     return parser.form
 
 
-def _is_unknown_host(error: Exception) -> bool:
-    cause: Any = error.args[0] if error.args else None
-    return isinstance(getattr(cause, "reason", None), urllib3.exceptions.NameResolutionError)
+def _is_unknown_host(error: BaseException) -> bool:
+    inner = _inner(error)
+    is_it = isinstance(error, urllib3.exceptions.NameResolutionError)
+    return is_it or (inner is not None and _is_unknown_host(inner))
 
 
 def _reason(error: Exception) -> str:
     """The innermost message, one line: the outer ones repeat the address."""
-    cause: Any = error
-    while cause.args and isinstance(cause.args[0], Exception):
-        cause = getattr(cause.args[0], "reason", None) or cause.args[0]
+    cause: BaseException = error
+    while (inner := _inner(cause)) is not None:
+        cause = inner
     return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    """The error that requests or urllib3 wrapped: MaxRetryError has it as ``reason``."""
+    for inner in (getattr(error, "reason", None), *error.args[:1]):
+        if isinstance(inner, BaseException):
+            return inner
+    return None

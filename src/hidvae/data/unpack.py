@@ -10,9 +10,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from hidvae.errors import DataError
 
+_BLOCK_BYTES = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
 
 
@@ -58,35 +60,38 @@ def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ()) -> dict[s
 
 
 def _extract(archive: Path, folder: Path, members: tuple[str, ...]) -> list[str]:
-    """Extract the wanted files; returns their paths."""
-    wanted = []
+    """Copy the wanted files out; only their bytes, no owners, modes or links. Returns paths."""
+    extracted = []
     reader = _from_zip if zipfile.is_zipfile(archive) else _from_tar
-    for name in reader(archive, folder, members):
-        if (folder / name).is_file():
-            wanted.append(str(PurePosixPath(name)))
-    return wanted
+    for name, content in reader(archive, members):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            shutil.copyfileobj(content, file, _BLOCK_BYTES)
+        extracted.append(str(PurePosixPath(name)))
+    return extracted
 
 
-def _from_zip(archive: Path, folder: Path, members: tuple[str, ...]) -> Iterator[str]:
+def _from_zip(archive: Path, members: tuple[str, ...]) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
             _check_inside(archive, member.filename)
-            if _is_wanted(member.filename, members):
-                file.extract(member, folder)
-                yield member.filename
+            if not member.is_dir() and _is_wanted(member.filename, members):
+                with file.open(member) as content:
+                    yield member.filename, content
 
 
-def _from_tar(archive: Path, folder: Path, members: tuple[str, ...]) -> Iterator[str]:
+def _from_tar(archive: Path, members: tuple[str, ...]) -> Iterator[tuple[str, IO[bytes]]]:
     with tarfile.open(archive) as file:
         for member in file:
             _check_inside(archive, member.name)
-            if _is_wanted(member.name, members):
-                try:
-                    file.extract(member, folder, filter="data")  # refuses links that lead outside
-                except tarfile.FilterError as error:
-                    raise _outside(archive, member.name) from error
-                yield member.name
-        while file.fileobj and file.fileobj.read(1 << 20):
+            if member.isdir() or not _is_wanted(member.name, members):
+                continue
+            content = file.extractfile(member) if member.isfile() else None
+            if content is None:  # a link, which may lead anywhere, or a device
+                raise _outside(archive, member.name)
+            yield member.name, content
+        while file.fileobj and file.fileobj.read(_BLOCK_BYTES):
             pass  # to the very end, where the checksum of the compression stands
 
 
@@ -106,8 +111,8 @@ def _check_inside(archive: Path, name: str) -> None:
 
 def _outside(archive: Path, name: str) -> DataError:
     return DataError(
-        f"{archive}: expected members inside of the archive's folder; found {name!r}; the archive "
-        "is not to be trusted and was not used"
+        f"{archive}: expected plain files inside of the archive's folder; found {name!r}; the "
+        "archive is not to be trusted and was not used"
     )
 
 
