@@ -5,6 +5,8 @@ only format it.
 """
 
 from hidvae.inspection.training import describe_tokenizer_training
-from hidvae.inspection.view import describe_dataset
+from hidvae.inspection.view import inspect_dataset
 
-__all__ = ["describe_dataset", "describe_tokenizer_training"]
+describe_dataset = inspect_dataset
+
+__all__ = ["describe_dataset", "describe_tokenizer_training", "inspect_dataset"]

@@ -154,11 +154,12 @@ def _changed_settings(config: Mapping[str, Any]) -> dict[str, str]:
 def _column(values: pl.Series) -> Column:
     is_list = isinstance(values.dtype, (pl.List, pl.Array))
     known = values.filter(values.list.len() > 0) if values.dtype == pl.List else values.drop_nulls()
+    num_missing = values.len() - known.len()
     return Column(
         name=values.name,
         kind=str(values.dtype),
-        num_missing=values.len() - known.len(),
-        missing_share=1 - known.len() / max(values.len(), 1),
+        num_missing=num_missing,
+        missing_share=num_missing / max(values.len(), 1),
         num_distinct=None if is_list or values.dtype.is_nested() else known.n_unique(),
         example="" if known.is_empty() else _as_text(known[0]),
     )
@@ -169,7 +170,7 @@ def _sample_items(
 ) -> list[SampleItem]:
     rows = _spread(catalogue.num_items, count)
     others = [name for name in catalogue.frame.columns if name not in _SHOWN_FIRST]
-    fields = catalogue.frame.select(others)[rows].to_dicts()
+    found = catalogue.frame[rows].to_dicts()
     return [
         SampleItem(
             item_id=one_line(catalogue.item_ids[row]),
@@ -177,12 +178,12 @@ def _sample_items(
             tags=[one_line(label) for label in labels.row(row) if label is not None],
             num_events=int(per_item[row]),
             fields={
-                name: _as_text(value)
-                for name, value in found.items()
-                if value is not None and value != []
+                name: _as_text(fields[name])
+                for name in others
+                if fields[name] is not None and fields[name] != []
             },
         )
-        for row, found in zip(rows, fields, strict=True)
+        for row, fields in zip(rows, found, strict=True)
     ]
 
 

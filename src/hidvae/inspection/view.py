@@ -10,14 +10,17 @@ from hidvae.inspection.text import dataset_text
 from hidvae.report.page import write_page
 
 
-def describe_dataset(place: Path, *, num_samples: int = 3, html: Path | None = None) -> str:
-    """A dataset as plain text of at most 96 columns, and as a web page if a file is named.
+def inspect_dataset(place: Path, html: Path | None = None, num_samples: int = 3) -> str:
+    """Look at a dataset: as plain text of at most 96 columns, or as a web page with plots.
 
     Args:
         place: A run, its stage folder ``dataset``, or a folder of raw tables. Nothing is written
             to it.
+        html: File to write the page to; it needs nothing beside it and no network.
         num_samples: Users and items to show.
-        html: File to write the page with plots to; it needs nothing beside it and no network.
+
+    Returns:
+        What to print: the text, or where the page is.
 
     Raises:
         HidvaeError: If there is no dataset, or it breaks its contract.
@@ -25,6 +28,7 @@ def describe_dataset(place: Path, *, num_samples: int = 3, html: Path | None = N
         ArtifactError: If the page cannot be written.
     """
     facts = describe(place, num_samples)
-    if html is not None:
-        write_page(dataset_page(facts), html)
-    return dataset_text(facts)
+    if html is None:
+        return dataset_text(facts)
+    write_page(dataset_page(facts), html)
+    return f"wrote {html}, a page that opens in any browser, offline too"
