@@ -1,0 +1,138 @@
+"""Amazon Reviews of 2014, the original files of a category.
+
+``reviews_Beauty_5.json.gz`` holds the 5-core log, one JSON object a line; without ``_5`` it is the
+whole log. ``meta_Beauty.json.gz`` holds a Python literal a line, for far more items than the log.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hidvae.data.schema import Columns
+from hidvae.data.sources.amazon_items import ALL_PATHS, IMAGE, METADATA_SCHEMA, build_items
+from hidvae.data.sources.amazon_lines import (
+    LINE,
+    LINE_NUMBER,
+    check_broken,
+    read_reviews,
+    require_files,
+    scan_numbered,
+)
+from hidvae.data.sources.delimited import collect, find_file
+from hidvae.data.tables import SourceTables
+
+CATEGORIES = {"beauty": "Beauty", "sports": "Sports_and_Outdoors", "toys": "Toys_and_Games"}
+"""DatasetConfig.dataset_split -> the name in the files."""
+DEPARTMENTS = {"beauty": "Beauty", "sports": "Sports & Outdoors", "toys": "Toys & Games"}
+"""DatasetConfig.dataset_split -> root of its category paths."""
+
+_ASIN = r"""['"]asin['"]\s*:\s*['"]([^'"]+)['"]"""
+_RELATED = r"'related': \{[^{}]*\}"
+
+
+def find_files(folder: Path, split: str) -> dict[str, Path] | None:
+    """Log and metadata of a category, the 5-core log first; None if there is no log.
+
+    Raises:
+        DataError: If there is a log without metadata.
+    """
+    category = CATEGORIES.get(split, split)
+    names = (f"reviews_{category}_5.json", f"reviews_{category}.json")
+    log = find_file([folder], names[0]) or find_file([folder], names[1])
+    if log is None:
+        return None
+    meta_name = f"meta_{category}.json"
+    return require_files(folder, {log.name: log, meta_name: find_file([folder], meta_name)})
+
+
+def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
+    """The log and the items of a category.
+
+    Raises:
+        DataError: If a file cannot be read, or too many of its lines are broken.
+    """
+    log_path, meta_path = files.values()
+    log = read_reviews(log_path, user="reviewerID", item="asin", timestamp="unixReviewTime")
+    metadata, num_broken = read_metadata(meta_path, log.item_ids)
+    items, counts = build_items(log.item_ids, metadata, DEPARTMENTS.get(split))
+    counts = {
+        "broken_lines": log.broken_lines,
+        "broken_metadata_lines": num_broken,
+        **counts,
+    }
+    return SourceTables(name, items, log.events, str(meta_path), str(log_path), counts)
+
+
+def read_metadata(path: Path, item_ids: pl.Series) -> tuple[pl.DataFrame, int]:
+    """Metadata of some items from a file of Python literals.
+
+    Args:
+        path: One dictionary a line, with ``asin`` and whatever else is known of the item.
+        item_ids: Items to read; lines of others are passed over unparsed.
+
+    Returns:
+        ``METADATA_SCHEMA`` with a row per usable line of these items, in file order, and the
+        number of broken lines: those without an asin, and unreadable ones of these items.
+
+    Raises:
+        DataError: If the file is unreadable or too many lines are broken.
+    """
+    asin = pl.col(LINE).str.extract(_ASIN)
+    wanted = asin.is_null() | asin.is_in(item_ids.implode())
+    lines = collect(scan_numbered(path).filter(wanted), path).sort(LINE_NUMBER)
+    # three quarters of a line are lists of related items, which nobody asks for
+    records = _parse(lines[LINE].str.replace(_RELATED, "'related': {}"))
+    is_broken = pl.Series([record is None for record in records], dtype=pl.Boolean)
+    check_broken(
+        path,
+        num_broken=int(is_broken.sum()),
+        num_lines=lines.height,
+        first=lines.filter(is_broken)[LINE_NUMBER].min(),
+        expected="a Python dictionary with asin",
+    )
+    rows = [_metadata_row(record) for record in records if record is not None]
+    return pl.DataFrame(rows, schema=METADATA_SCHEMA), int(is_broken.sum())
+
+
+def _parse(lines: Iterable[str]) -> list[dict[str, Any] | None]:
+    """Each line as a dictionary with asin, or None.
+
+    A Python literal can only be read by Python, line after line; that is why only the lines of
+    the log's items come here.
+    """
+    with warnings.catch_warnings():  # a broken line may hold an escape that Python warns of
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return [_parse_line(line) for line in lines]
+
+
+def _parse_line(line: str) -> dict[str, Any] | None:
+    try:
+        record = ast.literal_eval(line.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and record.get("asin") else None
+
+
+def _metadata_row(record: dict[str, Any]) -> dict[str, Any]:
+    """Sales rank and co-purchases are left out: they know the future of the log."""
+    paths = record.get("categories") or []
+    return {
+        Columns.ITEM: str(record["asin"]),
+        Columns.TITLE: _text(record.get("title")),
+        Columns.BRAND: _text(record.get("brand")),
+        Columns.PRICE: _text(record.get("price")),
+        Columns.DESCRIPTION: _text(record.get("description")),
+        IMAGE: _text(record.get("imUrl")),
+        ALL_PATHS: [[str(label) for label in path] for path in paths if isinstance(path, list)],
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

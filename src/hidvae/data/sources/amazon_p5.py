@@ -1,0 +1,139 @@
+"""P5's archive of a category of Amazon Reviews 2014: the split that the literature compares on.
+
+``sequential_data.txt`` has a line per user, ``user item item …`` by P5's numbers, oldest first;
+``datamaps.json`` maps ASINs to these numbers; ``meta.json.gz`` is the metadata file of 2014.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+from hidvae.data.schema import Columns
+from hidvae.data.sources.amazon_2014 import DEPARTMENTS, read_metadata
+from hidvae.data.sources.amazon_items import build_items
+from hidvae.data.sources.amazon_lines import (
+    LINE,
+    LINE_NUMBER,
+    check_broken,
+    require_files,
+    scan_numbered,
+)
+from hidvae.data.sources.delimited import collect, find_file
+from hidvae.data.tables import SourceTables, bad_rows
+from hidvae.errors import DataError
+
+P5_ID = "p5_id"
+_LOG, _MAPS, _META = "sequential_data.txt", "datamaps.json", "meta.json"
+
+
+def find_files(folder: Path, split: str) -> dict[str, Path] | None:
+    """The three files, in the folder, its ``raw``, or a folder named after the split in either.
+
+    Returns:
+        None if there is no ``sequential_data.txt``.
+
+    Raises:
+        DataError: If there is one without its companions.
+    """
+    places = [folder, folder / "raw", folder / split, *sorted(folder.glob(f"*/{split}"))]
+    for place in places:
+        log = find_file([place], _LOG)
+        if log is not None:
+            maps = place / _MAPS if (place / _MAPS).is_file() else None
+            meta = find_file([place], _META)
+            return require_files(place, {_LOG: log, _MAPS: maps, _META: meta})
+    return None
+
+
+def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
+    """The log and the items: ``item_id`` is the ASIN, ``p5_id`` P5's number, ``user_id`` P5's.
+
+    Raises:
+        DataError: If a file cannot be read, or the files do not belong together.
+    """
+    log_path, maps_path, meta_path = files.values()
+    item_numbers = _read_item_numbers(maps_path)
+    events, num_broken = _read_sequences(log_path)
+    events = events.join(item_numbers, on=P5_ID, how="left", maintain_order="left")
+    _check_numbers(events, log_path, maps_path)
+    logged = item_numbers.filter(pl.col(P5_ID).is_in(events[P5_ID].unique().implode())).sort(P5_ID)
+    metadata, num_broken_metadata = read_metadata(meta_path, logged[Columns.ITEM])
+    items, counts = build_items(logged[Columns.ITEM], metadata, DEPARTMENTS.get(split))
+    items = items.with_columns(logged[P5_ID])
+    counts = {
+        "broken_lines": num_broken,
+        "broken_metadata_lines": num_broken_metadata,
+        **counts,
+    }
+    interactions = events.select(Columns.USER, Columns.ITEM, Columns.POSITION).lazy()
+    return SourceTables(name, items, interactions, str(meta_path), str(log_path), counts)
+
+
+def _read_item_numbers(path: Path) -> pl.DataFrame:
+    """``item_id`` (the ASIN) and ``p5_id`` (Int64) of every item that P5 numbers."""
+    try:
+        numbers = json.loads(path.read_bytes())["item2id"]
+        frame = pl.DataFrame({Columns.ITEM: numbers.keys(), P5_ID: numbers.values()})
+        return frame.cast({Columns.ITEM: pl.String, P5_ID: pl.Int64})
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        pl.exceptions.PolarsError,
+    ) as e:
+        raise DataError(
+            f"{path}: expected a JSON object whose item2id maps ASINs to numbers; found: "
+            f"{type(e).__name__}: {str(e).splitlines()[0]}; unpack P5's archive again"
+        ) from e
+
+
+def _read_sequences(path: Path) -> tuple[pl.DataFrame, int]:
+    """``user_id``, ``p5_id``, ``position``, ``line_number`` per event; and the broken lines."""
+    numbers = pl.col(LINE).str.extract_all(r"\S+").cast(pl.List(pl.Int64), strict=False)
+    lines = collect(scan_numbered(path).select(LINE_NUMBER, numbers), path)
+    is_whole = ~lines[LINE].list.contains(None) & (lines[LINE].list.len() >= 2)
+    check_broken(
+        path,
+        num_broken=int((~is_whole).sum()),
+        num_lines=lines.height,
+        first=lines.filter(~is_whole)[LINE_NUMBER].min(),
+        expected="a user's number and the numbers of its items, with spaces between",
+    )
+    whole = lines.filter(is_whole)
+    repeated = whole.filter(~pl.col(LINE).list.first().is_first_distinct())
+    if not repeated.is_empty():
+        raise bad_rows(
+            file=str(path),
+            column="1 (user)",
+            expected="each user on one line",
+            rows=repeated[LINE_NUMBER].to_list(),
+            values=repeated[LINE].list.first().to_list(),
+            count=repeated.height,
+            advice="unpack P5's archive again",
+        )
+    events = whole.select(
+        LINE_NUMBER,
+        pl.col(LINE).list.first().cast(pl.String).alias(Columns.USER),
+        pl.col(LINE).list.slice(1).alias(P5_ID),
+    ).explode(P5_ID)
+    position = pl.int_range(pl.len()).over(Columns.USER).alias(Columns.POSITION)
+    return events.with_columns(position), int((~is_whole).sum())
+
+
+def _check_numbers(events: pl.DataFrame, log_path: Path, maps_path: Path) -> None:
+    unknown = events.filter(pl.col(Columns.ITEM).is_null())
+    if not unknown.is_empty():
+        raise bad_rows(
+            file=str(log_path),
+            column="2 and on (items)",
+            expected=f"item numbers of {maps_path}",
+            rows=unknown[LINE_NUMBER].to_list(),
+            values=unknown[P5_ID].to_list(),
+            count=unknown.height,
+            advice="take both files from one archive",
+        )
