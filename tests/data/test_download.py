@@ -111,6 +111,8 @@ def test_a_cut_connection_is_continued_where_it_broke(
     assert 0 < starts[0] <= 150_000  # what was still in a buffer is asked for again
     assert starts[0] < starts[1] <= starts[0] + 100_000
     assert pauses == [1.0, 2.0]
+    etag = f'"{hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()}"'
+    assert [headers.get("If-Range") for _, headers in server.requests] == [None, etag, etag]
 
 
 def test_a_killed_run_is_continued_by_the_next_one(
@@ -151,6 +153,23 @@ def test_a_part_of_another_version_is_not_continued(
 ) -> None:
     older = bytes(len(CONTENT))
     server.plan["/file.bin"] = [Answer(body=older, cut_after=150_000)]
+    assert fetch(file_at(server, checksum=""), tmp_path, pauses) == CONTENT
+
+
+def test_a_kill_at_the_start_of_a_new_version_leaves_nothing_to_glue(
+    server: Server, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.plan["/file.bin"] = [Answer(body=bytes(len(CONTENT)), cut_after=150_000)]
+    real = http_download.write_json
+
+    def killed_after(path: Path, value: dict[str, object]) -> None:
+        real(path, value)
+        if len(server.requests) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(http_download, "write_json", killed_after)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(file_at(server, checksum=""), tmp_path, pauses)
     assert fetch(file_at(server, checksum=""), tmp_path, pauses) == CONTENT
 
 

@@ -104,23 +104,28 @@ class ResumingDownloader:
             OSError: If the disk is full or not writable; what has arrived stays for the next time.
         """
         self.was_asked = True
+        with self._session:
+            self._insist(url)
+        os.replace(self._part, output_file)
+        self._state_file.unlink(missing_ok=True)
+
+    def _insist(self, url: str) -> None:
+        """Try until the file is whole or the retries are used up."""
         failures = 0
         while True:
             before = self._size()
             try:
-                self._transfer(url)
-                break
+                return self._transfer(url)
             except _TryAgain as failure:
                 failures = 1 if self._size() - before >= _MUCH_BYTES else failures + 1
                 if failures > self._max_retries:
                     raise Unavailable(f"{failure} (tried {failures} times)") from failure
-                pause = min(2.0 ** (failures - 1), _LONGEST_PAUSE)
-                pause = pause if failure.pause is None else failure.pause
+                pause = failure.pause
+                if pause is None:
+                    pause = min(2.0 ** (failures - 1), _LONGEST_PAUSE)
                 host = urlsplit(url).hostname
                 _LOGGER.info("%s: %s; trying again in %.0f s", host, failure, pause)
                 self._sleep(pause)
-        os.replace(self._part, output_file)
-        self._state_file.unlink(missing_ok=True)
 
     def _transfer(self, url: str) -> None:
         """One request: the whole file, or what is missing of it."""
@@ -176,10 +181,9 @@ class ResumingDownloader:
             if start != have or not is_same:
                 self._part.unlink(missing_ok=True)
                 raise _TryAgain("the file has changed on the server; starting over", 0.0)
-        if start == 0:
-            write_json(
-                self._state_file, {"url": url, "validator": validator, "total": total}
-            )  # before the bytes: a part without its state is never continued
+        if start == 0:  # in this order: a kill must not leave old bytes with the new state
+            self._part.unlink(missing_ok=True)
+            write_json(self._state_file, {"url": url, "validator": validator, "total": total})
         wanted = min((n for n in (self._first_bytes, total) if n), default=None)
         name = self._part.name.removesuffix(".part")
         with (
