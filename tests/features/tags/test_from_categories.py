@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from hidvae.data.catalogue import Catalogue
 from hidvae.errors import DataError
-from hidvae.features.tags.from_categories import tags_from_categories
+from hidvae.features.tags.from_categories import SingletonRule, tags_from_categories
 from hidvae.features.tags.vocabulary import TagVocabulary
 
 CatalogueOf = Callable[..., Catalogue]
@@ -131,3 +133,94 @@ def test_no_path_anywhere_names_the_way_out(allow_missing: bool, catalogue_of: C
     ):
         with pytest.raises(DataError, match=r"--set TagConfig\.source=none"):
             tags_from_categories(catalogue, num_levels=2, allow_missing=allow_missing)
+
+
+DEEP = [
+    ["Shop", "Men", "Shoes", "Boots", "Brown"],
+    ["Shop", "Men", "Shoes", "Slippers", "Brown"],
+    ["Shop", "Women", "Shoes", "Boots"],
+    ["Shop", "Women", "Hats"],
+    ["Shop", "Men"],
+]
+
+
+def test_depths_choose_the_levels(catalogue_of: CatalogueOf) -> None:
+    ids, vocabulary = tags_of(catalogue_of, DEEP, num_levels=2, depths=(1, 3))
+    assert vocabulary.names == [["Men", "Women"], ["Boots", "Slippers", "Boots"]]
+    assert vocabulary.paths[1][2] == "Women > Shoes > Boots"  # the label between is in the path
+    assert vocabulary.parents[1].tolist() == [0, 0, 1]
+    assert ids == [[0, 0], [0, 1], [1, 2], [1, -1], [0, -1]]
+
+
+def test_a_label_left_out_still_tells_tags_apart(catalogue_of: CatalogueOf) -> None:
+    ids, vocabulary = tags_of(catalogue_of, DEEP, num_levels=2, depths=(2, 4))
+    assert vocabulary.paths[0] == ["Men > Shoes", "Women > Hats", "Women > Shoes"]
+    assert vocabulary.names[1] == ["Brown", "Brown"]  # of boots and of slippers
+    assert ids == [[0, 0], [0, 1], [2, -1], [1, -1], [-1, -1]]
+
+
+def test_the_first_depths_that_differ_are_the_default(catalogue_of: CatalogueOf) -> None:
+    default = tags_of(catalogue_of, DEEP, num_levels=3)
+    explicit = tags_of(catalogue_of, DEEP, num_levels=3, depths=(1, 2, 3))
+    assert explicit[0] == default[0]
+    assert explicit[1].to_frame().equals(default[1].to_frame())
+
+
+def test_the_root_can_be_asked_for(catalogue_of: CatalogueOf) -> None:
+    _, vocabulary = tags_of(catalogue_of, DEEP, num_levels=2, depths=(0, 1))
+    assert vocabulary.paths == [["Shop"], ["Shop > Men", "Shop > Women"]]
+
+
+def test_depths_below_every_path_are_refused(catalogue_of: CatalogueOf) -> None:
+    with pytest.raises(DataError, match=r"TagConfig\.depths: .* 0 to 4 here; found 5"):
+        tags_of(catalogue_of, DEEP, num_levels=2, depths=(1, 5))
+
+
+SPARSE = [
+    *[["A", "x", "p"]] * 2,
+    ["A", "y", "p"],
+    ["A", "z", "p"],
+    ["B", "x", "p"],
+    ["B", "x", "q"],
+]
+
+
+def test_items_alone_in_their_class_lose_it_and_all_below(
+    catalogue_of: CatalogueOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = SingletonRule(max_singletons=1, coarsen=True)
+    with caplog.at_level(logging.WARNING):
+        ids, vocabulary = tags_of(catalogue_of, SPARSE, num_levels=3, singletons=rule)
+    assert ids == [[0, 0, 0], [0, 0, 0], [0, -1, -1], [0, -1, -1], [1, 1, -1], [1, 1, -1]]
+    assert vocabulary.paths[1:] == [["A > x", "B > x"], ["A > x > p"]]
+    assert vocabulary.parents[1].tolist() == [0, 1]
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert "level 1" in lines[0] and "found 2 of 4 classes; these 2 items get no tag" in lines[0]
+    assert "level 2" in lines[1] and "found 2 of 3 classes" in lines[1]
+
+
+def test_many_singletons_can_be_refused(catalogue_of: CatalogueOf) -> None:
+    rule = SingletonRule(max_singletons=1, coarsen=False)
+    expected = "tag level 1: expected at most 1 classes of one item (TagConfig.max_singletons); "
+    with pytest.raises(DataError, match=re.escape(expected) + "found 2 of 4.*coarsen") as error:
+        tags_of(catalogue_of, SPARSE, num_levels=3, singletons=rule)
+    assert "\n" not in str(error.value)
+
+
+def test_singletons_within_the_limit_or_merged_stay(catalogue_of: CatalogueOf) -> None:
+    plain = tags_of(catalogue_of, SPARSE, num_levels=3)
+    rule = SingletonRule(max_singletons=4, coarsen=True)
+    limited = tags_of(catalogue_of, SPARSE, num_levels=3, singletons=rule)
+    assert limited[0] == plain[0]
+    merged = tags_of(catalogue_of, SPARSE, num_levels=3, min_count=2)
+    rule = SingletonRule(max_singletons=0, coarsen=False)
+    assert tags_of(catalogue_of, SPARSE, num_levels=3, min_count=2, singletons=rule)[0] == merged[0]
+
+
+def test_items_without_a_path_are_no_singletons(catalogue_of: CatalogueOf) -> None:
+    rule = SingletonRule(max_singletons=0, coarsen=False)
+    ids, _ = tags_of(
+        catalogue_of, [["A"], ["A"], None], num_levels=1, allow_missing=True, singletons=rule
+    )
+    assert ids == [[0], [0], [-1]]

@@ -1,32 +1,87 @@
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from safetensors.numpy import save_file
 
 from hidvae.artifacts import StageFolder, is_current
-from hidvae.config import EmbeddingConfig, TagConfig
-from hidvae.data.prepare import load_dataset
-from hidvae.errors import ArtifactError, ConfigError
-from hidvae.features.tags.tag import tag, tag_inputs, tag_metrics, tag_settings
-from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
+from hidvae.config import DatasetConfig, EmbeddingConfig, LLMConfig, TagConfig
+from hidvae.data.prepare import load_dataset, prepare
+from hidvae.errors import ConfigError, DataError, HidvaeError
+from hidvae.features.embed import embed
+from hidvae.features.tags.tag import preview_tags, tag, tag_inputs, tag_metrics, tag_settings
+from hidvae.features.tags.vocabulary import SOURCES, TagVocabulary, load_tags
 from hidvae.features.text_encoder import HashingEncoder
 
-HASHING = EmbeddingConfig(text_encoder="hashing")
+HASHING = EmbeddingConfig(text_encoder="hashing", collaborative_dim=4)
+NO_TEXT = replace(HASHING, text_encoder="none")
+CLUSTERS = TagConfig(source="clusters", num_levels=2, num_clusters=(4, 3))
+LLM = LLMConfig()
+CATEGORY, CLUSTER, NEIGHBOURS, BY_LLM = range(1, 5)
 
 
-def test_what_is_loaded_is_what_the_paths_say(demo_dataset: StageFolder, tmp_path: Path) -> None:
-    folder = tag(TagConfig(num_levels=3), HASHING, demo_dataset, tmp_path / "tags")
+@dataclass(frozen=True)
+class Stages:
+    """A dataset, and its embeddings by ``HASHING`` and by ``NO_TEXT``."""
+
+    dataset: StageFolder
+    by_text: StageFolder
+    by_events: StageFolder
+
+    def tag(
+        self, config: TagConfig, output: Path, embedding: EmbeddingConfig = HASHING
+    ) -> StageFolder:
+        embeddings = self.by_events if embedding.text_encoder == "none" else self.by_text
+        return tag(config, LLM, embedding, self.dataset, embeddings, output)
+
+
+def stages_of(dataset: StageFolder, root: Path) -> Stages:
+    return Stages(
+        dataset,
+        embed(replace(HASHING, use_cache=False), dataset, root / "text"),
+        embed(NO_TEXT, dataset, root / "events"),
+    )
+
+
+@pytest.fixture(scope="module")
+def stages(demo_dataset: StageFolder, tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    return stages_of(demo_dataset, tmp_path_factory.mktemp("stages"))
+
+
+@pytest.fixture(scope="module")
+def gaps(demo_dataset: StageFolder, tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """The demo with gaps: no path on every fourth item, only the first labels on every fourth."""
+    root = tmp_path_factory.mktemp("gaps")
+    data = load_dataset(demo_dataset)
+    row, path = pl.int_range(pl.len()), pl.col("categories")
+    cut = pl.when(row % 4 == 0).then(None).when(row % 4 == 1).then(path.list.head(2))
+    alone = pl.concat_list(path.list.head(3), pl.lit("Alone"))
+    cut = cut.when(row == 2).then(alone).otherwise(path)
+    items = data.catalogue.frame.with_columns(categories=cut)
+    items.write_parquet(root / "items.parquet")
+    events = pl.read_parquet(demo_dataset.path / "interactions.parquet")
+    events.rename({"position": "timestamp"}).write_parquet(root / "interactions.parquet")
+    dataset = prepare(DatasetConfig(source="folder", folder=str(root)), root / "dataset")
+    return stages_of(dataset, root)
+
+
+def test_what_is_loaded_is_what_the_paths_say(stages: Stages, tmp_path: Path) -> None:
+    folder = stages.tag(TagConfig(num_levels=3), tmp_path / "tags")
     tags = load_tags(folder)
-    catalogue = load_dataset(demo_dataset).catalogue
+    catalogue = load_dataset(stages.dataset).catalogue
     assert tags.ids.shape == (60, 3)
     paths = [tags.vocabulary.paths[2][i] if i >= 0 else None for i in tags.ids[:, 2]]
     whole = catalogue.frame.select(pl.col("categories").list.tail(3).list.join(" > "))
     assert paths == whole.to_series().to_list()
+    assert tags.sources is not None
+    np.testing.assert_array_equal(tags.sources, np.where(tags.ids >= 0, CATEGORY, 0))
     for level in range(3):
         expected = HashingEncoder().encode(tags.vocabulary.paths[level])
         np.testing.assert_allclose(tags.embeddings[level], expected, atol=1e-6)
@@ -34,11 +89,12 @@ def test_what_is_loaded_is_what_the_paths_say(demo_dataset: StageFolder, tmp_pat
     assert folder.facts["embedding_dim"] == 256
 
 
-def test_files_hold_the_columns_of_the_contract(demo_dataset: StageFolder, tmp_path: Path) -> None:
-    folder = tag(TagConfig(num_levels=2), HASHING, demo_dataset, tmp_path / "tags")
+def test_files_hold_the_columns_of_the_contract(stages: Stages, tmp_path: Path) -> None:
+    folder = stages.tag(TagConfig(num_levels=2), tmp_path / "tags")
     assert pl.read_parquet_schema(folder.path / "tags.parquet") == {
         "item_id": pl.String,
         "tag_ids": pl.List(pl.Int64),
+        "tag_sources": pl.List(pl.String),
     }
     assert pl.read_parquet_schema(folder.path / "vocabulary.parquet") == {
         "level": pl.Int64,
@@ -50,19 +106,27 @@ def test_files_hold_the_columns_of_the_contract(demo_dataset: StageFolder, tmp_p
     }
 
 
-def test_the_same_settings_give_the_same_folder(demo_dataset: StageFolder, tmp_path: Path) -> None:
-    config = TagConfig(num_levels=2)
-    first = tag(config, HASHING, demo_dataset, tmp_path / "first")
-    second = tag(config, HASHING, demo_dataset, tmp_path / "second")
+@pytest.mark.parametrize("config", [TagConfig(num_levels=2), CLUSTERS])
+def test_the_same_settings_give_the_same_folder(
+    config: TagConfig, stages: Stages, tmp_path: Path
+) -> None:
+    first = stages.tag(config, tmp_path / "first")
+    second = stages.tag(config, tmp_path / "second")
     assert first.fingerprint == second.fingerprint
-    settings = tag_settings(config, HASHING)
-    inputs = tag_inputs(demo_dataset)
+    settings = tag_settings(config, LLM, HASHING)
+    inputs = tag_inputs(stages.dataset, stages.by_text)
     assert is_current(first.path, config=settings, inputs=inputs, seed=None)
 
 
-def test_source_none_leaves_every_tag_unknown(demo_dataset: StageFolder, tmp_path: Path) -> None:
-    no_encoder = EmbeddingConfig(text_encoder="none")
-    folder = tag(TagConfig(source="none"), no_encoder, demo_dataset, tmp_path / "tags")
+def test_the_language_model_is_a_setting_only_where_it_is_used() -> None:
+    for config in (TagConfig(), replace(CLUSTERS, cluster_names="words")):
+        assert "llm" not in tag_settings(config, LLM, HASHING)
+    for config in (TagConfig(fill_missing="llm"), replace(CLUSTERS, cluster_names="llm")):
+        assert tag_settings(config, LLM, HASHING)["llm"]["model"] == LLM.model
+
+
+def test_source_none_leaves_every_tag_unknown(stages: Stages, tmp_path: Path) -> None:
+    folder = stages.tag(TagConfig(source="none"), tmp_path / "tags", NO_TEXT)
     tags = load_tags(folder)
     assert (tags.ids == -1).all()
     assert tags.ids.shape == (60, 3)
@@ -71,65 +135,246 @@ def test_source_none_leaves_every_tag_unknown(demo_dataset: StageFolder, tmp_pat
     assert folder.metrics["levels"][0]["coverage"] == 0
 
 
-def test_tags_without_an_encoder_name_the_setting(
-    demo_dataset: StageFolder, tmp_path: Path
+def test_without_an_encoder_a_tag_is_the_mean_of_its_items(stages: Stages, tmp_path: Path) -> None:
+    tags = load_tags(stages.tag(TagConfig(num_levels=2), tmp_path / "tags", NO_TEXT))
+    from hidvae.features.embeddings import load_embeddings
+
+    matrix = load_embeddings(stages.by_events).matrix
+    for level, vectors in enumerate(tags.embeddings):
+        for tag_id, vector in enumerate(vectors):
+            mean = matrix[tags.ids[:, level] == tag_id].mean(axis=0)
+            np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_categories_follow_the_settings(gaps: Stages, tmp_path: Path) -> None:
+    allowed = TagConfig(missing_categories="unknown")
+    tags = load_tags(gaps.tag(replace(allowed, num_levels=2, depths=(1, 3)), tmp_path / "depths"))
+    assert tags.vocabulary.paths[1][0].count(" > ") == 2
+    with pytest.raises(DataError, match=r"level 2.*TagConfig\.max_singletons"):
+        config = replace(allowed, max_singletons=0, many_singletons="refuse")
+        gaps.tag(config, tmp_path / "refused")
+    config = replace(allowed, max_singletons=0, many_singletons="coarsen")
+    folder = gaps.tag(config, tmp_path / "coarse")
+    assert all(level["singletons"] == 0 for level in folder.metrics["levels"])
+    with pytest.raises(DataError, match="category path on every item"):
+        gaps.tag(TagConfig(), tmp_path / "missing")
+
+
+def test_neighbours_fill_what_the_paths_leave_open(gaps: Stages, tmp_path: Path) -> None:
+    bare = gaps.tag(TagConfig(missing_categories="unknown"), tmp_path / "bare")
+    folder = gaps.tag(TagConfig(fill_missing="neighbours", num_neighbours=3), tmp_path / "filled")
+    before, after = load_tags(bare), load_tags(folder)
+    known = before.ids >= 0
+    np.testing.assert_array_equal(after.ids[known], before.ids[known])
+    is_filled = ~known & (after.ids >= 0)
+    assert is_filled[0].all() and is_filled[1, 2]
+    assert after.sources is not None
+    np.testing.assert_array_equal(
+        after.sources, np.where(is_filled, NEIGHBOURS, np.where(known, CATEGORY, 0))
+    )
+    assert after.vocabulary.paths == before.vocabulary.paths
+    for level, found in enumerate(folder.metrics["levels"]):
+        counts = np.bincount(after.ids[after.ids[:, level] >= 0, level])
+        assert after.vocabulary.counts[level].tolist() == counts.tolist()
+        assert found["coverage_before"] == bare.metrics["levels"][level]["coverage"]
+        assert found["coverage"] == (after.ids[:, level] >= 0).mean() > found["coverage_before"]
+        assert found["sources"] == {
+            "category": int(known[:, level].sum()),
+            "neighbours": int(is_filled[:, level].sum()),
+        }
+    assert all(0 < share <= 1 for share in folder.metrics["neighbours_agreement"])
+    catalogue = load_dataset(gaps.dataset).catalogue
+    assert pl.read_parquet(folder.path / "tags.parquet")["item_id"].to_list() == catalogue.item_ids
+
+
+def test_neighbours_are_found_without_texts_too(gaps: Stages, tmp_path: Path) -> None:
+    config = TagConfig(fill_missing="neighbours")
+    tags = load_tags(gaps.tag(config, tmp_path / "tags", NO_TEXT))
+    assert tags.sources is not None and (tags.sources == NEIGHBOURS).any()
+
+
+def test_an_agreement_nobody_reaches_fills_less(gaps: Stages, tmp_path: Path) -> None:
+    config = TagConfig(fill_missing="neighbours", num_neighbours=10)
+    some = gaps.tag(config, tmp_path / "some").metrics["levels"]
+    fewer = gaps.tag(replace(config, min_agreement=1), tmp_path / "fewer").metrics["levels"]
+    assert fewer[2]["coverage"] < some[2]["coverage"]
+
+
+def test_clusters_make_a_named_tree(stages: Stages, tmp_path: Path) -> None:
+    folder = stages.tag(CLUSTERS, tmp_path / "tags")
+    tags = load_tags(folder)
+    assert folder.facts["sizes"][0] == 4
+    assert tags.sources is not None
+    np.testing.assert_array_equal(tags.sources, np.where(tags.ids >= 0, CLUSTER, 0))
+    assert not any(name.startswith("Cluster") for name in tags.vocabulary.names[0])
+    expected = HashingEncoder().encode(tags.vocabulary.paths[1])
+    np.testing.assert_allclose(tags.embeddings[1], expected, atol=1e-6)
+
+
+def test_another_seed_gives_other_clusters(stages: Stages, tmp_path: Path) -> None:
+    config = replace(CLUSTERS, num_clusters=(7, 3))
+    first = stages.tag(config, tmp_path / "first")
+    other = stages.tag(replace(config, cluster_seed=1), tmp_path / "other")
+    assert first.fingerprint != other.fingerprint
+
+
+def test_clusters_are_made_of_real_numbers(stages: Stages, tmp_path: Path) -> None:
+    config = replace(
+        HASHING, text_encoder="none", collaborative_dim=0, categorical_columns=("brand",)
+    )
+    only_features = embed(config, stages.dataset, tmp_path / "embeddings")
+    with pytest.raises(ConfigError, match="real numbers.*categorical_columns only"):
+        tag(CLUSTERS, LLM, HASHING, stages.dataset, only_features, tmp_path / "tags")
+
+
+class FakeReport:
+    def as_dict(self) -> dict[str, float]:
+        return {"questions": 7}
+
+
+@pytest.fixture
+def fake_llm(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A language model that chooses the last tag of every level; returns what it was given."""
+    given: dict[str, Any] = {"opened": 0}
+
+    @contextlib.contextmanager
+    def open_chat(config: LLMConfig) -> Iterator[str]:
+        given["opened"] += 1
+        yield "chat"
+
+    def fill(
+        ids: np.ndarray, vocabulary: TagVocabulary, *rest: Any
+    ) -> tuple[np.ndarray, FakeReport]:
+        given.update(zip(("texts", "items", "tags", "config", "chat"), rest, strict=True))
+        return np.where(ids < 0, np.array(vocabulary.sizes) - 1, ids), FakeReport()
+
+    monkeypatch.setattr("hidvae.features.tags.llm_client.open_chat", open_chat)
+    monkeypatch.setattr("hidvae.features.tags.from_llm.fill_with_llm", fill)
+    return given
+
+
+def test_a_language_model_fills_and_reports(
+    gaps: Stages, fake_llm: dict[str, Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"EmbeddingConfig\.text_encoder.*hashing"):
-        tag(TagConfig(), EmbeddingConfig(text_encoder="none"), demo_dataset, tmp_path / "tags")
+    folder = gaps.tag(TagConfig(fill_missing="llm"), tmp_path / "tags")
+    tags = load_tags(folder)
+    assert (tags.ids >= 0).all() and tags.ids[0].tolist() == [n - 1 for n in tags.vocabulary.sizes]
+    assert tags.sources is not None
+    assert (tags.sources[0] == BY_LLM).all() and tags.sources[1].tolist() == [1, BY_LLM, BY_LLM]
+    assert folder.metrics["llm"] == {"questions": 7}
+    assert folder.metrics["levels"][0]["sources"]["llm"] == 15
+    np.testing.assert_allclose(
+        fake_llm["items"], HashingEncoder().encode(fake_llm["texts"]), atol=1e-6
+    )
+    np.testing.assert_array_equal(fake_llm["tags"][2], tags.embeddings[2])
+    assert (fake_llm["config"], fake_llm["chat"], fake_llm["opened"]) == (LLM, "chat", 1)
+
+
+def test_vectors_by_another_encoder_are_not_compared_with_tags(
+    gaps: Stages, fake_llm: dict[str, Any], tmp_path: Path
+) -> None:
+    tag(
+        TagConfig(fill_missing="llm"), LLM, HASHING, gaps.dataset, gaps.by_events, tmp_path / "tags"
+    )
+    np.testing.assert_allclose(
+        fake_llm["items"], HashingEncoder().encode(fake_llm["texts"]), atol=1e-6
+    )
+
+
+def test_a_stopped_stage_leaves_nothing_and_then_gives_the_same(
+    gaps: Stages,
+    fake_llm: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = TagConfig(fill_missing="llm")
+    whole = gaps.tag(config, tmp_path / "whole")
+
+    def stop(*_: Any) -> None:
+        raise HidvaeError("stopped")
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr("hidvae.features.tags.from_llm.fill_with_llm", stop)
+        with pytest.raises(HidvaeError, match="stopped"):
+            gaps.tag(config, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    assert gaps.tag(config, tmp_path / "again").fingerprint == whole.fingerprint
+
+
+def test_a_language_model_is_not_opened_for_nothing(
+    stages: Stages, fake_llm: dict[str, Any], tmp_path: Path
+) -> None:
+    stages.tag(TagConfig(fill_missing="neighbours"), tmp_path / "tags")
+    assert fake_llm["opened"] == 0
+
+
+def test_the_preview_shows_prompts_and_writes_nothing(gaps: Stages) -> None:
+    config = TagConfig(fill_missing="llm")
+    shown = preview_tags(config, LLM, HASHING, gaps.dataset, gaps.by_text, num_items=2)
+    title = load_dataset(gaps.dataset).catalogue.frame["title"][0]
+    assert title in shown
+    with pytest.raises(ConfigError, match=r"TagConfig\.fill_missing.*found 'none'"):
+        preview_tags(TagConfig(), LLM, HASHING, gaps.dataset, gaps.by_text)
+
+
+@pytest.mark.parametrize("filler", ["neighbours", "llm"])
+def test_without_tags_there_is_nothing_to_fill_from(
+    filler: Any, stages: Stages, tmp_path: Path
+) -> None:
+    config = TagConfig(source="none", fill_missing=filler)
+    with pytest.raises(ConfigError, match=r"TagConfig\.fill_missing.*TagConfig\.source"):
+        stages.tag(config, tmp_path / "tags")
     assert not (tmp_path / "tags").exists()
+
+
+def test_a_language_model_needs_an_encoder(gaps: Stages, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"EmbeddingConfig\.text_encoder.*hashing"):
+        gaps.tag(TagConfig(fill_missing="llm"), tmp_path / "tags", NO_TEXT)
 
 
 def test_metrics_by_hand() -> None:
     ids = np.array([[0, 0], [0, 1], [0, -1], [1, -1]])
+    sources = np.array([[CATEGORY, CATEGORY], [BY_LLM, NEIGHBOURS], [CLUSTER, 0], [CATEGORY, 0]])
     vocabulary = TagVocabulary(
         names=[["A", "B"], ["x", "y"]],
         paths=[["A", "B"], ["A > x", "A > y"]],
         parents=[np.array([-1, -1]), np.array([0, 0])],
         counts=[np.array([3, 1]), np.array([1, 1])],
     )
-    assert tag_metrics(ids, vocabulary) == [
-        {"coverage": 1.0, "classes": 2, "singletons": 1, "majority_share": 3 / 4},
-        {"coverage": 2 / 4, "classes": 2, "singletons": 2, "majority_share": 1 / 2},
+    assert tag_metrics(ids, vocabulary, sources) == [
+        {
+            "coverage": 1.0,
+            "coverage_before": 3 / 4,
+            "sources": {"category": 2, "cluster": 1, "llm": 1},
+            "classes": 2,
+            "singletons": 1,
+            "majority_share": 3 / 4,
+        },
+        {
+            "coverage": 2 / 4,
+            "coverage_before": 1 / 4,
+            "sources": {"category": 1, "neighbours": 1},
+            "classes": 2,
+            "singletons": 2,
+            "majority_share": 1 / 2,
+        },
+    ]
+
+
+def test_sources_have_the_numbers_used_here() -> None:
+    assert [SOURCES[n] for n in (CATEGORY, CLUSTER, NEIGHBOURS, BY_LLM)] == [
+        "category",
+        "cluster",
+        "neighbours",
+        "llm",
     ]
 
 
 def test_levels_that_tell_nothing_apart_are_warned_of(
-    demo_dataset: StageFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    stages: Stages, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = TagConfig(num_levels=1, min_count=1000)  # everything is "Other"
     with caplog.at_level(logging.WARNING):
-        folder = tag(config, HASHING, demo_dataset, tmp_path / "tags")
+        folder = stages.tag(config, tmp_path / "tags")
     assert "tag level 0: 1 classes" in caplog.text
     assert load_tags(folder).vocabulary.names == [["Other"]]
-
-
-def test_a_vocabulary_survives_its_table() -> None:
-    vocabulary = TagVocabulary(
-        names=[["A", "B"], [], ["x"]],
-        paths=[["A", "B"], [], ["A > q > x"]],
-        parents=[np.array([-1, -1]), np.zeros(0, np.int64), np.array([-1])],
-        counts=[np.array([3, 1]), np.zeros(0, np.int64), np.array([1])],
-    )
-    again = TagVocabulary.from_frame(vocabulary.to_frame(), num_levels=3)
-    assert (again.names, again.paths) == (vocabulary.names, vocabulary.paths)
-    for level in range(3):
-        np.testing.assert_array_equal(again.parents[level], vocabulary.parents[level])
-        np.testing.assert_array_equal(again.counts[level], vocabulary.counts[level])
-
-
-@pytest.mark.parametrize("damage", ["vectors", "bytes", "level", "ids"])
-def test_damaged_files_are_refused(damage: str, demo_dataset: StageFolder, tmp_path: Path) -> None:
-    folder = tag(TagConfig(num_levels=1), HASHING, demo_dataset, tmp_path / "tags")
-    file = folder.path / "tag_embeddings.safetensors"
-    if damage == "vectors":
-        save_file({"level_0": np.zeros((1, 4), np.float32)}, file)
-    elif damage == "bytes":
-        file.write_bytes(b"no")
-    elif damage == "level":
-        save_file({"level_1": load_tags(folder).embeddings[0]}, file)
-    else:
-        table = pl.read_parquet(folder.path / "tags.parquet")
-        table = table.with_columns(tag_ids=pl.lit([99], dtype=pl.List(pl.Int64)))
-        table.write_parquet(folder.path / "tags.parquet")
-    with pytest.raises(ArtifactError, match="run `hidvae tag` again"):
-        load_tags(folder)

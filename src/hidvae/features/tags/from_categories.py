@@ -1,13 +1,16 @@
 """Tags from the category path: level l of the tags is a prefix of the path.
 
-Leading levels that say nothing (the root that every item shares) are skipped. The tag at level l
-is the prefix of l + 1 labels that follows, so the tag at level l - 1 is its parent by construction;
-labels below level L are not used, and items with a shorter path have -1 from there on.
+Leading labels that say nothing (the root that every item shares) are skipped. By default the tag at
+level l is the prefix of l + 1 labels that follows; explicit depths make longer steps. Either way
+the tag at level l - 1 is a prefix of it, its parent by construction. Labels below the last level
+are not used, and items with a shorter path have -1 from there on.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -15,9 +18,10 @@ import polars as pl
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.schema import Columns
 from hidvae.errors import DataError
-from hidvae.features.tags.vocabulary import OTHER, TagVocabulary
+from hidvae.features.tags.vocabulary import OTHER, PATH_SEPARATOR, TagVocabulary
 
-PATH_SEPARATOR = " > "
+logger = logging.getLogger(__name__)
+
 _NAMED_ITEMS = 3
 _NO_TAGS = pl.DataFrame(
     schema={
@@ -30,8 +34,24 @@ _NO_TAGS = pl.DataFrame(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SingletonRule:
+    """What to do with a level of very many classes that hold one item each."""
+
+    max_singletons: int
+    """Most such classes of a level that are left alone."""
+    coarsen: bool
+    """Give the items of all its singletons no tag there and deeper (-1); else refuse the level."""
+
+
 def tags_from_categories(
-    catalogue: Catalogue, *, num_levels: int, min_count: int = 1, allow_missing: bool = False
+    catalogue: Catalogue,
+    *,
+    num_levels: int,
+    depths: Sequence[int] = (),
+    min_count: int = 1,
+    allow_missing: bool = False,
+    singletons: SingletonRule | None = None,
 ) -> tuple[np.ndarray, TagVocabulary]:
     """Tag ids of every item, and the vocabulary they index.
 
@@ -42,26 +62,35 @@ def tags_from_categories(
     Args:
         catalogue: N items; a path ends before its first null or blank label.
         num_levels: L.
+        depths: L rising depths of the path that become levels (0 is the root); empty takes the
+            first L on which items differ.
         min_count: Fewest items of a tag that stays on its own, at least 1.
         allow_missing: Whether items without any path get -1 on every level.
+        singletons: What to do with a level of many classes of one item; None leaves them alone.
 
     Returns: (N, L) int64 and the vocabulary.
 
     Raises:
-        DataError: If no item has a category path, or some have none and that is not allowed.
+        DataError: If no item has a category path, or some have none and that is not allowed, or no
+            path is as deep as ``depths``, or a level has too many singletons to allow.
     """
     labels = _labels_by_depth(catalogue)
     _check_missing(labels, catalogue, allow_missing)
-    skipped = num_constant_levels(labels)
-    prefixes = labels.columns[skipped : skipped + num_levels]
+    start = num_constant_levels(labels)
+    if depths:
+        _check_depths(labels, depths)
+        start = min(start, depths[0])
+    ends = [depth + 1 for depth in depths] or [start + level + 1 for level in range(num_levels)]
     ids = np.full((catalogue.num_items, num_levels), -1, np.int64)
     levels = []
-    for level in range(num_levels):
-        parent_ids = ids[:, level - 1] if level else ids[:, 0]
-        if level < len(prefixes):
-            ids[:, level], tags = _number_tags(labels, prefixes[: level + 1], parent_ids, min_count)
-        else:  # no path is this deep
-            tags = _NO_TAGS
+    for level, end in enumerate(ends):
+        tags = _NO_TAGS
+        if end <= labels.width:  # else no path is this deep
+            prefix = labels.columns[start:end]
+            if singletons is not None and min_count == 1:  # else they are in "Other"
+                labels = _without_many_singletons(labels, prefix, level, singletons)
+            parent_ids = ids[:, level - 1] if level else ids[:, 0]
+            ids[:, level], tags = _number_tags(labels, prefix, parent_ids, min_count)
         levels.append(tags.with_columns(level=pl.lit(level)))
     return ids, TagVocabulary.from_frame(pl.concat(levels), num_levels)
 
@@ -122,6 +151,46 @@ def _check_missing(labels: pl.DataFrame, catalogue: Catalogue, allow_missing: bo
             f"none on {len(missing)} of {catalogue.num_items} items, first item_id {named}; fill "
             "them in, or use --set TagConfig.missing_categories=unknown"
         )
+
+
+def _check_depths(labels: pl.DataFrame, depths: Sequence[int]) -> None:
+    if depths[-1] >= labels.width:
+        raise DataError(
+            f"TagConfig.depths: expected depths of the category paths, which are 0 to "
+            f"{labels.width - 1} here; found {depths[-1]}; leave it out or choose a smaller one"
+        )
+
+
+def _without_many_singletons(
+    labels: pl.DataFrame, prefix: Sequence[str], level: int, rule: SingletonRule
+) -> pl.DataFrame:
+    """Cut the paths of items that are alone in their class, if a level has too many such."""
+    is_single = (pl.len().over(prefix) == 1) & pl.col(prefix[-1]).is_not_null()
+    num_singles = int(labels.select(is_single.sum()).item())
+    if num_singles <= rule.max_singletons:
+        return labels
+    num_classes = labels.drop_nulls(prefix[-1]).select(prefix).n_unique()
+    found = (
+        f"tag level {level}: expected at most {rule.max_singletons} classes of one item "
+        f"(TagConfig.max_singletons); found {num_singles} of {num_classes} classes"
+    )
+    if not rule.coarsen:
+        raise DataError(
+            f"{found}; set TagConfig.many_singletons=coarsen, merge them with "
+            "TagConfig.min_count=2, or take fewer levels (TagConfig.num_levels)"
+        )
+    logger.warning(
+        "%s; these %d items get no tag there or deeper (TagConfig.many_singletons=coarsen)",
+        found,
+        num_singles,
+    )
+    deeper = labels.columns[labels.columns.index(prefix[-1]) :]
+    return labels.with_columns(
+        pl.when(labels.select(is_single).to_series())
+        .then(None)
+        .otherwise(pl.col(deeper))
+        .name.keep()
+    )
 
 
 def _number_tags(

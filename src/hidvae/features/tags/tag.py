@@ -1,94 +1,160 @@
-"""Stage tag: one tag per level for every item, and a text vector for every tag."""
+"""Stage tag: one tag per level for every item, who said so, and a vector for every tag."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from hidvae.artifacts import StageFolder, read_stage, write_stage
-from hidvae.config import EmbeddingConfig, TagConfig
-from hidvae.data.prepare import load_dataset
+from hidvae.config import EmbeddingConfig, LLMConfig, TagConfig
 from hidvae.errors import ConfigError
-from hidvae.features.tags.from_categories import tags_from_categories
-from hidvae.features.tags.vocabulary import ItemTags, TagVocabulary, save_tags
-from hidvae.features.text_cache import encode_texts
+from hidvae.features.tags.from_categories import SingletonRule, tags_from_categories
+from hidvae.features.tags.from_clusters import tags_from_clusters
+from hidvae.features.tags.from_neighbours import fill_from_neighbours
+from hidvae.features.tags.items_to_tag import ItemsToTag
+from hidvae.features.tags.vocabulary import SOURCES, ItemTags, TagVocabulary, save_tags
+
+if TYPE_CHECKING:
+    from hidvae.features.tags.llm_client import ChatModel
 
 logger = logging.getLogger(__name__)
 
+Metrics = dict[str, Any]
+
 
 def tag(
-    config: TagConfig, embedding: EmbeddingConfig, dataset: StageFolder, output: Path
+    config: TagConfig,
+    llm: LLMConfig,
+    embedding: EmbeddingConfig,
+    dataset: StageFolder,
+    embeddings: StageFolder,
+    output: Path,
 ) -> StageFolder:
     """Write the stage folder ``tags``.
 
-    ``tags.parquet`` (item_id, tag_ids), ``vocabulary.parquet`` (level, tag_id, tag, path,
-    parent_id, count) and ``tag_embeddings.safetensors`` (``level_0`` (C_0, D_tag), …). The facts
-    are ``num_levels``, ``sizes``, ``embedding_dim`` and ``text_encoder``; the metrics, per level,
-    are those of ``tag_metrics``. With source "none" every tag is -1 and every level empty.
+    ``tags.parquet`` (item_id, tag_ids, tag_sources), ``vocabulary.parquet`` (level, tag_id, tag,
+    path, parent_id, count) and ``tag_embeddings.safetensors`` (``level_0`` (C_0, D_tag), …). The
+    facts are ``num_levels``, ``sizes``, ``embedding_dim`` and ``text_encoder``; the metrics, per
+    level, are those of ``tag_metrics``, and what a language model cost. With source "none" every
+    tag is -1 and every level empty. A stage that was stopped gives the same folder when it is run
+    again; answers of a language model are not asked for twice.
 
     Raises:
-        ConfigError: If there are tags to encode and no text encoder.
+        ConfigError: If the settings do not go together.
         DataError: If category paths are missing that the configuration asks for.
+        MissingExtraError: If the text encoder's or the language model's package is missing.
     """
-    inputs = tag_inputs(dataset)
-    settings = tag_settings(config, embedding)
+    _check_settings(config, embedding)
+    inputs = tag_inputs(dataset, embeddings)
+    settings = tag_settings(config, llm, embedding)
     with write_stage(output, stage="tag", config=settings, inputs=inputs) as stage:
-        catalogue = load_dataset(dataset).catalogue
-        if config.source == "none":
-            ids = np.full((catalogue.num_items, config.num_levels), -1, np.int64)
-            vocabulary = TagVocabulary.empty(config.num_levels)
-        else:
-            ids, vocabulary = tags_from_categories(
-                catalogue,
-                num_levels=config.num_levels,
-                min_count=config.min_count,
-                allow_missing=config.missing_categories == "unknown",
-            )
-        embeddings = _encode_paths(vocabulary, embedding)
-        save_tags(ItemTags(ids, vocabulary, embeddings), catalogue.item_ids, stage.path)
-        stage.facts["num_levels"] = vocabulary.num_levels
-        stage.facts["sizes"] = vocabulary.sizes
-        stage.facts["embedding_dim"] = int(embeddings[0].shape[1])
+        items = ItemsToTag.load(dataset, embeddings, embedding)
+        with _open_chat(config, llm) as chat:
+            tags, reports = _make_tags(config, llm, items, chat)
+        assert tags.sources is not None
+        save_tags(tags, items.catalogue.item_ids, stage.path)
+        stage.facts["num_levels"] = tags.vocabulary.num_levels
+        stage.facts["sizes"] = tags.vocabulary.sizes
+        stage.facts["embedding_dim"] = int(tags.embeddings[0].shape[1])
         stage.facts["text_encoder"] = settings["text_encoder"]
-        stage.metrics["levels"] = tag_metrics(ids, vocabulary)
+        stage.metrics["levels"] = tag_metrics(tags.ids, tags.vocabulary, tags.sources)
+        stage.metrics.update(reports)
         if config.source != "none":
-            _warn_about(stage.metrics["levels"])
+            _log_levels(stage.metrics["levels"])
     return read_stage(output, produced_by="hidvae tag", expect=inputs)
 
 
-def tag_inputs(dataset: StageFolder) -> dict[str, str]:
+def tag_inputs(dataset: StageFolder, embeddings: StageFolder) -> dict[str, str]:
     """Fingerprints of what the stage reads."""
-    return {"dataset": dataset.fingerprint}
+    return {"dataset": dataset.fingerprint, "embeddings": embeddings.fingerprint}
 
 
-def tag_settings(config: TagConfig, embedding: EmbeddingConfig) -> dict[str, Any]:
+def tag_settings(config: TagConfig, llm: LLMConfig, embedding: EmbeddingConfig) -> dict[str, Any]:
     """The settings that the stage's result depends on; kept in its manifest."""
     encoder = "none" if config.source == "none" else embedding.text_encoder
-    return {**dataclasses.asdict(config), "text_encoder": encoder}
+    settings = {**dataclasses.asdict(config), "text_encoder": encoder}
+    if config.uses_llm:
+        settings["llm"] = dataclasses.asdict(llm)
+    return settings
 
 
-def tag_metrics(ids: np.ndarray, vocabulary: TagVocabulary) -> list[dict[str, float]]:
-    """How informative the tags of each level are.
+def preview_tags(
+    config: TagConfig,
+    llm: LLMConfig,
+    embedding: EmbeddingConfig,
+    dataset: StageFolder,
+    embeddings: StageFolder,
+    num_items: int = 3,
+) -> str:
+    """The prompts that the stage would send, without sending any or writing anything.
+
+    Args:
+        config: As for ``tag``, with fill_missing = "llm".
+        llm: The language model that would be asked.
+        embedding: As for ``tag``.
+        dataset: Folder of the stage prepare.
+        embeddings: Folder of the stage embed.
+        num_items: Most items whose prompts are shown.
+
+    Raises:
+        ConfigError: If no tag would be filled by a language model.
+    """
+    _check_settings(config, embedding)
+    if config.fill_missing != "llm":
+        raise ConfigError(
+            "TagConfig.fill_missing: expected llm to show its prompts; found "
+            f"{config.fill_missing!r}; use --set TagConfig.fill_missing=llm"
+        )
+    from hidvae.features.tags.from_llm import preview_prompts
+
+    items = ItemsToTag.load(dataset, embeddings, embedding)
+    ids, vocabulary = _tags_from_source(config, items)
+    return str(
+        preview_prompts(
+            ids,
+            vocabulary,
+            items.texts,
+            items.text_vectors,
+            tag_vectors(ids, vocabulary, items),
+            llm,
+            num_items,
+        )
+    )
+
+
+def tag_metrics(ids: np.ndarray, vocabulary: TagVocabulary, sources: np.ndarray) -> list[Metrics]:
+    """How informative the tags of each level are, and where they come from.
 
     Args:
         ids: (N, L), -1 unknown.
         vocabulary: L levels.
+        sources: (N, L), index into ``SOURCES``.
 
     Returns:
-        Per level: ``coverage``, the share of items with a tag; ``classes``; ``singletons``, classes
-        of one item; ``majority_share``, the share of the largest class among items with a tag (the
-        accuracy of always guessing it), 0 where there is none.
+        Per level: ``coverage``, the share of items with a tag; ``coverage_before``, the same before
+        missing tags were filled; ``sources``, tags by who said so; ``classes``; ``singletons``,
+        classes of one item; ``majority_share``, the share of the largest class among items with a
+        tag (the accuracy of always guessing it), 0 where there is none.
     """
+    num_items = max(len(ids), 1)
     metrics = []
     for level, counts in enumerate(vocabulary.counts):
         num_tagged = int((ids[:, level] >= 0).sum())
+        by_source = np.bincount(sources[:, level], minlength=len(SOURCES)).tolist()
+        said = {name: n for name, n in zip(SOURCES, by_source, strict=True) if name and n}
+        num_filled = said.get("neighbours", 0) + said.get("llm", 0)
         metrics.append(
             {
-                "coverage": num_tagged / max(len(ids), 1),
+                "coverage": num_tagged / num_items,
+                "coverage_before": (num_tagged - num_filled) / num_items,
+                "sources": said,
                 "classes": len(counts),
                 "singletons": int((counts == 1).sum()),
                 "majority_share": float(counts.max(initial=0)) / max(num_tagged, 1),
@@ -97,32 +163,137 @@ def tag_metrics(ids: np.ndarray, vocabulary: TagVocabulary) -> list[dict[str, fl
     return metrics
 
 
-def _encode_paths(vocabulary: TagVocabulary, embedding: EmbeddingConfig) -> list[np.ndarray]:
-    """Text vectors of every level's paths, (C_l, D_tag) each; D_tag is 0 without any tag."""
-    texts = [path for paths in vocabulary.paths for path in paths]
-    if not texts:
+def tag_vectors(ids: np.ndarray, vocabulary: TagVocabulary, items: ItemsToTag) -> list[np.ndarray]:
+    """Vectors of every level's tags, (C_l, D_tag) float32 each; D_tag is 0 without any tag.
+
+    They are the text vectors of the tags' paths. Without a text encoder a tag is the mean of its
+    items' embeddings, scaled to length 1.
+    """
+    if not sum(vocabulary.sizes):
         return [np.zeros((0, 0), np.float32) for _ in vocabulary.paths]
-    if embedding.text_encoder == "none":
-        raise ConfigError(
-            "EmbeddingConfig.text_encoder: expected an encoder for the texts of the tags; found "
-            "'none'; set EmbeddingConfig.text_encoder=hashing (or a model), or "
-            "TagConfig.source=none"
-        )
-    vectors = encode_texts(
-        texts,
-        text_encoder=embedding.text_encoder,
-        batch_size=embedding.batch_size,
-        use_cache=embedding.use_cache,
-    )
+    if items.config.text_encoder == "none":
+        return [
+            _mean_vectors(items.real_parts, column, size)
+            for column, size in zip(ids.T, vocabulary.sizes, strict=True)
+        ]
+    vectors = items.encode([path for paths in vocabulary.paths for path in paths])
     return np.split(vectors, np.cumsum(vocabulary.sizes)[:-1])
 
 
-def _warn_about(levels: list[dict[str, float]]) -> None:
+def _make_tags(
+    config: TagConfig, llm: LLMConfig, items: ItemsToTag, chat: ChatModel | None
+) -> tuple[ItemTags, Metrics]:
+    """The tags from the source, filled and with vectors, and the reports of a language model."""
+    reports: Metrics = {}
+    ids, vocabulary = _tags_from_source(config, items)
+    first_source = SOURCES.index("cluster" if config.source == "clusters" else "category")
+    sources = np.where(ids >= 0, first_source, 0).astype(np.int8)
+    if chat is not None and config.source == "clusters" and config.cluster_names == "llm":
+        from hidvae.features.tags.name_clusters import name_clusters
+
+        vocabulary, report = name_clusters(vocabulary, ids, items.texts, llm, chat)
+        reports["llm_names"] = report.as_dict()
+    vectors = tag_vectors(ids, vocabulary, items)
+    if config.fill_missing != "none":
+        if config.fill_missing == "neighbours":
+            filled, agreement = fill_from_neighbours(
+                ids,
+                vocabulary,
+                items.similarity_vectors,
+                num_neighbours=config.num_neighbours,
+                min_agreement=config.min_agreement,
+            )
+            reports["neighbours_agreement"] = _mean_by_level(agreement)
+        else:
+            from hidvae.features.tags.from_llm import fill_with_llm
+
+            assert chat is not None
+            filled, report = fill_with_llm(
+                ids, vocabulary, items.texts, items.text_vectors, vectors, llm, chat
+            )
+            reports["llm"] = report.as_dict()
+        sources[(ids < 0) & (filled >= 0)] = SOURCES.index(config.fill_missing)
+        ids = filled
+        vocabulary = vocabulary.recounted(ids)
+    return ItemTags(ids, vocabulary, vectors, sources), reports
+
+
+def _tags_from_source(config: TagConfig, items: ItemsToTag) -> tuple[np.ndarray, TagVocabulary]:
+    if config.source == "none":
+        ids = np.full((items.num_items, config.num_levels), -1, np.int64)
+        return ids, TagVocabulary.empty(config.num_levels)
+    if config.source == "clusters":
+        return tags_from_clusters(
+            items.real_parts,
+            items.words,
+            num_clusters=config.num_clusters,
+            seed=config.cluster_seed,
+            min_count=config.min_count,
+        )
+    return tags_from_categories(
+        items.catalogue,
+        num_levels=config.num_levels,
+        depths=config.depths,
+        min_count=config.min_count,
+        allow_missing=config.missing_categories == "unknown" or config.fill_missing != "none",
+        singletons=SingletonRule(
+            max_singletons=config.max_singletons, coarsen=config.many_singletons == "coarsen"
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _open_chat(config: TagConfig, llm: LLMConfig) -> Iterator[ChatModel | None]:
+    """The language model if the settings use one."""
+    if not config.uses_llm:
+        yield None
+        return
+    from hidvae.features.tags.llm_client import open_chat
+
+    with open_chat(llm) as chat:
+        yield chat
+
+
+def _check_settings(config: TagConfig, embedding: EmbeddingConfig) -> None:
+    if config.source == "none" and config.fill_missing != "none":
+        raise ConfigError(
+            "TagConfig.fill_missing: expected none with TagConfig.source=none, which has no tags "
+            f"to choose from; found {config.fill_missing!r}; set TagConfig.source=clusters (or "
+            "categories), or TagConfig.fill_missing=none"
+        )
+    if config.fill_missing == "llm" and embedding.text_encoder == "none":
+        raise ConfigError(
+            "EmbeddingConfig.text_encoder: expected an encoder, by which a language model's "
+            "candidates are found (TagConfig.fill_missing=llm); found 'none'; set it to hashing "
+            "(or a model), or set TagConfig.fill_missing=neighbours"
+        )
+
+
+def _mean_vectors(vectors: np.ndarray, tag_ids: np.ndarray, num_tags: int) -> np.ndarray:
+    """Mean vector of each tag's items, scaled to length 1: (C, D) float32."""
+    rows = np.flatnonzero(tag_ids >= 0)
+    ones = np.ones(len(rows), np.float32)
+    members = sp.csr_array((ones, (tag_ids[rows], rows)), shape=(num_tags, len(vectors)))
+    sums: np.ndarray = members @ vectors
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)
+    return sums / np.where(norms > 0, norms, 1)
+
+
+def _mean_by_level(agreement: np.ndarray) -> list[float | None]:
+    filled = [column[np.isfinite(column)] for column in agreement.T]
+    return [float(column.mean()) if len(column) else None for column in filled]
+
+
+def _log_levels(levels: list[Metrics]) -> None:
     for level, found in enumerate(levels):
         described = (
             f"tag level {level}: {found['classes']} classes ({found['singletons']} of one item), "
             f"coverage {found['coverage']:.1%}, largest class {found['majority_share']:.1%}"
         )
+        if found["coverage"] > found["coverage_before"]:
+            described += (
+                f" (coverage {found['coverage_before']:.1%} before missing tags were filled)"
+            )
         if found["classes"] < 2:
             logger.warning("%s; it tells no items apart", described)
         elif found["coverage"] < 0.5 or found["singletons"] > found["classes"] / 2:

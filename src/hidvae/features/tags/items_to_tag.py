@@ -1,0 +1,96 @@
+"""What the ways of tagging read of the items: texts, words, vectors; each made when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from hidvae.artifacts import StageFolder
+from hidvae.config import EmbeddingConfig
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.prepare import load_dataset
+from hidvae.errors import ConfigError
+from hidvae.features.embeddings import ItemEmbeddings, load_embeddings
+from hidvae.features.item_text import item_texts
+from hidvae.features.tags.cluster_words import words_to_name_by
+from hidvae.features.text_cache import encode_texts
+
+
+@dataclass(frozen=True, eq=False)
+class ItemsToTag:
+    """The items of a dataset with their embeddings, row = item_index."""
+
+    catalogue: Catalogue
+    embeddings: ItemEmbeddings
+    embedded_by: str
+    """Encoder of the embeddings' text part, "none" if they have none."""
+    config: EmbeddingConfig
+
+    @classmethod
+    def load(
+        cls, dataset: StageFolder, embeddings: StageFolder, config: EmbeddingConfig
+    ) -> ItemsToTag:
+        """Read the folders of the stages prepare and embed."""
+        return cls(
+            load_dataset(dataset).catalogue,
+            load_embeddings(embeddings),
+            embeddings.facts["text_encoder"],
+            config,
+        )
+
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return self.catalogue.num_items
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """(N,) what is embedded of each item; the category path is not in it."""
+        return item_texts(self.catalogue, self.config.text_columns)
+
+    @cached_property
+    def words(self) -> pl.Series | None:
+        """(N,) what clusters are named by, None without any text."""
+        return words_to_name_by(self.catalogue, self.config.text_columns)
+
+    @property
+    def real_parts(self) -> np.ndarray:
+        """(N, D') the embeddings without their 0/1 features.
+
+        Raises:
+            ConfigError: If there are only 0/1 features.
+        """
+        width = self.embeddings.dim - self.embeddings.num_categorical
+        if width == 0:
+            raise ConfigError(
+                "EmbeddingConfig: expected a part with real numbers to compare items by; found "
+                "categorical_columns only; turn on text_encoder, collaborative_dim or "
+                "embeddings_file, and run `hidvae embed` again"
+            )
+        return self.embeddings.matrix[:, :width]
+
+    @property
+    def similarity_vectors(self) -> np.ndarray:
+        """(N, D') what neighbours are found by: the content, or else all real parts."""
+        content = self.embeddings.content
+        return content if content.shape[1] else self.real_parts
+
+    @cached_property
+    def text_vectors(self) -> np.ndarray:
+        """(N, D_text) vectors of ``texts``, in the space of ``encode``; lengths vary."""
+        part = self.embeddings.part("text")
+        if self.embedded_by == self.config.text_encoder and part.any():
+            return part
+        return self.encode(self.texts)
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """(n, D_text) unit rows from ``EmbeddingConfig.text_encoder``."""
+        return encode_texts(
+            texts,
+            text_encoder=self.config.text_encoder,
+            batch_size=self.config.batch_size,
+            use_cache=self.config.use_cache,
+        )
