@@ -98,7 +98,7 @@ def find_problems(tables: SourceTables, config: DatasetConfig) -> ProblemReport:
                 unknown = pl.concat([unknown, missing.select(Columns.ITEM, ROW)], how="diagonal")
             if config.unknown_items == "drop":
                 events = events.filter(is_known)
-        if Columns.USER in events.columns:
+        if Columns.USER in events.columns and config.short_histories == "refuse":
             users = _count_users(users, events)
     if num_unknown and (config.unknown_items == "refuse" or num_unknown == num_events):
         found.add(unknown_items(unknown, num_unknown, num_events, known, tables))
