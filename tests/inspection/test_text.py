@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from rich.cells import cell_len
 
@@ -85,6 +86,21 @@ def test_markup_in_titles_is_shown_as_it_is(run: Path) -> None:
     title = "[bold]loud[/bold] [/] :smile: [link=http://x]y[/link]"
     text = dataset_text(replace(facts, items=[replace(facts.items[0], title=title)]))
     assert title in text
+
+
+def test_names_cannot_steer_a_terminal(run: Path) -> None:
+    facts = describe(run)
+    bell = "\x1b[2J\x07"
+    classes = facts.hierarchy.levels[0].classes.with_columns(name=pl.lit(bell + "x" * 99))
+    level = replace(facts.hierarchy.levels[0], classes=classes)
+    hierarchy = replace(facts.hierarchy, levels=[level])
+    column = replace(facts.columns[0], name=bell)
+    text = dataset_text(
+        replace(facts, name=bell, hierarchy=hierarchy, columns=[column], notes=[bell])
+    )
+    assert "[2J" in text
+    assert all(char.isprintable() or char == "\n" for char in text)
+    assert "xxx…" in text
 
 
 def test_same_dataset_same_text(run: Path) -> None:

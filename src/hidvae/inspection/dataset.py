@@ -205,10 +205,14 @@ def _sample_users(dataset: Dataset, count: int) -> list[SampleUser]:
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks and control characters, which a terminal would obey; cut if long."""
-    printable = "".join(char if char.isprintable() else " " for char in text[: 2 * _LONGEST_TEXT])
-    line = " ".join(printable.split())
+    """Text as a single line, cut if it is long."""
+    line = " ".join(printable(text[: 2 * _LONGEST_TEXT]).split())
     return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Text whose control characters, which a terminal would obey, are blanks."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _as_text(value: object) -> str:

@@ -139,7 +139,7 @@ def _tiles(hierarchy: Hierarchy, num_items: int) -> tuple[str, str]:
         "tree",
         ["root", *(f"/{path}" for path in nodes["id"])],
         ["", *("root" if path == root_path else f"/{path}" for path in nodes["parent"])],
-        [root, *nodes["name"]],
+        [rows.short(name) for name in (root, *nodes["name"])],
         [size, *nodes["count"]],
     )
     return caption, drawn

@@ -8,6 +8,8 @@ from hidvae.inspection.facts import Column, Count, DatasetFacts, Distribution, H
 
 Row = tuple[str, ...]
 
+_LONGEST_LABEL = 40
+
 LEVEL_HEADER: Row = ("", "items", "coverage", "classes", "of one item", "largest class")
 COLUMN_HEADER: Row = ("column", "missing", "distinct", "such as")
 
@@ -15,6 +17,11 @@ COLUMN_HEADER: Row = ("column", "missing", "distinct", "such as")
 def number(value: float) -> str:
     """``12,345`` or ``0.5``."""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def short(label: str) -> str:
+    """A label of at most 40 characters."""
+    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
 def size_rows(facts: DatasetFacts) -> list[Row]:
@@ -100,7 +107,7 @@ def class_rows(hierarchy: Hierarchy, num_shown: int) -> list[Row]:
         ends = {"largest": level.largest(num_shown), "smallest": level.smallest(num_shown)}
         for end, classes in ends.items():
             if classes:
-                listed = " · ".join(f"{name} {number(count)}" for name, count in classes)
+                listed = " · ".join(f"{short(name)} {number(count)}" for name, count in classes)
                 rows.append((f"{level.name}, {end}", listed))
     return rows
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hidvae.inspection import rows
+from hidvae.inspection.dataset import printable
 from hidvae.inspection.facts import Count, DatasetFacts, Distribution, Hierarchy, SampleItem
 
 WIDTH = 96
@@ -35,12 +36,12 @@ def dataset_text(facts: DatasetFacts) -> str:
 
 
 def _parts(facts: DatasetFacts) -> Iterator[RenderableType]:
-    yield Text(f"dataset {facts.name}")
+    yield _line(f"dataset {facts.name}")
     if facts.settings:
         changed = ", ".join(f"{name}={value}" for name, value in facts.settings.items())
-        yield _indented(Text(f"settings: {changed}"))
+        yield _indented(Text(printable(f"settings: {changed}")))
     for note in facts.notes:
-        yield _indented(Text(f"note: {note}"))
+        yield _indented(Text(printable(f"note: {note}")))
     yield from _section("sizes", _table(rows.size_rows(facts), right=(1,)))
     if facts.counts:
         yield from _section("counted by prepare", *_counts(facts.counts))
@@ -135,12 +136,12 @@ def _table(
             overflow="ellipsis" if cut else "fold",
         )
     for line in lines:
-        table.add_row(*(Text(cell) for cell in line))
+        table.add_row(*(Text(printable(cell)) for cell in line))
     return table
 
 
 def _line(text: str) -> Text:
-    return Text(text, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), no_wrap=True, overflow="ellipsis")
 
 
 def _indented(part: RenderableType) -> Padding:

@@ -189,7 +189,7 @@ def _to_html(figure: Any, name: str, *, height: int = _HEIGHT) -> str:
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
         font={"family": "system-ui, sans-serif", "size": 13},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend={"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bottom", "x": 0},
         dragmode=False,
     )
     figure.update_xaxes(**_AXIS)
