@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import io
 import json
@@ -192,6 +193,33 @@ def test_without_etag_and_date_nothing_is_continued(
     server.plan["/file.bin"] = [Answer(cut_after=150_000, has_validators=False)]
     assert fetch(file_at(server), tmp_path, pauses) == CONTENT
     assert server.ranges == [None, None]
+
+
+def test_a_weak_etag_is_no_reason_to_continue(
+    server: Server, tmp_path: Path, pauses: list[float]
+) -> None:
+    server.plan["/file.bin"] = [Answer(headers={"ETag": 'W/"1"'}, cut_after=150_000)]
+    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
+    assert server.ranges == [None, None]
+
+
+def test_less_than_was_asked_for_is_noticed(
+    server: Server, tmp_path: Path, pauses: list[float]
+) -> None:
+    some = {"Content-Range": f"bytes 150000-249999/{len(CONTENT)}"}
+    server.plan["/file.bin"] = [
+        Answer(cut_after=150_000),
+        Answer(status=206, headers=some, body=CONTENT[150_000:250_000]),
+    ]
+    assert fetch(file_at(server, checksum=""), tmp_path, pauses) == CONTENT
+
+
+def test_a_gzip_file_that_is_called_an_encoding_stays_as_it_is(
+    server: Server, tmp_path: Path, pauses: list[float]
+) -> None:
+    server.files["/file.bin"] = gzip.compress(b"a line\n" * 1000)
+    server.always["/file.bin"] = Answer(headers={"Content-Encoding": "gzip"})
+    assert fetch(file_at(server, checksum=""), tmp_path, pauses) == server.files["/file.bin"]
 
 
 def test_passing_server_errors_are_waited_out(
