@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from hidvae.artifacts import StageFolder
 from hidvae.config import DatasetConfig
 from hidvae.data.prepare import Dataset, load_dataset, prepare
 from hidvae.data.sources.demo import Demo, generate_demo
+
+settings.register_profile("hidvae", deadline=None)  # a busy machine is no failure
+settings.load_profile("hidvae")
 
 
 @pytest.fixture(scope="session", autouse=True)

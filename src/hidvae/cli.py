@@ -73,10 +73,24 @@ def _common(
 
 @app.command(epilog=_example("hidvae prepare --data my_shop --output runs/my_shop"))
 def prepare(
-    output: Output, data: Data = None, config: Configs = None, set_: Settings = None
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="RUN", help="Run folder; not needed with --check."),
+    ] = None,
+    data: Data = None,
+    config: Configs = None,
+    set_: Settings = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the tables and list what is wrong.")
+    ] = False,
 ) -> None:
     """Check and split the raw tables (RUN/dataset)."""
-    _run_stage("prepare", output, data, config, set_)
+    if check:
+        _check_tables(output, data, config, set_)
+    elif output is None:
+        raise typer.BadParameter("expected --output RUN (or --check, which writes nothing)")
+    else:
+        _run_stage("prepare", output, data, config, set_)
 
 
 @app.command(
@@ -88,9 +102,25 @@ def embed(output: Output, config: Configs = None, set_: Settings = None) -> None
 
 
 @app.command(epilog=_example("hidvae tag --output runs/my_shop --set TagConfig.min_count=5"))
-def tag(output: Output, config: Configs = None, set_: Settings = None) -> None:
+def tag(
+    output: Output,
+    config: Configs = None,
+    set_: Settings = None,
+    dry_run: Annotated[
+        int,
+        typer.Option(
+            "--dry-run",
+            metavar="ITEMS",
+            help="Only print what a language model would be asked about so many items.",
+            min=0,
+        ),
+    ] = 0,
+) -> None:
     """Give every item a tag per level (RUN/tags)."""
-    _run_stage("tag", output, None, config, set_)
+    if dry_run:
+        _preview_tags(output, config, set_, dry_run)
+    else:
+        _run_stage("tag", output, None, config, set_)
 
 
 @app.command(
@@ -181,6 +211,65 @@ def explain(
         typer.echo(recommendation_json(explained))
     else:
         print_explanation(explained)
+
+
+@app.command(epilog=_example("hidvae inspect runs/my_shop --html my_shop.html"))
+def inspect(
+    place: Annotated[
+        Path, typer.Argument(metavar="PLACE", help="A run, or a folder of raw tables.")
+    ],
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page with plots instead of text."),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", help="Users and items to show.", min=0)
+    ] = 3,
+) -> None:
+    """Look at a dataset: counts, lengths, ties, tags, some users and items. Changes nothing."""
+    from hidvae.inspection import inspect_dataset
+
+    typer.echo(inspect_dataset(place, html, samples))
+
+
+def _check_tables(
+    output: Path | None,
+    data: Path | None,
+    config: Sequence[Path] | None,
+    settings: Sequence[str] | None,
+) -> None:
+    """List the first problems of the raw tables; exit code 2 if there are any."""
+    from hidvae.data.check import find_problems
+    from hidvae.data.prepare import read_source
+    from hidvae.pipeline import resolve_config
+
+    dataset = resolve_config(
+        output or Path(), data, config or (), settings or (), is_fresh=output is None
+    ).dataset
+    report = find_problems(read_source(dataset), dataset)
+    typer.echo("\n".join(report.lines()))
+    if not report.is_clean:
+        raise typer.Exit(2)
+
+
+def _preview_tags(
+    run: Path, config: Sequence[Path] | None, settings: Sequence[str] | None, num_items: int
+) -> None:
+    from hidvae.features.tags.tag import preview_tags
+    from hidvae.pipeline import open_folders, resolve_config
+
+    resolved = resolve_config(run, None, config or (), settings or ())
+    folders = open_folders(run, {"dataset", "embeddings"})
+    typer.echo(
+        preview_tags(
+            resolved.tags,
+            resolved.llm,
+            resolved.embedding,
+            folders["dataset"],
+            folders["embeddings"],
+            num_items,
+        )
+    )
 
 
 def _run_stage(

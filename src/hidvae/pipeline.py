@@ -75,11 +75,16 @@ STAGES = (
     Stage(
         folder="tags",
         command="tag",
-        needs=("dataset",),
-        settings=lambda config: tag_settings(config.tags, config.embedding),
+        needs=("dataset", "embeddings"),
+        settings=lambda config: tag_settings(config.tags, config.llm, config.embedding),
         is_seeded=False,
         make=lambda config, folders, output: tag(
-            config.tags, config.embedding, folders["dataset"], output
+            config.tags,
+            config.llm,
+            config.embedding,
+            folders["dataset"],
+            folders["embeddings"],
+            output,
         ),
     ),
     Stage(

@@ -7,7 +7,7 @@ from itertools import groupby
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hidvae.config import DatasetConfig
@@ -51,6 +51,7 @@ def by_hand(rows: list[Row]) -> list[Row]:
     return sorted(dict.fromkeys(rows), key=lambda row: (users.index(row[0]), row[2]))
 
 
+@settings(max_examples=30)
 @given(ROWS)
 def test_batches_change_nothing(rows: list[Row]) -> None:
     log = tables_of(rows)
@@ -68,11 +69,13 @@ def test_batches_change_nothing(rows: list[Row]) -> None:
     assert dict(whole.users.rows()) == first_rows
 
 
+@settings(max_examples=30)
 @given(ROWS)
 def test_order_in_the_file_breaks_ties_on_request(rows: list[Row]) -> None:
     assert in_order(rows) == by_hand(rows)
 
 
+@settings(max_examples=30)
 @given(ROWS, st.randoms())
 def test_seeded_ties_do_not_depend_on_the_file(rows: list[Row], shuffler: object) -> None:
     config = DatasetConfig(tie_seed=3)
@@ -130,6 +133,7 @@ def test_whole_numbers_and_fractions_in_different_batches(monkeypatch: pytest.Mo
     assert events.order[0].tolist() == [1.0, 2.0, 2.5]
 
 
+@settings(max_examples=30)
 @given(ROWS)
 def test_ties_by_hand(rows: list[Row]) -> None:
     events = put_in_order(read(rows), ITEMS, FILE_ORDER)
@@ -141,6 +145,7 @@ def test_ties_by_hand(rows: list[Row]) -> None:
     assert len(set(names)) == len(set(zip(names, group.tolist(), strict=True))) == len(set(group))
 
 
+@settings(max_examples=30)
 @given(ROWS)
 def test_repeated_items_first_and_last(rows: list[Row]) -> None:
     events = put_in_order(read(rows), ITEMS, FILE_ORDER)
@@ -152,6 +157,7 @@ def test_repeated_items_first_and_last(rows: list[Row]) -> None:
     assert keep_repeated(events, "keep") is events
 
 
+@settings(max_examples=30)
 @given(ROWS, st.integers(0, 4), st.integers(0, 4))
 def test_k_core_is_the_fixed_point_of_naive_removal(
     rows: list[Row], users_min: int, items_min: int

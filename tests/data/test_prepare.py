@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from hidvae.artifacts import StageFolder, is_current
-from hidvae.config import DatasetConfig
+from hidvae.config import DatasetConfig, build_section
 from hidvae.data.prepare import Dataset, load_dataset, prepare, raw_fingerprints
 from hidvae.data.sources.demo import Demo
 from hidvae.errors import ArtifactError, DataError
@@ -52,7 +52,7 @@ def test_manifest_describes_the_stage(demo_folder: StageFolder, demo_config: Dat
     assert demo_folder.metrics["sequence_length_min"] == 5
     assert demo_folder.metrics["dropped_events"] == 0
     settings = json.loads(json.dumps(demo_folder.config))
-    assert DatasetConfig(**settings) == demo_config
+    assert build_section(DatasetConfig, settings) == demo_config
     inputs = raw_fingerprints(demo_config)
     assert is_current(demo_folder.path, config=settings, inputs=inputs, seed=None)
     events = pl.read_parquet(demo_folder.path / "interactions.parquet")
@@ -162,3 +162,27 @@ def test_beauty_counts(tmp_path: Path) -> None:
     assert dataset.interactions.sequences.items.size == 198_502
     assert set(dataset.catalogue.frame["categories"].list.first().to_list()) == {"Beauty"}
     assert not dataset.catalogue.frame["title"].str.contains("&amp;").any()
+
+
+def test_ties_and_duplicates_are_counted(tmp_path: Path) -> None:
+    rows = [
+        ("u", "a", 1), ("u", "b", 2), ("u", "c", 3), ("u", "d", 3),  # the last two tie
+        ("v", "a", 1), ("v", "b", 2), ("v", "c", 2), ("v", "d", 3),  # second and third last
+        ("w", "a", 1), ("w", "a", 1), ("w", "b", 2), ("w", "c", 3),  # one event twice
+    ]  # fmt: skip
+    log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    log.write_csv(tmp_path / "interactions.csv")
+    pl.DataFrame({"item_id": list("abcd")}).write_csv(tmp_path / "items.csv")
+    metrics = prepare(DatasetConfig(folder=str(tmp_path)), tmp_path / "out").metrics
+    assert metrics["duplicate_events"] == metrics["dropped_events"] == 1
+    assert metrics["tied_events"] == 4
+    assert metrics["tied_test_targets"] == 1  # u
+    assert metrics["tied_validation_targets"] == 2  # u and v
+
+
+def test_repeated_items_can_be_left_out(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path, [("u", item) for item in "abacb"], ["a", "b", "c"])
+    for which, expected in (("first", [0, 1, 2]), ("last", [0, 2, 1]), ("keep", [0, 1, 0, 2, 1])):
+        config = DatasetConfig(folder=folder, repeated_items=which)
+        dataset = load_dataset(prepare(config, tmp_path / which))
+        assert dataset.interactions.sequences[0].tolist() == expected

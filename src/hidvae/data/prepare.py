@@ -23,9 +23,8 @@ from hidvae.data.interactions import (
     to_interactions,
 )
 from hidvae.data.schema import Columns, check_items
+from hidvae.data.sources import amazon, folder, kuairand, movielens
 from hidvae.data.sources.demo import GENERATOR_VERSION, generate_demo
-from hidvae.data.sources.folder import read_folder
-from hidvae.data.sources.folder import source_files as folder_files
 from hidvae.data.split import MIN_EVENTS, Split, leave_one_out
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ArtifactError, DataError
@@ -43,7 +42,10 @@ class _Source:
 
 
 _SOURCES = {
-    "folder": _Source(folder_files, read_folder),
+    "folder": _Source(folder.source_files, folder.read_folder),
+    "amazon": _Source(amazon.source_files, amazon.read_amazon),
+    "kuairand": _Source(kuairand.source_files, kuairand.read_kuairand),
+    "movielens": _Source(movielens.source_files, movielens.read_movielens),
 }
 
 
@@ -119,16 +121,16 @@ def read_source(config: DatasetConfig) -> SourceTables:
     return _SOURCES[config.source].read(config)
 
 
-def load_dataset(folder: StageFolder) -> Dataset:
+def load_dataset(stage: StageFolder) -> Dataset:
     """Read a prepared dataset and split it leave-one-out.
 
     Raises:
         ArtifactError: If a file of the folder is damaged.
     """
-    catalogue = Catalogue(_read_parquet(folder.path / ITEMS_FILE))
-    events = _read_parquet(folder.path / INTERACTIONS_FILE)
+    catalogue = Catalogue(_read_parquet(stage.path / ITEMS_FILE))
+    events = _read_parquet(stage.path / INTERACTIONS_FILE)
     interactions = to_interactions(events, catalogue)
-    return Dataset(catalogue, interactions, leave_one_out(interactions), str(folder.facts["name"]))
+    return Dataset(catalogue, interactions, leave_one_out(interactions), str(stage.facts["name"]))
 
 
 def _filter_events(events: Events, tables: SourceTables, config: DatasetConfig) -> Events:
