@@ -8,7 +8,7 @@ import pytest
 from tests.inspection.conftest import ITEMS
 
 from hidvae.artifacts import read_stage
-from hidvae.inspection.facts import Hierarchy
+from hidvae.inspection.facts import Hierarchy, Level
 from hidvae.inspection.hierarchy import hierarchy_of_categories, hierarchy_of_tags
 
 
@@ -78,6 +78,16 @@ def test_sources_are_counted_where_they_are_written_down(
         {"category": 4, "llm": 1, "unknown": 1},
         {"category": 3, "unknown": 2, "llm": 1},
     ]
+
+
+def test_classes_without_items_are_classes_but_no_singletons() -> None:
+    classes = pl.DataFrame({"path": ["a", "b", "c"], "name": ["a", "b", "c"], "count": [4, 1, 0]})
+    level = Level("level 0", 10, classes, {})
+    assert (level.num_classes, level.num_singletons, level.num_tagged) == (3, 1, 5)
+    assert (level.coverage, level.majority_share) == (5 / 10, 4 / 5)
+    assert level.smallest(2) == [("c", 0)]
+    empty = Level("level 1", 10, classes.clear(), {})
+    assert (empty.coverage, empty.majority_share, empty.largest(2)) == (0, 0, [])
 
 
 @pytest.mark.parametrize("shown", [1, 2, 3])

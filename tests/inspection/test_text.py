@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from hidvae.inspection.dataset import describe
 from hidvae.inspection.facts import Column, Count, SampleItem
+from hidvae.inspection.rows import percent
 from hidvae.inspection.text import WIDTH, dataset_text
 
 
@@ -43,6 +44,11 @@ def test_every_part_is_there(run: Path, add_tags: Callable[..., None], with_tags
     assert ("category path >= 2" in text) == with_tags
     assert ("classes of the tags" if with_tags else "classes of the category paths") in text
     assert "    test        Oak chair" in text
+
+
+def test_little_is_not_shown_as_nothing() -> None:
+    shown = [percent(share) for share in (0, 0.0001, 0.0005, 0.5, 1)]
+    assert shown == ["0.0%", "<0.1%", "0.1%", "50.0%", "100.0%"]
 
 
 def test_bars_are_in_proportion(run: Path) -> None:

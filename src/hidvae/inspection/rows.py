@@ -19,6 +19,11 @@ def number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
+def percent(share: float) -> str:
+    """``12.3%``; what is there but too little to see is ``<0.1%``."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
 def short(label: str) -> str:
     """A label of at most 40 characters."""
     return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
@@ -41,7 +46,7 @@ def count_rows(counts: Sequence[Count]) -> list[Row]:
         (
             count.name,
             number(count.value),
-            "" if count.share is None else f"{count.share:.1%} of {count.whole}",
+            "" if count.share is None else f"{percent(count.share)} of {count.whole}",
             count.meaning,
         )
         for count in counts
@@ -67,10 +72,10 @@ def popularity_rows(facts: DatasetFacts) -> list[Row]:
     return [
         *spread_rows(popularity.events),
         *(
-            (f"top {name} of items", f"{share:.1%} of events")
+            (f"top {name} of items", f"{percent(share)} of events")
             for name, share in popularity.top_shares.items()
         ),
-        ("half of the events", f"on {number(half)} items ({half / facts.num_items:.1%})"),
+        ("half of the events", f"on {number(half)} items ({percent(half / facts.num_items)})"),
     ]
 
 
@@ -80,7 +85,7 @@ def depth_rows(depth: Distribution) -> list[Row]:
     if not deepest:
         return [("category path", "on no item")]
     return [
-        (f"category path >= {length}", f"{depth.share_at_least(length):.1%} of items")
+        (f"category path >= {length}", f"{percent(depth.share_at_least(length))} of items")
         for length in range(1, deepest + 1)
     ]
 
@@ -91,10 +96,10 @@ def level_rows(hierarchy: Hierarchy) -> list[Row]:
         (
             level.name,
             number(level.num_tagged),
-            f"{level.coverage:.1%}",
+            percent(level.coverage),
             number(level.num_classes),
             number(level.num_singletons),
-            f"{level.majority_share:.1%}",
+            percent(level.majority_share),
         )
         for level in hierarchy.levels
     ]
@@ -131,7 +136,7 @@ def column_rows(columns: Sequence[Column]) -> list[Row]:
     return [
         (
             column.name,
-            f"{column.missing_share:.1%}",
+            percent(column.missing_share),
             "-" if column.num_distinct is None else number(column.num_distinct),
             column.example,
         )

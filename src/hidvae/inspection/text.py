@@ -22,6 +22,7 @@ _NAME_WIDTH = 26
 _LONGEST_NAME = 40
 _BAR_WIDTH = 44
 _SHOWN_CLASSES = 6
+_EMPTY_LINE = Text(" ")
 
 
 def dataset_text(facts: DatasetFacts) -> str:
@@ -48,7 +49,10 @@ def _parts(facts: DatasetFacts) -> Iterator[RenderableType]:
     if facts.ties:
         yield from _section("ties: events of one user at the same time", *_counts(facts.ties))
     yield from _section(
-        "events per user", _table(rows.spread_rows(facts.lengths)), Text(""), _bars(facts.lengths)
+        "events per user",
+        _table(rows.spread_rows(facts.lengths)),
+        _EMPTY_LINE,
+        _bars(facts.lengths),
     )
     yield from _section("events per item", _table(rows.popularity_rows(facts)))
     if facts.hierarchy.is_made:  # else the classes below say the same
@@ -91,10 +95,10 @@ def _classes(hierarchy: Hierarchy) -> Iterator[RenderableType]:
         yield Text("none")
         return
     yield _table(rows.level_rows(hierarchy), rows.LEVEL_HEADER, right=range(1, 6))
-    yield Text("")
+    yield _EMPTY_LINE
     yield _table(rows.class_rows(hierarchy, _SHOWN_CLASSES))
     if sources := rows.source_rows(hierarchy):
-        yield Text("")
+        yield _EMPTY_LINE
         yield _table(sources[1:], sources[0], right=range(1, len(sources[0])))
 
 
