@@ -717,9 +717,15 @@ def put(path: Path, content: bytes) -> Path:
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
 def test_archives_are_unpacked_as_they_are(tmp_path: Path, name: str) -> None:
-    content = (zip_of if name == "a.zip" else tar_of)({"top/x/y.txt": b"yy", "z.txt": b"z"})
+    content = (zip_of if name == "a.zip" else tar_of)(
+        {"top/x/y.txt": b"yy", "top/notx/y.txt": b"n", "z.txt": b"z"}
+    )
     archive = put(tmp_path / name, content)
-    assert unpack(archive, tmp_path / "out") == {"top/x/y.txt": 2, "z.txt": 1}
+    assert unpack(archive, tmp_path / "out") == {
+        "top/notx/y.txt": 1,
+        "top/x/y.txt": 2,
+        "z.txt": 1,
+    }
     assert names(tmp_path / "out") == {"top", "z.txt"}
     assert unpack(archive, tmp_path / "some", ("x/y.txt",)) == {"top/x/y.txt": 2}
     assert names(tmp_path / "some") == {"top"}
