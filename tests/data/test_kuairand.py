@@ -13,6 +13,7 @@ from hidvae.data.prepare import load_dataset, prepare
 from hidvae.data.schema import check_items
 from hidvae.data.sources import kuairand_captions
 from hidvae.data.sources.kuairand import read_kuairand, source_files
+from hidvae.data.sources.kuairand_captions import read_captions
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ConfigError, DataError
 
@@ -224,6 +225,25 @@ def test_captions_are_read_however_they_are_quoted(release: Path) -> None:
     assert checked.filter(pl.col("item_id") == "8")["title"].item() == "转义&符号"
 
 
+def test_captions_that_ran_into_other_fields(tmp_path: Path) -> None:
+    lines = [
+        "1,一段,又一段,文字在时长里",  # as in the published file: text where the duration is
+        "2,完整的,封面,2000.0",
+        "无编号的一行",  # belongs to nothing: the record above it is complete
+        "",
+        '3,"有,逗号",封面,3000.0',
+    ]
+    write_captions(tmp_path, lines)
+    wanted = pl.DataFrame({"video_id": [1, 2, 3]})
+    captions, num_mended = read_captions(tmp_path / "kuairand_video_captions.csv", wanted)
+    assert captions.rows() == [
+        (1, "一段,又一段,文字在时长里", None),
+        (2, "完整的", "封面"),
+        (3, "有,逗号", "封面"),
+    ]
+    assert num_mended == 1
+
+
 def test_text_is_the_caption_else_the_cover_else_the_features(release: Path) -> None:
     tables = read_kuairand(config(release))
     assert item(tables, 1)["text"] == '逗号, 和"引号"'
@@ -410,13 +430,11 @@ def test_repeat_views_follow_the_setting(release: Path, tmp_path: Path) -> None:
     assert lengths == {"keep": [22] * 5, "first": [10] * 5, "last": [10] * 5}
 
 
-@pytest.mark.parametrize("name", ["h_rqvae_kuairand.gin", "decoder_kuairand.gin"])
-def test_configs_load(name: str) -> None:
+def test_the_config_chooses_a_chinese_encoder() -> None:
     configs = Path(__file__).parents[2] / "configs"
-    loaded = load_config([configs / name])
-    assert loaded.dataset.source == "kuairand"
-
-
-def test_the_tokenizer_config_chooses_a_chinese_encoder() -> None:
-    path = Path(__file__).parents[2] / "configs" / "h_rqvae_kuairand.gin"
-    assert load_config([path]).embedding.text_encoder == "BAAI/bge-base-zh-v1.5"
+    official = load_config([configs / "h_rqvae_kuairand.gin"])
+    assert official.embedding.text_encoder == "BAAI/bge-base-zh-v1.5"
+    assert official.dataset.kuairand_random_log == "exclude"
+    partial = load_config([configs / "h_rqvae_kuairand_partial.gin"])
+    assert partial.dataset == official.dataset
+    assert (partial.embedding.text_encoder, partial.tags.source) == ("all-MiniLM-L6-v2", "none")

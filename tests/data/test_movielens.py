@@ -118,6 +118,14 @@ def test_genres_become_a_path_most_common_first(release: str, tmp_path: Path) ->
     assert tables.counts["items_without_genre"] == 1
 
 
+def test_genres_that_are_as_common_come_by_name(tmp_path: Path) -> None:
+    write_1m(tmp_path)
+    write(tmp_path / "movies.dat", ["1::A (2000)::War|Crime|Drama", "2::B (2000)::Drama"])
+    items = read_movielens(config(tmp_path, "1m")).items
+    assert items["categories"].to_list() == [["Drama", "Crime", "War"], ["Drama"]]
+    assert items["genres"].to_list() == [["War", "Crime", "Drama"], ["Drama"]]
+
+
 def test_ratings_are_events(release: str, tmp_path: Path) -> None:
     tables = read_movielens(config(tmp_path, release))
     expected = [(str(u), str(m), t) for u, m, _, t in RATINGS]

@@ -224,19 +224,21 @@ def _read_categories(path: Path, videos: pl.DataFrame) -> pl.DataFrame:
     found = collect(rows.join(videos.lazy(), on="video_id", how="semi"), path)
     _check_coverage(found, videos, path)
     found = found.unique("video_id", keep="first", maintain_order=True)
-    is_known = [pl.col(name).str.strip_chars().is_in(_MISSING).not_() for name in names]
-    is_known = [pl.all_horizontal(is_known[: depth + 1]) for depth in range(len(names))]
-
-    def known_levels(columns: list[str], dtype: type[pl.DataType]) -> pl.Expr:
-        values = zip(is_known, columns, strict=True)
-        levels = [pl.when(known).then(pl.col(column)) for known, column in values]
-        path = pl.concat_list(levels).list.drop_nulls().cast(pl.List(dtype))
-        return pl.when(path.list.len() > 0).then(path)
-
-    return found.select(
+    is_known = [~pl.col(name).str.strip_chars().is_in(_MISSING) for name in names]
+    is_reached = [pl.all_horizontal(is_known[: depth + 1]) for depth in range(len(names))]
+    levels = found.with_columns(
+        pl.col(probabilities).cast(pl.Float64, strict=False),
+        num_levels=pl.sum_horizontal(is_reached),
+    )
+    lists = {"categories": names, "category_probabilities": probabilities}
+    return levels.select(
         "video_id",
-        categories=known_levels(names, pl.String),
-        category_probabilities=known_levels(probabilities, pl.Float64),
+        **{
+            name: pl.when(pl.col("num_levels") > 0).then(
+                pl.concat_list(columns).list.head(pl.col("num_levels"))
+            )
+            for name, columns in lists.items()
+        },
     )
 
 

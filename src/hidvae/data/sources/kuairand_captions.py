@@ -85,6 +85,6 @@ def _parse(lines: pl.DataFrame, video_ids: pl.DataFrame) -> pl.DataFrame:
 
 def _unquoted(field: pl.Expr) -> pl.Expr:
     """A field as text: outer quotation marks gone, inner ones single, blank null."""
-    text = field.str.strip_chars().str.replace(r'(?s)^"(.*)"$', "$1")
+    text = field.str.strip_chars().str.strip_prefix('"').str.strip_suffix('"')
     text = text.str.replace_all('""', '"', literal=True).str.replace_all(r"\"", '"', literal=True)
     return text.str.strip_chars().replace("", None)
