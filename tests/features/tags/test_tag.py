@@ -150,7 +150,7 @@ def test_categories_follow_the_settings(gaps: Stages, tmp_path: Path) -> None:
     allowed = TagConfig(missing_categories="unknown")
     tags = load_tags(gaps.tag(replace(allowed, num_levels=2, depths=(1, 3)), tmp_path / "depths"))
     assert tags.vocabulary.paths[1][0].count(" > ") == 2
-    with pytest.raises(DataError, match=r"level 2.*TagConfig\.max_singletons"):
+    with pytest.raises(DataError, match=r"level 1.*TagConfig\.max_singletons"):
         config = replace(allowed, max_singletons=0, many_singletons="refuse")
         gaps.tag(config, tmp_path / "refused")
     config = replace(allowed, max_singletons=0, many_singletons="coarsen")

@@ -115,7 +115,7 @@ def preview_tags(
     from hidvae.features.tags.from_llm import preview_prompts
 
     items = ItemsToTag.load(dataset, embeddings, embedding)
-    ids, vocabulary = _tags_from_source(config, items)
+    ids, vocabulary = tags_from_source(config, items)
     return str(
         preview_prompts(
             ids,
@@ -126,6 +126,36 @@ def preview_tags(
             llm,
             num_items,
         )
+    )
+
+
+def tags_from_source(config: TagConfig, items: ItemsToTag) -> tuple[np.ndarray, TagVocabulary]:
+    """The tags before missing ones are filled: (N, L) ids, -1 unknown, and the vocabulary.
+
+    Raises:
+        DataError: If category paths are missing that the configuration asks for, or items cannot
+            be clustered.
+    """
+    if config.source == "none":
+        ids = np.full((items.num_items, config.num_levels), -1, np.int64)
+        return ids, TagVocabulary.empty(config.num_levels)
+    if config.source == "clusters":
+        return tags_from_clusters(
+            items.real_parts,
+            items.words,
+            num_clusters=config.num_clusters,
+            seed=config.cluster_seed,
+            min_count=config.min_count,
+        )
+    return tags_from_categories(
+        items.catalogue,
+        num_levels=config.num_levels,
+        depths=config.depths,
+        min_count=config.min_count,
+        allow_missing=config.missing_categories == "unknown" or config.fill_missing != "none",
+        singletons=SingletonRule(
+            max_singletons=config.max_singletons, coarsen=config.many_singletons == "coarsen"
+        ),
     )
 
 
@@ -185,7 +215,7 @@ def _make_tags(
 ) -> tuple[ItemTags, Metrics]:
     """The tags from the source, filled and with vectors, and the reports of a language model."""
     reports: Metrics = {}
-    ids, vocabulary = _tags_from_source(config, items)
+    ids, vocabulary = tags_from_source(config, items)
     first_source = SOURCES.index("cluster" if config.source == "clusters" else "category")
     sources = np.where(ids >= 0, first_source, 0).astype(np.int8)
     if chat is not None and config.source == "clusters" and config.cluster_names == "llm":
@@ -216,30 +246,6 @@ def _make_tags(
         ids = filled
         vocabulary = vocabulary.recounted(ids)
     return ItemTags(ids, vocabulary, vectors, sources), reports
-
-
-def _tags_from_source(config: TagConfig, items: ItemsToTag) -> tuple[np.ndarray, TagVocabulary]:
-    if config.source == "none":
-        ids = np.full((items.num_items, config.num_levels), -1, np.int64)
-        return ids, TagVocabulary.empty(config.num_levels)
-    if config.source == "clusters":
-        return tags_from_clusters(
-            items.real_parts,
-            items.words,
-            num_clusters=config.num_clusters,
-            seed=config.cluster_seed,
-            min_count=config.min_count,
-        )
-    return tags_from_categories(
-        items.catalogue,
-        num_levels=config.num_levels,
-        depths=config.depths,
-        min_count=config.min_count,
-        allow_missing=config.missing_categories == "unknown" or config.fill_missing != "none",
-        singletons=SingletonRule(
-            max_singletons=config.max_singletons, coarsen=config.many_singletons == "coarsen"
-        ),
-    )
 
 
 @contextlib.contextmanager
