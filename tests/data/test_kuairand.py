@@ -291,6 +291,15 @@ def test_videos_without_features_are_counted(release: Path) -> None:
     assert tables.counts["videos_without_features"] == 1
 
 
+def test_features_of_other_videos_are_refused(release: Path) -> None:
+    path = release / "KuaiRand-Pure" / "data" / "video_features_basic_pure.csv"
+    write(
+        path, VIDEO_COLUMNS, ["100000,700,NORMAL,2022-04-01,Web,0.0,500.0,720.0,1280.0,915,9.0,12"]
+    )
+    with pytest.raises(DataError, match="features_basic_pure.csv: expected ids of this release's"):
+        read_kuairand(config(release))
+
+
 @pytest.mark.parametrize("name", ["kuairand_video_captions.csv", "kuairand_video_categories.csv"])
 def test_supplementary_files_of_other_videos_are_refused(release: Path, name: str) -> None:
     write_categories(release, offset=100_000)

@@ -18,7 +18,7 @@ from hidvae.data.sources.delimited import collect, drop_broken_lines, find_file,
 from hidvae.data.sources.folder import has_tables, read_tables, table_files
 from hidvae.data.sources.kuairand_captions import read_captions
 from hidvae.data.sources.locate import dataset_name, locate_folder
-from hidvae.data.tables import SourceTables
+from hidvae.data.tables import SourceTables, reading
 from hidvae.errors import DataError
 
 _ARCHIVES = {"pure": "KuaiRand-Pure", "1k": "KuaiRand-1K", "27k": "KuaiRand-27K"}
@@ -181,8 +181,11 @@ def _read_features(path: Path, videos: pl.DataFrame) -> tuple[pl.DataFrame, dict
     is_usable = pl.col("video_id").str.contains(r"^\s*\d+\s*$")
     rows, num_broken = drop_broken_lines(rows, is_usable, path)
     rows = rows.with_columns(pl.col("video_id").str.strip_chars().cast(pl.Int64))
-    found = collect(rows.join(videos.lazy(), on="video_id", how="semi"), path)
-    features = found.unique("video_id", keep="first").sort("video_id")
+    found = collect(
+        rows.join(videos.lazy(), on="video_id", how="semi", maintain_order="left"), path
+    )
+    _check_coverage(found, videos, path)
+    features = found.unique("video_id", keep="first", maintain_order=True).sort("video_id")
     features = features.with_columns(
         pl.col(_FEATURES).str.strip_chars().replace(_MISSING, None)
     ).with_columns(
@@ -221,7 +224,9 @@ def _read_categories(path: Path, videos: pl.DataFrame) -> pl.DataFrame:
     schema = dict.fromkeys((video_id, *names, *probabilities), pl.String)
     rows = scan_columns(path, schema, quote='"').rename({video_id: "video_id"})
     rows = rows.with_columns(pl.col("video_id").cast(pl.Float64, strict=False).cast(pl.Int64))
-    found = collect(rows.join(videos.lazy(), on="video_id", how="semi"), path)
+    found = collect(
+        rows.join(videos.lazy(), on="video_id", how="semi", maintain_order="left"), path
+    )
     _check_coverage(found, videos, path)
     found = found.unique("video_id", keep="first", maintain_order=True)
     is_known = [~pl.col(name).str.strip_chars().is_in(_MISSING) for name in names]
@@ -244,7 +249,8 @@ def _read_categories(path: Path, videos: pl.DataFrame) -> pl.DataFrame:
 
 def _id_column(path: Path) -> str:
     """``final_video_id`` in the file as published, ``video_id`` in copies of it."""
-    names = pl.scan_csv(path, glob=False, infer_schema=False).collect_schema().names()
+    with reading(path):
+        names = pl.scan_csv(path, glob=False, infer_schema=False).collect_schema().names()
     return "video_id" if "video_id" in names else "final_video_id"
 
 

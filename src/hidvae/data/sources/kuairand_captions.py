@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from hidvae.data.sources.delimited import collect, scan_lines
+from hidvae.data.tables import reading
 from hidvae.errors import DataError
 
 _LINES_PER_BATCH = 1_000_000
@@ -46,12 +47,13 @@ def read_captions(path: Path, video_ids: pl.DataFrame) -> tuple[pl.DataFrame, in
             f"{path}: expected the header {_HEADERS[0]}; found {found[:120]!r}; download it again"
         )
     parts, rest = [], pl.DataFrame(schema={"line": pl.String})
-    for batch in scan_lines(path).slice(1).collect_batches(chunk_size=_LINES_PER_BATCH):
-        lines = pl.concat([rest, batch])
-        starts = lines["line"].str.contains(_ID).fill_null(value=False).arg_true()
-        end = starts[-1] if len(starts) else 0  # the last record may go on in the next batch
-        parts.append(_parse(lines.head(end), video_ids))
-        rest = lines.slice(end)
+    with reading(path):
+        for batch in scan_lines(path).slice(1).collect_batches(chunk_size=_LINES_PER_BATCH):
+            lines = pl.concat([rest, batch])
+            starts = lines["line"].str.contains(_ID).fill_null(value=False).arg_true()
+            end = starts[-1] if len(starts) else 0  # the last record may go on in the next batch
+            parts.append(_parse(lines.head(end), video_ids))
+            rest = lines.slice(end)
     parts.append(_parse(rest, video_ids))
     captions = pl.concat(parts).unique("video_id", keep="first", maintain_order=True)
     return captions.drop("is_mended"), int(captions["is_mended"].sum())
