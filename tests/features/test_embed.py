@@ -79,6 +79,33 @@ def test_parts_can_be_left_out(
     assert embeddings.num_categorical == 0
 
 
+def test_a_part_of_weight_0_is_left_out(demo_dataset: StageFolder, tmp_path: Path) -> None:
+    config = EmbeddingConfig(
+        text_encoder="hashing",
+        text_weight=0.0,
+        image_encoder="never loaded",
+        image_weight=0.0,
+        collaborative_dim=4,
+    )
+    folder = embed(config, demo_dataset, tmp_path / "embeddings")
+    assert folder.facts["parts"] == {"collaborative": [0, 4]}
+    assert (folder.facts["text_encoder"], folder.facts["image_encoder"]) == ("none", "none")
+    assert load_embeddings(folder).content.shape == (60, 0)
+
+
+def test_weights_are_the_lengths_of_rows(demo_dataset: StageFolder, tmp_path: Path) -> None:
+    file = tmp_path / "mine.npy"
+    rows = np.random.default_rng(0).standard_normal((60, 3))
+    rows[7] = 0
+    np.save(file, rows)
+    config = EmbeddingConfig(embeddings_file=str(file), text_weight=0.25, collaborative_weight=3.0)
+    embeddings = load_embeddings(embed(config, demo_dataset, tmp_path / "embeddings"))
+    lengths = np.linalg.norm(embeddings.part("file"), axis=1)
+    np.testing.assert_allclose(lengths, np.where(np.arange(60) == 7, 0, 0.25), rtol=1e-6)
+    lengths = np.linalg.norm(embeddings.part("collaborative"), axis=1)
+    np.testing.assert_allclose(lengths[lengths > 0], 3, rtol=1e-6)
+
+
 def test_without_text_the_transitions_are_enough(demo_dataset: StageFolder, tmp_path: Path) -> None:
     config = EmbeddingConfig(text_encoder="none", collaborative_dim=4)
     folder = embed(config, demo_dataset, tmp_path / "embeddings")

