@@ -23,6 +23,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test downloads anything; those of downloads have a server on the loopback."""
+    monkeypatch.setenv("HIDVAE_OFFLINE", "1")
+
+
 @pytest.fixture(scope="session")
 def demo_config() -> DatasetConfig:
     """A demo of 120 items (2 departments) and 200 users."""

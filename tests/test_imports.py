@@ -26,7 +26,7 @@ ORDER = (
     {"evaluation"},
     {"semantic_ids", "features"},
     {"data"},
-    {"artifacts"},
+    {"artifacts", "cache"},
     {"config"},
     {"log"},
     {"errors"},
@@ -35,7 +35,7 @@ ORDER = (
 RANK = {part: rank for rank, group in enumerate(ORDER) for part in group}
 
 TORCH = {"torch", "lightning_fabric"}
-TORCH_FREE = ("data", "semantic_ids", "evaluation.metrics", "artifacts", "config", "errors", "log")
+TORCH_FREE = ("data", "semantic_ids", "evaluation.metrics", "artifacts", "cache", "config", "errors", "log")
 OF_ONE_FOLDER = {"fastapi": "serving", "uvicorn": "serving", "plotly": "report"}
 
 

@@ -53,7 +53,8 @@ class DatasetConfig:
     folder: str = ""
     """Folder of the files; empty looks in $HIDVAE_DATA and ./data, then downloads."""
     download: bool = True
-    """Fetch a public dataset that is on no disk here into the cache ($HIDVAE_CACHE)."""
+    """Fetch a public dataset that is on no disk here into the cache ($HIDVAE_CACHE);
+    HIDVAE_OFFLINE=1 forbids it too."""
     accept_license: bool = False
     """You have read the dataset's licence and accept it; asked for where the publisher does."""
     column_names: tuple[str, ...] = ()
@@ -71,7 +72,8 @@ class DatasetConfig:
     ] = "is_click"
     """What makes an exposure an event (KuaiRand)."""
     kuairand_random_log: Literal["exclude", "include"] = "exclude"
-    """Events of the log whose videos were inserted at random (KuaiRand)."""
+    """Events of the log whose videos were inserted at random (KuaiRand); nobody chose what was
+    shown there."""
     movielens_min_rating: float = 0.0
     """Lowest rating that makes an event, in stars (MovieLens); 0 takes all."""
     min_events: int = 0
@@ -88,10 +90,9 @@ class DatasetConfig:
     """Seed of the demo generator."""
 
     def __post_init__(self) -> None:
-        for entry in self.column_names:
-            ours, separator, theirs = entry.partition("=")
-            is_pair = bool(ours.strip() and separator and theirs.strip())
-            _check(is_pair, self, "column_names", '"our name=your name" in each entry')
+        pairs = [entry.partition("=") for entry in self.column_names]
+        is_mapping = all(ours.strip() and theirs.strip() for ours, _, theirs in pairs)
+        _check(is_mapping, self, "column_names", '"our name=your name" in each entry')
         _check(self.tie_seed >= 0, self, "tie_seed", "at least 0")
         _check(0 <= self.movielens_min_rating <= 5, self, "movielens_min_rating", "in [0, 5]")
         _check(self.min_events >= 0, self, "min_events", "at least 0")
