@@ -91,7 +91,8 @@ def test_ten_are_shown_of_every_rule_some_and_all_are_counted(tmp_path: Path) ->
 
 def test_rules_are_counted_over_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hidvae.data.tables.read_batches.__defaults__", (7,))
-    log = pl.DataFrame({"user_id": ["u"] * 40, "item_id": (["a"] * 9 + ["z"]) * 4})
+    users = ["v" if row in (3, 17, 38) else "u" for row in range(40)]
+    log = pl.DataFrame({"user_id": users, "item_id": (["a"] * 9 + ["z"]) * 4})
     log = log.with_columns(timestamp=pl.when(pl.int_range(40) % 5 > 0).then(1))
     tables = SourceTables("x", pl.DataFrame({"item_id": ["a"]}), log.lazy(), "items", "log")
     report = find_problems(tables, DatasetConfig())
@@ -118,11 +119,19 @@ def test_items_without_any_id(tmp_path: Path) -> None:
     assert list(report.totals.values()) == [1]
 
 
+def test_events_that_will_be_dropped_do_not_lengthen_a_history(tmp_path: Path) -> None:
+    log = GOOD_LOG + "v,a,yesterday\nv,b,1\nv,x,2\n"
+    config = write(tmp_path / "shop", GOOD_ITEMS, log)
+    report = report_of(config, unknown_items="drop")
+    assert [(p.column, p.row) for p in report.problems] == [("timestamp", 4), ("user_id", 4)]
+
+
 CASES: list[tuple[str, str, dict[str, object]]] = [
     (GOOD_ITEMS, GOOD_LOG, {}),
     (GOOD_ITEMS + "a,\n", GOOD_LOG, {}),
     (GOOD_ITEMS, GOOD_LOG + "u,x,9\n", {}),
     (GOOD_ITEMS, GOOD_LOG + "u,x,9\n", {"unknown_items": "drop"}),
+    (GOOD_ITEMS, GOOD_LOG + "v,x,9\n", {"unknown_items": "drop"}),
     (GOOD_ITEMS, "user_id,item_id\nu,x\nu,y\nu,z\n", {"unknown_items": "drop"}),
     (GOOD_ITEMS, GOOD_LOG + "v,a,9\n", {}),
     (GOOD_ITEMS, GOOD_LOG + "v,a,9\n", {"short_histories": "drop"}),

@@ -21,7 +21,7 @@ INTER = (
 ITEM = (
     "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     "007\tToy Story\t1995\tAnimation Children's Comedy\n"
-    '7\tThe "Net", uncut\t\t\n'
+    '7\t"Net", the uncut\t\t\n'
 )
 
 
@@ -49,7 +49,7 @@ def test_atomic_files_are_read(tmp_path: Path) -> None:
     assert items.to_dict(as_series=False) == {
         "item_id": ["007", "7"],
         "categories": [["Animation", "Children's", "Comedy"], None],
-        "title": ["Toy Story", 'The "Net", uncut'],
+        "title": ["Toy Story", '"Net", the uncut'],
         "release_year": ["1995", None],
     }
     assert events.rows() == [("196", "007", 881250949.0), ("22", "7", 878887116.0)]
@@ -86,6 +86,13 @@ def test_items_can_come_from_the_log(tmp_path: Path) -> None:
     tables = read_folder(dataset(tmp_path, inter=INTER + " 007 \t7\t1\t5\n196\t \t1\t6\n"))
     assert tables.items.to_dict(as_series=False) == {"item_id": ["007", "7"]}
     assert dict(tables.counts) == {"items_from_log": 2}
+
+
+def test_items_of_a_log_come_in_its_order(tmp_path: Path) -> None:
+    ids = [str(n * 7919 % 5003) for n in range(5000)]
+    lines = "".join(f"u\t{item}\t1\t1\n" for item in ids * 2)
+    tables = read_folder(dataset(tmp_path, inter=INTER.splitlines()[0] + "\n" + lines))
+    assert tables.items["item_id"].to_list() == ids
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,12 @@ def test_json_lines_keep_ids_and_lists(tmp_path: Path) -> None:
     assert found["stock"].to_list() == [3.0, None, 2.5]
 
 
+def test_ids_that_are_large_json_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "items.ndjson"
+    path.write_text('{"item_id": 12345678901234567890123}\n{"item_id": 7}\n')
+    assert read_table(path, ["item_id"])["item_id"].to_list() == ["12345678901234567890123", "7"]
+
+
 def log_of(path: Path) -> SourceTables:
     return SourceTables("x", pl.DataFrame(), scan_table(path, ["id"]), "items", str(path))
 

@@ -82,7 +82,7 @@ def name_fields(items: pl.DataFrame) -> pl.DataFrame:
     """
     for ours, fields in ((Columns.TITLE, TITLE_FIELDS), (Columns.CATEGORIES, CATEGORY_FIELDS)):
         present = [name for name in fields if name in items.columns]
-        if present and ours not in items.columns:
+        if present:
             items = items.rename({present[0]: ours})
     if items.schema.get(Columns.CATEGORIES) != pl.String:
         return items
