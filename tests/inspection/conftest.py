@@ -58,7 +58,11 @@ def run(tables: Path, tmp_path: Path) -> Path:
 def add_tags(run: Path) -> Callable[..., None]:
     """Write RUN/tags: two levels, five known classes."""
 
-    def write(made_from: str | None = None, with_sources: bool = False) -> None:
+    def write(
+        made_from: str | None = None,
+        with_sources: bool = False,
+        ids: list[list[int]] = TAG_IDS,
+    ) -> None:
         dataset = read_stage(run / "dataset", produced_by="hidvae prepare")
         inputs = {"dataset": made_from or dataset.fingerprint}
         vocabulary = TagVocabulary(
@@ -69,9 +73,7 @@ def add_tags(run: Path) -> Callable[..., None]:
         )
         vectors = [np.zeros((size, 4), np.float32) for size in vocabulary.sizes]
         with write_stage(run / "tags", stage="tag", config={}, inputs=inputs) as stage:
-            save_tags(
-                ItemTags(np.array(TAG_IDS), vocabulary, vectors), ITEMS["item_id"], stage.path
-            )
+            save_tags(ItemTags(np.array(ids), vocabulary, vectors), ITEMS["item_id"], stage.path)
             if with_sources:
                 frame = pl.read_parquet(stage.path / TAGS_FILE)
                 frame = frame.with_columns(tag_sources=pl.Series(TAG_SOURCES))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidvae.inspection.facts import Distribution
+from hidvae.inspection.facts import Distribution, Popularity
 
 NUMBERS = st.lists(st.integers(0, 100_000), min_size=1, max_size=60)
 
@@ -50,3 +50,21 @@ def test_bins_grow_in_proportion_and_zero_stands_alone() -> None:
     assert widths == sorted(widths)
     assert widths[-1] > 100 * widths[0]
     assert [entry.label for entry in Distribution.of([3, 4, 6]).bins()] == ["3", "4", "5", "6"]
+
+
+def test_popularity_by_hand() -> None:
+    per_item = np.array([1] * 150 + [0, 150])  # 300 events on 152 items
+    popularity = Popularity.of(per_item)
+    assert popularity.num_for_half == 1
+    assert Popularity.of(np.array([1, 1, 1, 1, 1])).num_for_half == 3
+    assert popularity.top_shares == {"1 %": 151 / 300, "10 %": (150 + 15) / 300}  # 2, 16 items
+    assert popularity.ranks[0] == 1
+    assert popularity.ranks[-1] == 152
+    assert popularity.events_at_rank[[0, 1, -1]].tolist() == [150, 1, 0]
+
+
+def test_popularity_of_many_items_is_thinned_and_exact_where_it_is_shown() -> None:
+    per_item = np.random.default_rng(0).integers(0, 1000, 5000)
+    popularity = Popularity.of(per_item)
+    assert popularity.ranks.size <= 300
+    assert (popularity.events_at_rank == np.sort(per_item)[::-1][popularity.ranks - 1]).all()

@@ -69,6 +69,16 @@ def test_tags_of_a_run(run: Path, add_tags: Callable[..., None]) -> None:
     assert [level.sources for level in hierarchy.levels] == [{}, {}]
 
 
+def test_a_tag_below_an_unknown_one_is_a_class_but_no_part_of_the_tree(
+    run: Path, add_tags: Callable[..., None]
+) -> None:
+    add_tags(ids=[[0, 0], [0, 0], [1, 1], [1, 2], [-1, 2], [-1, -1]])
+    hierarchy, _ = hierarchy_of_tags(read_stage(run / "tags", produced_by="hidvae tag"))
+    assert classes(hierarchy)[1] == [("Lamps", 2), ("Pine", 2), ("Oak", 1)]
+    nodes = hierarchy.nodes.filter(depth=1).select("name", "count").rows()
+    assert nodes == [("Lamps", 2), ("Oak", 1), ("Pine", 1)]
+
+
 def test_sources_are_counted_where_they_are_written_down(
     run: Path, add_tags: Callable[..., None]
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -150,6 +151,11 @@ def test_one_root_is_the_root_of_the_tree(run: Path) -> None:
     labels = re.search(r'"labels":(\["Home",.*?\])', html)
     assert labels is not None
     assert labels.group(1).count("Home") == 1
+    ids, parents = (re.search(rf'"{name}":(\[.*?\])', html) for name in ("ids", "parents"))
+    assert ids is not None
+    assert parents is not None
+    missing = set(json.loads(parents.group(1))) - set(json.loads(ids.group(1)))
+    assert missing == {""}
 
 
 def test_same_dataset_same_page_written_whole(run: Path, tmp_path: Path) -> None:

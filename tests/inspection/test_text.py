@@ -73,7 +73,7 @@ def test_no_line_is_wider_than_promised(run: Path, add_tags: Callable[..., None]
     facts = describe(run)
     long = "很长的标题 and so on " * 40
     item = SampleItem("i" * 200, long, [long] * 3, 1, {"n" * 90: long})
-    column = Column("c" * 120, "String", 1, 0.5, None, long)
+    column = Column("c" * 120, "String", 1, 0.25, 123_456, long)
     text = dataset_text(
         replace(
             facts,
@@ -84,6 +84,8 @@ def test_no_line_is_wider_than_promised(run: Path, add_tags: Callable[..., None]
         )
     )
     assert max(cell_len(line) for line in text.splitlines()) <= WIDTH
+    row = next(line for line in text.splitlines() if "ccc" in line)
+    assert cells(row)[1:3] == ["25.0%", "123,456"]  # only the last cell gives way
     assert not any(line.endswith(" ") for line in text.splitlines())
 
 

@@ -34,8 +34,6 @@ from hidvae.inspection.facts import (
 from hidvae.inspection.hierarchy import hierarchy_of_categories, hierarchy_of_tags
 
 _LATEST_EVENTS = 6
-_NUM_RANKS = 300
-_TOP_SHARES = {"1 %": 0.01, "10 %": 0.1}
 _LONGEST_TEXT = 400
 _SHOWN_FIRST = (Columns.ITEM, Columns.CATEGORIES, Columns.TITLE)
 
@@ -96,7 +94,7 @@ def _describe_stage(folder: StageFolder, num_samples: int) -> DatasetFacts:
         counts=counts,
         ties=ties,
         lengths=Distribution.of(sequences.lengths),
-        popularity=_popularity(per_item),
+        popularity=Popularity.of(per_item),
         category_depth=Distribution.of(
             catalogue.frame[Columns.CATEGORIES].list.len().fill_null(0).to_numpy()
         ),
@@ -120,24 +118,6 @@ def _hierarchy(
         note = f"{path} was made from another dataset: `hidvae tag` makes it again"
         return *hierarchy_of_categories(catalogue.frame), [note]
     return *hierarchy_of_tags(tags), []
-
-
-def _popularity(per_item: NDArray[np.int64]) -> Popularity:
-    """Popularity from (N,) events per item."""
-    falling = np.sort(per_item)[::-1]
-    reached = np.cumsum(falling)
-    num_events = max(int(reached[-1]), 1)
-    ranks = np.unique(np.geomspace(1, falling.size, _NUM_RANKS).round().astype(np.int64))
-    return Popularity(
-        events=Distribution.of(per_item),
-        top_shares={
-            name: float(reached[int(np.ceil(share * falling.size)) - 1]) / num_events
-            for name, share in _TOP_SHARES.items()
-        },
-        num_for_half=int(np.searchsorted(reached, num_events / 2)) + 1,
-        ranks=ranks,
-        events_at_rank=falling[ranks - 1],
-    )
 
 
 def _changed_settings(config: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+_NUM_RANKS = 300
+_TOP_SHARES = {"1 %": 0.01, "10 %": 0.1}
+
 
 @dataclass(frozen=True)
 class Bin:
@@ -108,6 +111,24 @@ class Popularity:
     """(R,) ranks, 1 is the most popular item; a few hundred, closer at the start."""
     events_at_rank: NDArray[np.int64]
     """(R,) events of the item at each rank."""
+
+    @classmethod
+    def of(cls, per_item: NDArray[np.int64]) -> Popularity:
+        """The popularity of items with (N,) events each; N is at least 1."""
+        falling = np.sort(per_item)[::-1]
+        reached = np.cumsum(falling)
+        num_events = max(int(reached[-1]), 1)
+        ranks = np.unique(np.geomspace(1, falling.size, _NUM_RANKS).round().astype(np.int64))
+        return cls(
+            events=Distribution.of(per_item),
+            top_shares={
+                name: float(reached[int(np.ceil(share * falling.size)) - 1]) / num_events
+                for name, share in _TOP_SHARES.items()
+            },
+            num_for_half=int(np.searchsorted(reached, num_events / 2)) + 1,
+            ranks=ranks,
+            events_at_rank=falling[ranks - 1],
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,7 +86,7 @@ def stacked_rows(
             for number, (part, lengths) in enumerate(parts.items())
         ]
     )
-    figure.update_layout(barmode="stack")
+    figure.update_layout(barmode="stack", showlegend=True)
     figure.update_xaxes(title_text=x)
     if are_shares:
         figure.update_xaxes(range=[0, 1], tickformat=".0%")
