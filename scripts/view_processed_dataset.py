@@ -1,4 +1,4 @@
-"""Look at a dataset: ``python scripts/view_processed_dataset.py RUN``."""
+"""Look at a dataset: ``python scripts/view_processed_dataset.py RUN|FOLDER``."""
 
 import sys
 

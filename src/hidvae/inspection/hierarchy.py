@@ -49,7 +49,7 @@ def hierarchy_of_tags(folder: StageFolder) -> tuple[Hierarchy, pl.DataFrame]:
         known = pl.Series(str(level), ids).set(pl.Series(ids < 0), None)
         columns.append(pl.Series(str(level), names, dtype=pl.String).gather(known))
     labels = pl.DataFrame(columns)
-    return Hierarchy(True, levels, _count_nodes(labels)), labels
+    return Hierarchy(is_made=True, levels=levels, nodes=_count_nodes(labels)), labels
 
 
 def hierarchy_of_categories(items: pl.DataFrame) -> tuple[Hierarchy, pl.DataFrame]:
@@ -69,7 +69,7 @@ def hierarchy_of_categories(items: pl.DataFrame) -> tuple[Hierarchy, pl.DataFram
     for depth in range(deepest):
         classes = nodes.filter(depth=depth).select(pl.col("id").alias("path"), "name", "count")
         levels.append(Level(f"depth {depth}", items.height, _largest_first(classes), {}))
-    return Hierarchy(False, levels, nodes), labels
+    return Hierarchy(is_made=False, levels=levels, nodes=nodes), labels
 
 
 def _count_nodes(labels: pl.DataFrame) -> pl.DataFrame:
