@@ -41,14 +41,15 @@ def metadata_2014() -> list[dict[str, Any]]:
             "brand": "Acme",
             "salesRank": {"Beauty": item},
             "related": {"also_bought": [asin(item + 1)]},
-            "categories": [["Beauty", "Makeup", "Lips"]],
+            "categories": [["Health", "Care"], ["Beauty", "Makeup", "Lips"]],
         }
         for item in range(NUM_ITEMS)
     ]
+    records[8]["categories"] = records[9]["categories"] = [["Health", "Care"]]
     records[0] |= {
         "title": "Tea &amp;amp; Honey",
         "description": "5&quot; tall",
-        "categories": [["Health &amp; Personal Care", "Bath"], ["Beauty", "Bath &amp; Body"]],
+        "categories": [["Health", "Bath"], ["Beauty", "Bath &amp; Body"]],
     }
     for missing in ("title", "brand", "price", "imUrl"):
         del records[1][missing]
@@ -102,7 +103,7 @@ def write_p5(folder: Path) -> None:
     write_lines(folder / "sequential_data.txt", [*sequences, ""])
     maps = {
         "user2id": {f"A{user:013d}": str(user + 1) for user in range(NUM_USERS)},
-        "item2id": {asin(item): str(item + 1) for item in range(NUM_ITEMS)},
+        "item2id": {asin(item): str(item + 1) for item in reversed(range(NUM_ITEMS))},
     }
     (folder / "datamaps.json").write_text(json.dumps(maps), encoding="utf-8")
     write_lines(folder / "meta.json.gz", metadata_lines_2014())
@@ -124,7 +125,7 @@ def metadata_2023() -> list[dict[str, Any]]:
                     "thumb": f"https://m.media-amazon.com/{item}_t.jpg",
                     "large": f"https://m.media-amazon.com/{item}.jpg",
                     "variant": "MAIN",
-                    "hi_res": None,
+                    "hi_res": f"https://m.media-amazon.com/{item}_h.jpg",
                 }
             ],
             "videos": [],

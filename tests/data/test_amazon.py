@@ -61,11 +61,13 @@ def test_both_forms_of_2014_agree_on_the_items(tmp_path: Path) -> None:
 
 
 def test_prepared_tables_come_first(tmp_path: Path) -> None:
-    write_p5(tmp_path)
-    pl.DataFrame({"item_id": ["a"]}).write_csv(tmp_path / "items.csv")
-    pl.DataFrame({"user_id": ["u"], "item_id": ["a"]}).write_csv(tmp_path / "interactions.csv")
-    assert read_amazon(config(folder=tmp_path)).items["item_id"].to_list() == ["a"]
-    assert set(source_files(config(folder=tmp_path))) == {"items.csv", "interactions.csv"}
+    folder = tmp_path / "data" / "amazon-beauty-2014"
+    folder.mkdir(parents=True)
+    pl.DataFrame({"item_id": ["a"]}).write_csv(folder / "items.csv")
+    pl.DataFrame({"user_id": ["u"], "item_id": ["a"]}).write_csv(folder / "interactions.csv")
+    assert set(source_files(config())) == {"items.csv", "interactions.csv"}
+    write_p5(folder)
+    assert read_amazon(config(folder=folder)).items["item_id"].to_list() == ["a"]
 
 
 def test_another_release_is_pointed_to(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_an_item_in_full(tables: SourceTables) -> None:
         "price": 17.0,
         "description": None,
         "image": "http://ecx.images-amazon.com/images/I/7.jpg",
-        "all_category_paths": [["Beauty", "Makeup", "Lips"]],
+        "all_category_paths": [["Health", "Care"], ["Beauty", "Makeup", "Lips"]],
     }
 
 
@@ -68,7 +68,7 @@ def test_entities_are_decoded_and_the_departments_path_taken(tables: SourceTable
     assert tea["description"] == '5" tall'
     assert tea["categories"] == ["Beauty", "Bath & Body"]
     assert tea["all_category_paths"] == [
-        ["Health & Personal Care", "Bath"],
+        ["Health", "Bath"],
         ["Beauty", "Bath & Body"],
     ]
 
@@ -79,6 +79,7 @@ def test_what_is_missing_is_null(tables: SourceTables) -> None:
     named = item(tables, 2)
     assert [named[name] for name in ("title", "brand", "price")] == [None, None, 1299.0]
     assert item(tables, 3)["categories"] is None
+    assert item(tables, 8)["categories"] == ["Health", "Care"]
     assert set(item(tables, 6).values()) == {asin(6), None}  # no metadata
     broken = tables.items["item_id"].to_list().index(asin(51))
     assert tables.items["title"][broken] is None  # its only line is broken
@@ -111,6 +112,13 @@ def test_lines_of_other_items_are_not_parsed(tmp_path: Path) -> None:
     )
     assert found["item_id"].to_list() == ["a"]
     assert num_broken == 0
+
+
+def test_a_line_without_an_asin_is_broken(tmp_path: Path) -> None:
+    lines = [repr({"asin": str(n)}) for n in range(150)] + ["{'title': 'whose?'}"]
+    wanted = pl.Series([str(n) for n in range(150)])
+    found, num_broken = amazon_2014.read_metadata(write_lines(tmp_path / "m.json", lines), wanted)
+    assert (found.height, num_broken) == (150, 1)
 
 
 def test_a_metadata_file_of_another_kind_is_refused(tmp_path: Path) -> None:

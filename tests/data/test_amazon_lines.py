@@ -61,6 +61,15 @@ def test_too_many_broken_lines_name_the_first(tmp_path: Path) -> None:
     )
 
 
+def test_one_line_in_a_hundred_may_be_broken(tmp_path: Path) -> None:
+    lines = [review() for _ in range(99)]
+    path = write_lines(tmp_path / "log.jsonl", [*lines, "?"])
+    assert read_reviews(path, **FIELDS).broken_lines == 1
+    write_lines(path, [*lines[1:], "?"])
+    with pytest.raises(DataError, match="found 1 of 99 lines broken, first line 99: '\\?'"):
+        read_reviews(path, **FIELDS)
+
+
 def test_bytes_that_are_no_text_spoil_one_line_only(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "log.jsonl", [review() for _ in range(150)])
     path.write_bytes(path.read_bytes() + b'{"u": "u\xff", "i": "a", "t": 1\n')

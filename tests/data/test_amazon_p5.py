@@ -45,6 +45,7 @@ def test_items_are_asins_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert items["item_id"].to_list() == [asin(n) for n in range(NUM_ITEMS)]
     assert items["p5_id"].to_list() == list(range(1, NUM_ITEMS + 1))
     assert items["title"][7] == "Lipstick 7"
+    assert items["categories"].to_list()[7:9] == [["Beauty", "Makeup", "Lips"], ["Health", "Care"]]
 
 
 def test_items_that_nobody_has_are_left_out(tmp_path: Path) -> None:
@@ -111,7 +112,9 @@ def test_an_item_that_the_maps_do_not_know(tmp_path: Path) -> None:
         tables_of(tmp_path)
 
 
-@pytest.mark.parametrize("maps", ["[]", "{}", "not json", '{"item2id": {"a": "one"}}'])
+@pytest.mark.parametrize(
+    "maps", ["[]", "{}", "not json", '{"item2id": {"a": "one"}}', '{"item2id": {"a": 1, "b": "1"}}']
+)
 def test_unusable_maps(tmp_path: Path, maps: str) -> None:
     write_p5(tmp_path)
     (tmp_path / "datamaps.json").write_text(maps)

@@ -85,7 +85,7 @@ def read_metadata(path: Path, item_ids: pl.Series) -> tuple[pl.DataFrame, int]:
     """
     asin = pl.col(LINE).str.extract(_ASIN)
     wanted = asin.is_null() | asin.is_in(item_ids.implode())
-    lines = collect(scan_numbered(path).filter(wanted), path).sort(LINE_NUMBER)
+    lines = collect(scan_numbered(path).filter(wanted), path)
     # three quarters of a line are lists of related items, which nobody asks for
     records = _parse(lines[LINE].str.replace(_RELATED, "'related': {}"))
     is_broken = pl.Series([record is None for record in records], dtype=pl.Boolean)
@@ -122,7 +122,8 @@ def _parse_line(line: str) -> dict[str, Any] | None:
 
 def _metadata_row(record: dict[str, Any]) -> dict[str, Any]:
     """Sales rank and co-purchases are left out: they know the future of the log."""
-    paths = record.get("categories") or []
+    paths = record.get("categories")
+    paths = paths if isinstance(paths, list) else []
     return {
         Columns.ITEM: str(record["asin"]),
         Columns.TITLE: _text(record.get("title")),

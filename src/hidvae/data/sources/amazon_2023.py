@@ -83,7 +83,7 @@ def _read_metadata(path: Path, item_ids: pl.Series) -> tuple[pl.DataFrame, int]:
     record = pl.when(pl.col(Columns.ITEM).is_not_null()).then(pl.col(LINE))
     fields = record.str.json_decode(_FIELDS).struct.unnest()
     lines = scan_numbered(path).with_columns(item).filter(is_wanted)
-    found = collect(lines.select(LINE_NUMBER, Columns.ITEM, fields), path).sort(LINE_NUMBER)
+    found = collect(lines.select(LINE_NUMBER, Columns.ITEM, fields), path)
     broken = found.filter(pl.col(Columns.ITEM).is_null())
     check_broken(
         path,

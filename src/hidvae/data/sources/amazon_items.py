@@ -4,8 +4,8 @@
 start at the dataset's department (such as Beauty), or all where the item has none there. From the
 root down, the label is taken that most items of the catalogue have at this place, and a path that
 goes on is preferred to one that ends; if two paths are still level, the one first in the alphabet
-wins. So items with the same paths get the same one in whatever order they are listed, and few tags
-are left with a single item. All paths are kept in ``all_category_paths``.
+wins. So items with the same paths get the same one, in whatever order they are listed.
+All paths are kept in ``all_category_paths``.
 
 **Missing values** stay null: no "nan", no "Unknown", no words of the title as categories.
 """

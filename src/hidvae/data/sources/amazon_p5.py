@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import polars as pl
+from polars.exceptions import PolarsError
 
 from hidvae.data.schema import Columns
 from hidvae.data.sources.amazon_2014 import DEPARTMENTS, read_metadata
@@ -22,7 +23,7 @@ from hidvae.data.sources.amazon_lines import (
     scan_numbered,
 )
 from hidvae.data.sources.delimited import collect, find_file
-from hidvae.data.tables import SourceTables, bad_rows
+from hidvae.data.tables import BadRows, SourceTables
 from hidvae.errors import DataError
 
 P5_ID = "p5_id"
@@ -77,19 +78,15 @@ def _read_item_numbers(path: Path) -> pl.DataFrame:
     try:
         numbers = json.loads(path.read_bytes())["item2id"]
         frame = pl.DataFrame({Columns.ITEM: numbers.keys(), P5_ID: numbers.values()})
-        return frame.cast({Columns.ITEM: pl.String, P5_ID: pl.Int64})
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        pl.exceptions.PolarsError,
-    ) as e:
+        frame = frame.cast({Columns.ITEM: pl.String, P5_ID: pl.Int64})
+        if frame[P5_ID].is_duplicated().any():
+            raise ValueError("two ASINs share a number")
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, PolarsError) as e:
         raise DataError(
             f"{path}: expected a JSON object whose item2id maps ASINs to numbers; found: "
-            f"{type(e).__name__}: {str(e).splitlines()[0]}; unpack P5's archive again"
+            f"{type(e).__name__}: {' '.join(str(e).splitlines()[:1])}; unpack P5's archive again"
         ) from e
+    return frame
 
 
 def _read_sequences(path: Path) -> tuple[pl.DataFrame, int]:
@@ -107,7 +104,7 @@ def _read_sequences(path: Path) -> tuple[pl.DataFrame, int]:
     whole = lines.filter(is_whole)
     repeated = whole.filter(~pl.col(LINE).list.first().is_first_distinct())
     if not repeated.is_empty():
-        raise bad_rows(
+        raise BadRows(
             file=str(path),
             column="1 (user)",
             expected="each user on one line",
@@ -128,7 +125,7 @@ def _read_sequences(path: Path) -> tuple[pl.DataFrame, int]:
 def _check_numbers(events: pl.DataFrame, log_path: Path, maps_path: Path) -> None:
     unknown = events.filter(pl.col(Columns.ITEM).is_null())
     if not unknown.is_empty():
-        raise bad_rows(
+        raise BadRows(
             file=str(log_path),
             column="2 and on (items)",
             expected=f"item numbers of {maps_path}",
