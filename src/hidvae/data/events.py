@@ -13,13 +13,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hidvae.config import DatasetConfig
-from hidvae.data.catalogue import Catalogue
+from hidvae.data.rules import unknown_items
 from hidvae.data.schema import Columns, check_events
-from hidvae.data.tables import SourceTables, bad_rows
-from hidvae.errors import DataError
+from hidvae.data.tables import SourceTables, read_batches
 
 _ROWS_PER_BATCH = 1_000_000
-_SHOWN_ROWS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +68,8 @@ def read_events(
     index = items.select(Columns.ITEM, item=pl.int_range(pl.len(), dtype=pl.Int32))
     users = pl.DataFrame(schema={Columns.USER: pl.String, "user": pl.Int32, "row": pl.Int64})
     columns: dict[str, list[np.ndarray]] = {}
-    unknown, row = [], 1
-    for raw in tables.interactions.collect_batches(chunk_size=_ROWS_PER_BATCH):
+    unknown, num_events = [], 0
+    for row, raw in read_batches(tables, _ROWS_PER_BATCH):
         checked = check_events(raw, tables.interactions_file, row)
         checked = checked.with_columns(
             pl.int_range(row, row + pl.len(), dtype=pl.Int64).alias("row")
@@ -84,11 +82,11 @@ def read_events(
         known = numbered.drop_nulls("item").drop(Columns.USER, Columns.ITEM, "row")
         for name in known.columns:
             columns.setdefault(name, []).append(known[name].to_numpy())
-        row += raw.height
+        num_events += raw.height
     bad = pl.concat(unknown)
-    size = LogSize(num_events=row - 1, num_users=users.height, num_unknown=bad.height)
-    if bad.height and (config.unknown_items == "refuse" or bad.height == size.num_events):
-        raise _unknown_items(bad, items, tables, size.num_events)
+    if bad.height and (config.unknown_items == "refuse" or bad.height == num_events):
+        raise unknown_items(bad, bad.height, num_events, items, tables)
+    size = LogSize(num_events=num_events, num_users=users.height, num_unknown=bad.height)
     # One column after the other, each freed as soon as it is whole: this is the peak of memory.
     whole = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
     order = tuple(whole[name] for name in (Columns.TIMESTAMP, Columns.POSITION) if name in whole)
@@ -197,28 +195,6 @@ def _draw(events: Events, item_ids: pl.Series, seed: int) -> NDArray[np.uint64]:
     )
     start = _mixed(np.full(len(events), seed, np.uint64))
     return _mixed(_mixed(start + user_rank[events.user]) + item_rank[events.item])
-
-
-def _unknown_items(
-    bad: pl.DataFrame, items: pl.DataFrame, tables: SourceTables, num_events: int
-) -> DataError:
-    if bad.height == num_events:
-        return DataError(
-            f"{tables.interactions_file}: expected ids of {tables.items_file} in column "
-            f"{Columns.ITEM}; found that all {num_events} events name items that are not there, "
-            f"such as {bad[Columns.ITEM][0]!r}; check that both tables use the same ids"
-        )
-    first = bad[Columns.ITEM][0]
-    return bad_rows(
-        file=tables.interactions_file,
-        column=Columns.ITEM,
-        expected=f"ids of {tables.items_file}",
-        rows=bad["row"].head(_SHOWN_ROWS).to_list(),
-        values=bad[Columns.ITEM].head(_SHOWN_ROWS).to_list(),
-        count=bad.height,
-        advice=f"for the first{Catalogue(items).nearest(first).replace(';', ',', 1)}; correct the "
-        "ids, add the items, or leave such events out with --set DatasetConfig.unknown_items=drop",
-    )
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

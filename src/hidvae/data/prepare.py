@@ -22,12 +22,13 @@ from hidvae.data.interactions import (
     length_statistics,
     to_interactions,
 )
+from hidvae.data.rules import COUNT, nothing_left, short_histories
 from hidvae.data.schema import Columns, check_items
 from hidvae.data.sources import amazon, folder, kuairand, movielens
 from hidvae.data.sources.demo import GENERATOR_VERSION, generate_demo
 from hidvae.data.split import MIN_EVENTS, Split, leave_one_out
 from hidvae.data.tables import SourceTables
-from hidvae.errors import ArtifactError, DataError
+from hidvae.errors import ArtifactError
 
 ITEMS_FILE = "items.parquet"
 INTERACTIONS_FILE = "interactions.parquet"
@@ -139,27 +140,12 @@ def _filter_events(events: Events, tables: SourceTables, config: DatasetConfig) 
     min_user_events = max(config.min_events, MIN_EVENTS if drops_short else 0)
     kept = k_core(events, min_user_events, config.min_events)
     if not len(kept):
-        raise DataError(
-            f"{tables.interactions_file}: expected events to be left; found none of "
-            f"{len(events)} after dropping users below {min_user_events} and items below "
-            f"{config.min_events} events; add data or lower --set DatasetConfig.min_events="
-            f"{config.min_events}"
-        )
-    lengths = np.bincount(kept.user, minlength=kept.users.height)
-    short = np.flatnonzero((lengths > 0) & (lengths < MIN_EVENTS))
-    if short.size:
-        few = kept.users[short[:3]].iter_rows()
-        shown = ", ".join(
-            f"{user!r} has {lengths[number]} (row {row})"
-            for number, (user, row) in zip(short, few, strict=False)
-        )
-        more = f" and {short.size - 3} more" if short.size > 3 else ""
-        raise DataError(
-            f"{tables.interactions_file}, column {Columns.USER}: expected at least {MIN_EVENTS} "
-            f"events per user, to train, validate and test; found {short.size} of "
-            f"{np.count_nonzero(lengths)} users with fewer ({shown}{more}); add events or "
-            "leave these users out with --set DatasetConfig.short_histories=drop"
-        )
+        raise nothing_left(len(events), min_user_events, tables, config)
+    lengths = pl.Series(COUNT, np.bincount(kept.user, minlength=kept.users.height))
+    users = kept.users.with_columns(lengths).filter(pl.col(COUNT) > 0)
+    short = users.filter(pl.col(COUNT) < MIN_EVENTS)
+    if not short.is_empty():
+        raise short_histories(short, users.height, tables)
     return kept
 
 

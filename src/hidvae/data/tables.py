@@ -89,8 +89,6 @@ class BadRows(DataError):
         return f"{self.count} bad {'row' if self.count == 1 else 'rows'} ({shown}{more})"
 
 
-bad_rows = BadRows
-
 Report = Callable[[DataError], None]
 """What a check does about a broken rule: ``refuse`` it, or take note of it and go on."""
 
