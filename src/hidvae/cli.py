@@ -57,6 +57,12 @@ IncludeHistory = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
+InspectHtml = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page with plots instead of text."),
+]
+InspectSamples = Annotated[int, typer.Option("--samples", help="Users and items to show.", min=0)]
+
 
 def _example(command: str) -> str:
     return f"\b\nExample:\n  {command}"  # \b keeps the line as it is
@@ -216,15 +222,13 @@ def explain(
 @app.command(epilog=_example("hidvae inspect runs/my_shop --html my_shop.html"))
 def inspect(
     place: Annotated[
-        Path, typer.Argument(metavar="PLACE", help="A run, or a folder of raw tables.")
+        Path,
+        typer.Argument(
+            metavar="PLACE", help="A run, its dataset folder, or a folder of raw tables."
+        ),
     ],
-    html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page with plots instead of text."),
-    ] = None,
-    samples: Annotated[
-        int, typer.Option("--samples", help="Users and items to show.", min=0)
-    ] = 3,
+    html: InspectHtml = None,
+    samples: InspectSamples = 3,
 ) -> None:
     """Look at a dataset: counts, lengths, ties, tags, some users and items. Changes nothing."""
     from hidvae.inspection import inspect_dataset

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hidvae.cli import Data, Settings, make_app, run_app
+from hidvae.cli import Data, InspectHtml, InspectSamples, Settings, make_app, run_app
 from hidvae.config import Config, load_config
 from hidvae.errors import ConfigError
 
@@ -96,11 +96,13 @@ def _view_processed_dataset(
     place: Annotated[
         Path, typer.Argument(metavar="RUN|FOLDER", help="A run, or a folder of raw tables.")
     ] = Path("runs/demo"),
+    html: InspectHtml = None,
+    samples: InspectSamples = 3,
 ) -> None:
-    """Look at a dataset: counts, lengths, tag coverage, some users and items. Changes nothing."""
-    from hidvae.inspection import describe_dataset
+    """Look at a dataset: counts, lengths, ties, tags, some users and items. Changes nothing."""
+    from hidvae.inspection import inspect_dataset
 
-    typer.echo(describe_dataset(place))
+    typer.echo(inspect_dataset(place, html, samples))
 
 
 def _view_train_hrqvae(

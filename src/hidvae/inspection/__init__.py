@@ -7,6 +7,4 @@ only format it.
 from hidvae.inspection.training import describe_tokenizer_training
 from hidvae.inspection.view import inspect_dataset
 
-describe_dataset = inspect_dataset
-
-__all__ = ["describe_dataset", "describe_tokenizer_training", "inspect_dataset"]
+__all__ = ["describe_tokenizer_training", "inspect_dataset"]
