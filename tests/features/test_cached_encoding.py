@@ -45,6 +45,18 @@ def test_an_interrupted_encoding_goes_on_to_the_same_bits(fails_at: int, tmp_pat
     assert first.encoded + second.encoded == whole.encoded
 
 
+def test_an_interruption_keeps_what_is_done_since_the_last_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cached_encoding, "_SECONDS_BETWEEN_SHARDS", 1e9)
+    first, second = BatchEncoder(), BatchEncoder()
+    first.fails_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        encode(TEXTS, first, tmp_path)
+    encode(TEXTS, second, tmp_path)
+    assert len(second.encoded) == 7 - 3
+
+
 def test_a_lost_shard_is_encoded_in_the_same_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

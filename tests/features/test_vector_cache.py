@@ -66,6 +66,15 @@ def test_a_key_that_ends_in_zero_bytes_is_a_key(cache: VectorCache) -> None:
     np.testing.assert_array_equal(vectors[:2], vectors_of([0, 1]))
 
 
+def test_keys_that_begin_alike_are_told_apart(cache: VectorCache) -> None:
+    keys = np.frombuffer(b"".join(b"a" * 31 + last for last in (b"1", b"2", b"3")), "S32")
+    cache.write(keys[:2], vectors_of([0, 1]))
+    vectors, is_found = cache.read(keys[[2, 1, 0, 1]])
+    assert is_found.tolist() == [False, True, True, True]
+    assert vectors is not None
+    np.testing.assert_array_equal(vectors[1:], vectors_of([1, 0, 1]))
+
+
 def test_small_shards_become_one_and_large_ones_stay(
     cache: VectorCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

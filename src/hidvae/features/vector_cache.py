@@ -57,8 +57,7 @@ class VectorCache:
             (N, dim) float32, rows of keys that were not found undefined, and which were found (N,).
             None in place of the vectors where there is no shard at all.
         """
-        order = np.argsort(keys, kind="stable")
-        wanted = keys[order]
+        wanted = _Wanted(keys)
         vectors: np.ndarray | None = None
         is_found = np.zeros(len(keys), bool)
         for file in self._each_shard():
@@ -67,7 +66,7 @@ class VectorCache:
                     vectors = np.empty((len(keys), shard.dim), np.float32)
                 if shard.dim != vectors.shape[1]:
                     raise DamagedShardError(f"{shard.dim} columns, not {vectors.shape[1]}")
-                is_found |= shard.copy_into(vectors, wanted, order, is_found)
+                is_found |= shard.copy_into(vectors, wanted, is_found)
         return vectors, is_found
 
     def write(self, keys: np.ndarray, vectors: np.ndarray) -> bool:
@@ -193,28 +192,20 @@ class _Shard:
     def __exit__(self, *details: Any) -> None:
         self._handle.__exit__(*details)
 
-    def copy_into(
-        self, vectors: np.ndarray, wanted: np.ndarray, order: np.ndarray, is_found: np.ndarray
-    ) -> np.ndarray:
-        """Copy the rows of sorted keys ``wanted`` to ``order``'s places; returns which (N,).
+    def copy_into(self, vectors: np.ndarray, wanted: _Wanted, is_found: np.ndarray) -> np.ndarray:
+        """Copy the rows of wanted keys to their places in ``vectors``; returns which (N,).
 
         Only blocks that hold a wanted row are read. Places in ``is_found`` are left alone.
         """
-        first = np.searchsorted(wanted, self.keys, "left")
-        counts = np.searchsorted(wanted, self.keys, "right") - first
-        is_new = np.zeros(len(order), bool)
+        is_new = np.zeros(len(is_found), bool)
         for block in range(len(self._checksums)):
             start = block * _BLOCK_ROWS
-            count = counts[start : start + _BLOCK_ROWS]
-            if not count.any():
-                continue
-            source = np.repeat(np.arange(len(count)), count)
-            within = np.arange(len(source)) - np.repeat(np.cumsum(count) - count, count)
-            places = order[np.repeat(first[start : start + _BLOCK_ROWS], count) + within]
-            needed = ~is_found[places]
-            if needed.any():
-                vectors[places[needed]] = self._block(block)[source[needed]]
-                is_new[places[needed]] = True
+            source, places = wanted.places_of(self.keys[start : start + _BLOCK_ROWS])
+            is_needed = ~is_found[places]
+            if is_needed.any():
+                source, places = source[is_needed], places[is_needed]
+                vectors[places] = self._block(block)[source]
+                is_new[places] = True
         return is_new
 
     def all_rows(self) -> np.ndarray:
@@ -227,9 +218,28 @@ class _Shard:
         rows: np.ndarray = self._vectors[start:end]
         if _checksums(self._raw_keys[start:end], rows)[0] != self._checksums[block]:
             raise DamagedShardError(f"other bytes in rows {start} to {end}")
-        if not np.isfinite(rows).all():
-            raise DamagedShardError(f"numbers that are not finite in rows {start} to {end}")
         return rows
+
+
+class _Wanted:
+    """Keys to look for, sorted by their first 8 bytes, which are compared much faster than 32."""
+
+    def __init__(self, keys: np.ndarray):
+        self._keys = keys
+        prefixes = _prefixes(keys)
+        self._order = np.argsort(prefixes, kind="stable")
+        self._sorted = prefixes[self._order]
+
+    def places_of(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of ``keys`` and the places in the wanted keys that are equal, pair by pair: (P,)."""
+        prefixes = _prefixes(keys)
+        first = np.searchsorted(self._sorted, prefixes, "left")
+        counts = np.searchsorted(self._sorted, prefixes, "right") - first
+        rows = np.repeat(np.arange(len(keys)), counts)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = self._order[np.repeat(first, counts) + within]
+        is_equal = self._keys[places] == keys[rows]
+        return rows[is_equal], places[is_equal]
 
 
 @contextlib.contextmanager
@@ -250,6 +260,11 @@ def _dropped_if_damaged(file: Path) -> Iterator[None]:
 def _as_bytes(keys: np.ndarray) -> np.ndarray:
     """(M,) keys as (M, 32) uint8."""
     return np.ascontiguousarray(keys, KEY_DTYPE).view(np.uint8).reshape(len(keys), KEY_BYTES)
+
+
+def _prefixes(keys: np.ndarray) -> np.ndarray:
+    """First 8 bytes of each key as a number: (M,) uint64."""
+    return _as_bytes(keys).view(np.uint64)[:, 0].copy()
 
 
 def _checksums(raw_keys: np.ndarray, vectors: np.ndarray) -> np.ndarray:
