@@ -152,7 +152,7 @@ def ask_llm(
 def agreement_of_clusters(tagged: Tagged, seed: int) -> Scores:
     """Clusters of each level beside the true tags of the same level."""
     ids, vocabulary = tags_from_clusters(
-        tagged.items.real_parts,
+        tagged.items.similarity_vectors,
         tagged.items.words,
         num_clusters=tagged.config.tags.num_clusters,
         seed=seed,

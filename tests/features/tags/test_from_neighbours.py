@@ -121,10 +121,26 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = generator.standard_normal((300, 8)).astype(np.float32)
     whole = fill_from_neighbours(ids, FLAT, vectors, num_neighbours=7)
     monkeypatch.setattr(from_neighbours, "_QUERIES", 13)
+    monkeypatch.setattr(from_neighbours, "_FIRST_CANDIDATES", 5)
     monkeypatch.setattr(from_neighbours, "_CANDIDATES", 11)
     blocks = fill_from_neighbours(ids, FLAT, vectors, num_neighbours=7)
     np.testing.assert_array_equal(whole[0], blocks[0])
     np.testing.assert_allclose(whole[1], blocks[1], rtol=1e-5)
+
+
+def test_the_vote_is_that_of_a_full_sort() -> None:
+    generator = np.random.default_rng(2)
+    ids = generator.integers(-1, 3, (200, 1))
+    vectors = generator.standard_normal((200, 6)).astype(np.float32)
+    filled, agreement = fill_from_neighbours(ids, FLAT, vectors, num_neighbours=9)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    voters = np.flatnonzero(ids[:, 0] >= 0)
+    for item in np.flatnonzero(ids[:, 0] < 0):
+        cosines = unit[voters] @ unit[item]
+        nearest = np.argsort(-cosines)[:9]
+        weights = np.bincount(ids[voters[nearest], 0], np.maximum(cosines[nearest], 0), 3)
+        assert filled[item, 0] == weights.argmax()
+        assert agreement[item, 0] == pytest.approx(weights.max() / weights.sum(), rel=1e-4)
 
 
 def test_tags_of_other_items_are_refused() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from hidvae.errors import ShapeError
 from hidvae.features.tags.vocabulary import TagVocabulary
 
 _QUERIES = 1024
+_FIRST_CANDIDATES = 512
 _CANDIDATES = 16_384
 """Rows of a block of similarities: at most 1024 x 16,384 float32 (64 MiB) at a time."""
 
@@ -71,32 +74,34 @@ def fill_from_neighbours(
 def _most_similar(
     vectors: np.ndarray, asking: np.ndarray, voters: np.ndarray, num_neighbours: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the voters most similar to each asking item, and their cosines: both (n, <= k)."""
+    """The voters most similar to each asking item, and their cosines, both (n, k).
+
+    Only positive cosines count, and of equal ones the first voter's. Where there are fewer than k
+    the rest is some voter with 0.
+    """
     queries = _unit_rows(vectors[asking])
-    best_voters = np.zeros((len(asking), 0), np.int64)
-    best = np.zeros((len(asking), 0), np.float32)
-    for start in range(0, len(voters), _CANDIDATES):
-        block = voters[start : start + _CANDIDATES]
+    shape = (len(asking), num_neighbours)
+    best, best_voters = np.zeros(shape, np.float32), np.full(shape, voters[0])
+    own_rows = np.repeat(np.arange(len(asking)), num_neighbours)
+    # A small first block raises the bar, so that few of the following cosines have to be sorted.
+    starts = [0, *range(_FIRST_CANDIDATES, len(voters), _CANDIDATES), len(voters)]
+    for start, end in itertools.pairwise(starts):
+        block = voters[start:end]
         cosines = queries @ _unit_rows(vectors[block]).T  # (n, block)
-        columns = _top_columns(cosines, num_neighbours)
-        best = np.concatenate([best, np.take_along_axis(cosines, columns, axis=1)], axis=1)
-        best_voters = np.concatenate([best_voters, block[columns]], axis=1)
-        columns = _top_columns(best, num_neighbours)
-        best = np.take_along_axis(best, columns, axis=1)
-        best_voters = np.take_along_axis(best_voters, columns, axis=1)
+        better = np.flatnonzero(cosines > best.min(axis=1, keepdims=True))
+        rows, columns = np.divmod(better, len(block))
+        rows_of = np.concatenate([own_rows, rows])
+        values = np.concatenate([best.ravel(), cosines[rows, columns]])
+        voters_of = np.concatenate([best_voters.ravel(), block[columns]])
+        order = np.lexsort((-values, rows_of))
+        first = np.searchsorted(rows_of[order], np.arange(len(asking)))
+        kept = order[first[:, None] + np.arange(num_neighbours)]  # every row has at least its own
+        best, best_voters = values[kept], voters_of[kept]
     return best_voters, best
-
-
-def _top_columns(values: np.ndarray, num_columns: int) -> np.ndarray:
-    """Columns of the largest values of every row, in no order: (n, <= num_columns)."""
-    if values.shape[1] <= num_columns:
-        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    return np.argpartition(-values, num_columns - 1, axis=1)[:, :num_columns]
 
 
 def _vote(tags: np.ndarray, weights: np.ndarray, num_tags: int) -> tuple[np.ndarray, np.ndarray]:
     """The tag of most weight in each row, and its share of all weight (0 where there is none)."""
-    weights = np.maximum(weights, 0)
     rows = np.arange(len(tags))
     cells = rows[:, None] * num_tags + tags
     totals = np.bincount(cells.ravel(), weights.ravel(), minlength=len(tags) * num_tags)

@@ -74,13 +74,17 @@ class ItemsToTag:
 
     @property
     def similarity_vectors(self) -> np.ndarray:
-        """(N, D') what neighbours are found by: the content, or else all real parts."""
+        """(N, D') what neighbours and clusters are found by: the content, else all real parts.
+
+        On Beauty clusters of the content agree with the categories much better than clusters of all
+        real parts, see docs/tags.md.
+        """
         content = self.embeddings.content
         return content if content.shape[1] else self.real_parts
 
     @cached_property
     def text_vectors(self) -> np.ndarray:
-        """(N, D_text) vectors of ``texts``, in the space of ``encode``; lengths vary."""
+        """(N, D_text) vectors of ``texts`` in the space of ``encode``, of any length."""
         part = self.embeddings.part("text")
         if self.embedded_by == self.config.text_encoder and part.any():
             return part
@@ -93,4 +97,5 @@ class ItemsToTag:
             text_encoder=self.config.text_encoder,
             batch_size=self.config.batch_size,
             use_cache=self.config.use_cache,
+            backend=self.config.text_backend,
         )

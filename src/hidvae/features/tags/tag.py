@@ -80,6 +80,8 @@ def tag_settings(config: TagConfig, llm: LLMConfig, embedding: EmbeddingConfig) 
     """The settings that the stage's result depends on; kept in its manifest."""
     encoder = "none" if config.source == "none" else embedding.text_encoder
     settings = {**dataclasses.asdict(config), "text_encoder": encoder}
+    if encoder != "none":
+        settings["text_backend"] = embedding.text_backend
     if config.uses_llm:
         settings["llm"] = dataclasses.asdict(llm)
     return settings
@@ -141,7 +143,7 @@ def tags_from_source(config: TagConfig, items: ItemsToTag) -> tuple[np.ndarray, 
         return ids, TagVocabulary.empty(config.num_levels)
     if config.source == "clusters":
         return tags_from_clusters(
-            items.real_parts,
+            items.similarity_vectors,
             items.words,
             num_clusters=config.num_clusters,
             seed=config.cluster_seed,
