@@ -85,7 +85,7 @@ def events_of(pairs: list[tuple[str, str]]) -> pl.DataFrame:
 
 def test_to_interactions_keeps_order_and_maps_items() -> None:
     catalogue = Catalogue(pl.DataFrame({"item_id": ["x", "y", "z"]}))
-    made = to_interactions(events_of([("b", "z"), ("b", "x"), ("a", "z")]), catalogue)
+    made = to_interactions(events_of([("b", "z"), ("b", "x"), ("a", "z")]).lazy(), catalogue)
     assert made.user_ids == ["b", "a"]
     assert as_lists(made.sequences) == [[2, 0], [2]]
 

@@ -121,24 +121,23 @@ class Interactions:
             )
 
 
-def to_interactions(events: pl.DataFrame, catalogue: Catalogue) -> Interactions:
-    """Turn events into sequences.
+def to_interactions(events: pl.LazyFrame, catalogue: Catalogue) -> Interactions:
+    """Turn events into sequences; the ids of a long log are never all in memory.
 
     Args:
         events: user_id and item_id, each user's events together and in time order.
         catalogue: Holds every item of ``events``.
     """
-    index = pl.DataFrame(
-        {
-            Columns.ITEM: catalogue.frame[Columns.ITEM],
-            "item_index": np.arange(catalogue.num_items, dtype=np.int32),
-        }
-    )
-    items = events.join(index, on=Columns.ITEM, how="left", maintain_order="left")["item_index"]
-    runs = events[Columns.USER].rle().struct.unnest()  # one run per user
-    offsets = np.zeros(runs.height + 1, dtype=np.int64)
-    np.cumsum(runs["len"].to_numpy(), out=offsets[1:])
-    return Interactions(runs["value"].to_list(), Sequences(items.to_numpy(), offsets))
+    numbers = np.arange(catalogue.num_items, dtype=np.int32)
+    index = pl.LazyFrame([catalogue.frame[Columns.ITEM], pl.Series("item_index", numbers)])
+    numbered = events.join(index, on=Columns.ITEM, how="left", maintain_order="left")
+    per_user = events.group_by(Columns.USER, maintain_order=True).len()
+    items = numbered.select("item_index").collect(engine="streaming")
+    users = per_user.collect(engine="streaming")
+    offsets = np.zeros(users.height + 1, dtype=np.int64)
+    np.cumsum(users["len"].to_numpy(), out=offsets[1:])
+    sequences = Sequences(items["item_index"].to_numpy(), offsets)
+    return Interactions(users[Columns.USER].to_list(), sequences)
 
 
 def count_repeats(sequences: Sequences) -> int:

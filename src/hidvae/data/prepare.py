@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,9 +129,10 @@ def load_dataset(stage: StageFolder) -> Dataset:
     Raises:
         ArtifactError: If a file of the folder is damaged.
     """
-    catalogue = Catalogue(_read_parquet(stage.path / ITEMS_FILE))
-    events = _read_parquet(stage.path / INTERACTIONS_FILE)
-    interactions = to_interactions(events, catalogue)
+    with _readable(stage.path / ITEMS_FILE) as file:
+        catalogue = Catalogue(pl.read_parquet(file, glob=False))
+    with _readable(stage.path / INTERACTIONS_FILE) as file:
+        interactions = to_interactions(pl.scan_parquet(file, glob=False), catalogue)
     return Dataset(catalogue, interactions, leave_one_out(interactions), str(stage.facts["name"]))
 
 
@@ -215,11 +217,12 @@ def _count_ties(events: Events, sequences: Sequences) -> dict[str, int]:
     }
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[Path]:
     try:
-        return pl.read_parquet(path, glob=False)
+        yield file
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ArtifactError(
-            f"{path}: expected a readable Parquet file; found: {reason}; run `hidvae prepare` again"
+            f"{file}: expected a readable Parquet file; found: {reason}; run `hidvae prepare` again"
         ) from error
