@@ -53,6 +53,8 @@ class QuantizedModel:
             )
         self._model = model.to("cpu")
         self._modules = list(model)
+        # sentence-transformers 6 renamed the method
+        self._tokenize = model.preprocess if hasattr(model, "preprocess") else model.tokenize
         self._inputs = self._check(name)
         self._session = self._open(self._quantized_file(name))
 
@@ -61,7 +63,7 @@ class QuantizedModel:
         import torch
 
         with torch.inference_mode():
-            features = self._model.preprocess(texts)
+            features = self._tokenize(texts)
             feed = {name: features[name].numpy() for name in self._inputs}
             features[_TOKEN_VECTORS] = torch.from_numpy(self._session.run(None, feed)[0])
             for module in self._modules[1:]:
@@ -73,7 +75,7 @@ class QuantizedModel:
         """Names of the transformer's tensors; ConfigError if it makes no token vectors."""
         import torch
 
-        features = self._model.preprocess(["a text", "another, longer text"])
+        features = self._tokenize(["a text", "another, longer text"])
         inputs = [key for key, value in features.items() if isinstance(value, torch.Tensor)]
         with torch.inference_mode():
             vectors = self._modules[0](dict(features)).get(_TOKEN_VECTORS)
@@ -108,7 +110,7 @@ class QuantizedModel:
     def _export(self, file: Path, name: str) -> None:
         import torch
 
-        features = self._model.preprocess(["a text", "another, longer text"])
+        features = self._tokenize(["a text", "another, longer text"])
         dynamic = torch.export.Dim.DYNAMIC
         try:
             with _quiet():
