@@ -22,6 +22,7 @@ from hidvae.errors import (
     HidvaeError,
     MissingExtraError,
     NotTrainedError,
+    ServerError,
     ShapeError,
     TrainingError,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "HistoryMatch",
     "MissingExtraError",
     "NotTrainedError",
+    "ServerError",
     "Recommendation",
     "Recommender",
     "RetrieverConfig",

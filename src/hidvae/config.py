@@ -214,7 +214,8 @@ class LLMConfig:
     """Name of the model on the server; with base_url "offline", the packaged one."""
     base_url: str = "offline"
     """Address of the server; "offline" starts one here with the packaged model (extra offline-llm),
-    empty takes $OPENAI_BASE_URL or the client's default."""
+    empty takes $OPENAI_BASE_URL or the client's default. No password in it: it is kept in the
+    manifest."""
     num_candidates: int = 10
     """Tags of a level that the model may choose from, the most similar to the item's text."""
     items_per_request: int = 1

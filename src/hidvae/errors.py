@@ -8,6 +8,7 @@
     ├── ShapeError               arrays that disagree about a dimension
     ├── NotTrainedError          a stage that has not been run yet
     ├── TrainingError            a training that diverged
+    ├── ServerError              a language-model server that gave no usable answer
     ├── MissingExtraError        an optional package that is not installed
     └── ArtifactError            a stage folder that is truncated or of another format
         └── FingerprintMismatch  a stage folder made from other inputs
@@ -40,6 +41,10 @@ class NotTrainedError(HidvaeError):
 
 class TrainingError(HidvaeError):
     """A training diverged."""
+
+
+class ServerError(HidvaeError):
+    """A server gave no usable answer."""
 
 
 class MissingExtraError(HidvaeError):

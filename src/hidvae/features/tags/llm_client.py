@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from hidvae.cache import cache_folder
 from hidvae.config import LLMConfig
-from hidvae.errors import ConfigError, HidvaeError, MissingExtraError
+from hidvae.errors import ConfigError, MissingExtraError, ServerError
 from hidvae.features.tags.llm_cache import AnswerCache, StoredAnswer
 from hidvae.features.tags.offline_llm import OFFLINE_MODEL, offline_server
 
@@ -78,7 +78,7 @@ class ChatModel(Protocol):
 
         Raises:
             ConfigError: If the server refuses the key or does not know the model.
-            HidvaeError: If it gives no answer; those that came are cached.
+            ServerError: If it gives no answer; those that came are cached.
         """
         ...
 
@@ -164,7 +164,7 @@ class CachedChat:
             completion = response.parse()
         choices = getattr(completion, "choices", None)
         if not choices:
-            raise HidvaeError(
+            raise ServerError(
                 f"{_address(self._config)}: expected a chat completion; found "
                 f"{' '.join(str(completion).split())[:100]!r}; check LLMConfig.base_url (it often "
                 "ends in /v1)"
@@ -288,12 +288,12 @@ def _explained_errors(config: LLMConfig) -> Iterator[None]:
             "/v1)"
         ) from error
     except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-        raise HidvaeError(
+        raise ServerError(
             f"{address}: refused the request ({_reason(error)}); choose a model with JSON-schema "
             f"output, or lower LLMConfig.items_per_request; {goes_on}"
         ) from error
     except (openai.OpenAIError, json.JSONDecodeError) as error:  # the latter: not even an envelope
-        raise HidvaeError(
+        raise ServerError(
             f"{address}: expected an answer of {config.model!r}; found none in "
             f"{config.max_retries + 1} tries ({_reason(error)}); {goes_on} (LLMConfig.max_retries, "
             "timeout_seconds and concurrency may help)"
