@@ -37,7 +37,7 @@ def test_the_words_that_tell_a_cluster_from_its_sibling_name_it() -> None:
 
 def test_a_word_counts_once_per_item() -> None:
     unique = [" ".join(f"w{row}x{word}" for word in range(10)) for row in range(6)]
-    said = ["soap " * 50 + "comb", "soap comb", "comb", "fork", "fork", "fork"]
+    said = ["soap " * 20 + "comb", "soap comb", "comb", "fork", "fork", "fork"]
     texts = [f"{own} {others}" for own, others in zip(said, unique, strict=True)]
     assert names_of(texts, [0, 0, 0, 1, 1, 1]) == ["comb, soap", "fork"]
 
