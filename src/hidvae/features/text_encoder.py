@@ -15,9 +15,9 @@ from hidvae.errors import ConfigError
 from hidvae.features.hashing_encoder import HashingEncoder
 from hidvae.features.sentence_model import MINILM, load_sentence_transformer, vector_size
 
-TOKENS_PER_TEXT = 32
+TOKENS_PER_TEXT = 16
 """``batch_size`` texts of so many tokens fill a batch; longer ones are fewer, shorter ones more.
-On two CPU cores batches of 1,000 to 2,000 tokens are fastest (benchmarks/bench_encode.py)."""
+On a CPU batches of 256 to 1,024 tokens are fastest, 2,048 cost a tenth more."""
 
 
 @runtime_checkable
@@ -45,7 +45,7 @@ def load_text_encoder(name: str, batch_size: int, backend: str = "torch") -> Tex
 
     Args:
         name: ``"hashing"``, or a sentence-transformers model (name or folder).
-        batch_size: Texts of 32 tokens per forward pass, at least 1.
+        batch_size: Texts of 16 tokens per forward pass, at least 1.
         backend: What runs the model, as ``EmbeddingConfig.text_backend``.
 
     Raises:
@@ -77,7 +77,7 @@ class SentenceTransformerEncoder:
         self._encode = self._run_of(backend)
 
     def batches(self, texts: Sequence[str]) -> list[list[int]]:
-        """Longest texts first, up to ``batch_size`` x 32 tokens a batch, padding included."""
+        """Longest texts first, up to ``batch_size`` x 16 tokens a batch, padding included."""
         lengths = self._token_counts(texts)
         order = sorted(range(len(texts)), key=lambda i: (-lengths[i], texts[i]))
         return cut_by_tokens(order, lengths, self.batch_size * TOKENS_PER_TEXT)
