@@ -35,7 +35,16 @@ ORDER = (
 RANK = {part: rank for rank, group in enumerate(ORDER) for part in group}
 
 TORCH = {"torch", "lightning_fabric"}
-TORCH_FREE = ("data", "semantic_ids", "evaluation.metrics", "artifacts", "cache", "config", "errors", "log")
+TORCH_FREE = (
+    "data",
+    "semantic_ids",
+    "evaluation.metrics",
+    "artifacts",
+    "cache",
+    "config",
+    "errors",
+    "log",
+)
 OF_ONE_FOLDER = {"fastapi": "serving", "uvicorn": "serving", "plotly": "report"}
 
 

@@ -48,8 +48,8 @@ class DatasetConfig:
     source: Literal["demo", "folder", "amazon", "kuairand", "movielens"] = "folder"
     """demo is generated, folder is your own tables, the others are read in their official files."""
     dataset_split: str = ""
-    """Amazon category (beauty, sports, toys; 2023: any, such as All_Beauty), KuaiRand release (pure,
-    1k, 27k) or MovieLens release (100k, 1m, 32m); empty for demo and folder."""
+    """Amazon category (beauty, sports, toys; of 2023 any, such as All_Beauty), KuaiRand release
+    (pure, 1k, 27k) or MovieLens release (100k, 1m, 32m); empty for demo and folder."""
     folder: str = ""
     """Folder of the files; empty looks in $HIDVAE_DATA and ./data, then downloads."""
     download: bool = True
@@ -106,14 +106,17 @@ class EmbeddingConfig:
 
     text_encoder: str = "all-MiniLM-L6-v2"
     """A sentence-transformers model (name or path), "hashing" (no model, for tests) or "none"."""
-    text_backend: Literal["torch", "onnx-int8"] = "torch"
-    """What runs the text encoder; onnx-int8 quantizes its weights (extra onnx)."""
+    text_backend: Literal["torch", "torch-bf16", "onnx-int8"] = "torch"
+    """What runs the text encoder; torch-bf16 multiplies in bfloat16 (quick where the hardware has
+    it), onnx-int8 quantizes its weights (extra onnx)."""
     text_columns: tuple[str, ...] = ("title", "keywords", "brand", "price", "description")
     """Columns that make an item's text, where present; the category path is left out on purpose."""
+    missing_text: Literal["refuse", "zero"] = "refuse"
+    """What to do with items that have no text at all; zero gives them a text part of zeros."""
     text_weight: float = 1.0
     """Length of the text part's rows (or your own matrix's) before the parts are concatenated."""
     batch_size: int = 64
-    """Texts or images per encoder batch."""
+    """Images per encoder batch, or texts of 16 tokens: fewer longer ones, more shorter ones."""
     use_cache: bool = True
     """Reuse vectors of the same content and model from the cache ($HIDVAE_CACHE)."""
     image_encoder: str = "none"
@@ -146,21 +149,23 @@ class TagConfig:
     """Which tags an item carries, one per level, coarse to fine (stage tag)."""
 
     source: Literal["categories", "clusters", "none"] = "categories"
-    """categories reads the category path, clusters groups the item embeddings where there is no
-    taxonomy, none leaves every tag unknown (plain RQ-VAE)."""
+    """categories reads the category path; clusters, for want of one, groups the items' content
+    vectors (all real parts where there are none); none leaves tags unknown (plain RQ-VAE)."""
     num_levels: int = 3
     """Tag levels L; equals the tokenizer's number of levels."""
     depths: tuple[int, ...] = ()
     """Depths of the category path that become levels (0 is the root), such as (1, 2, 4); empty
     takes the first num_levels on which items differ."""
     missing_categories: Literal["refuse", "unknown"] = "refuse"
-    """What to do with items that have no category path at all; unknown gives them tag -1."""
+    """What to do with items that have no category path at all; unknown gives them tag -1, as does
+    any fill_missing."""
     min_count: int = 1
     """Tags of fewer items than this are merged into one extra class of their level."""
     max_singletons: int = 200
     """Most classes of one item that a level may have."""
     many_singletons: Literal["refuse", "coarsen"] = "coarsen"
-    """A level with more: refuse it, or give its singletons no tag there (-1)."""
+    """A level with more: refuse it, or give its singletons no tag there (-1), which fill_missing
+    may then fill."""
     fill_missing: Literal["none", "neighbours", "llm"] = "none"
     """Who fills tags that the source does not know: nobody, the most similar items, or an LLM."""
     num_neighbours: int = 10

@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from hidvae.artifacts import StageFolder, is_current
-from hidvae.config import EmbeddingConfig
-from hidvae.data.prepare import load_dataset
+from hidvae.config import DatasetConfig, EmbeddingConfig
+from hidvae.data.prepare import load_dataset, prepare
 from hidvae.errors import ArtifactError, ConfigError, DataError
 from hidvae.features.collaborative import collaborative_embedding
 from hidvae.features.embed import embed, embed_inputs, embed_settings
@@ -169,3 +169,18 @@ def test_a_damaged_matrix_is_refused(
         file.write_bytes(b"\0" * file.stat().st_size)
     with pytest.raises(ArtifactError, match="run `hidvae embed` again"):
         load_embeddings(folder)
+
+
+def test_items_without_text_have_a_text_part_of_zeros(tmp_path: Path) -> None:
+    items = {"item_id": list("abc"), "title": ["Soap", None, "Comb"]}
+    pl.DataFrame(items).write_csv(tmp_path / "items.csv")
+    events = [(user, item) for user in "uv" for item in "abca"]
+    log = pl.DataFrame(events, schema=["user_id", "item_id"], orient="row")
+    log.write_csv(tmp_path / "interactions.csv")
+    dataset = prepare(DatasetConfig(folder=str(tmp_path)), tmp_path / "dataset")
+    config = EmbeddingConfig(
+        text_encoder="hashing", text_columns=("title",), missing_text="zero", collaborative_dim=2
+    )
+    text = load_embeddings(embed(config, dataset, tmp_path / "embeddings")).part("text")
+    np.testing.assert_allclose(text[[0, 2]], HashingEncoder().encode(["Title: Soap", "Title: Comb"]))
+    assert not text[1].any()

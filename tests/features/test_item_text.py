@@ -83,3 +83,10 @@ def test_equal_texts_are_refused(catalogue_of: CatalogueOf) -> None:
 def test_no_usable_column_names_those_found(catalogue_of: CatalogueOf) -> None:
     with pytest.raises(DataError, match="title.*found item_id, categories, color; set Embedding"):
         item_texts(catalogue_of(color=["red"]), COLUMNS)
+
+
+def test_items_without_text_are_empty_on_request(catalogue_of: CatalogueOf) -> None:
+    catalogue = catalogue_of(title=["Soap", None], categories=PATHS)
+    with pytest.raises(DataError, match="--set EmbeddingConfig.missing_text=zero"):
+        item_texts(catalogue, ["title"])
+    assert item_texts(catalogue, ["title"], allow_missing=True) == ["Title: Soap", ""]

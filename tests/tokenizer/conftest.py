@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import save_file
 
 from hidvae.artifacts import StageFolder, read_stage, write_stage
-from hidvae.config import EmbeddingConfig, RunConfig, TagConfig, TokenizerConfig
+from hidvae.config import EmbeddingConfig, LLMConfig, RunConfig, TagConfig, TokenizerConfig
 from hidvae.features.embed import embed
 from hidvae.features.embeddings import EMBEDDINGS_FILE, EMBEDDINGS_TENSOR, load_embeddings
 from hidvae.features.tags.tag import tag
@@ -64,9 +64,12 @@ def embeddings(demo_folder: StageFolder, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def tags(demo_folder: StageFolder, tmp_path_factory: pytest.TempPathFactory) -> StageFolder:
+def tags(
+    demo_folder: StageFolder, embeddings: StageFolder, tmp_path_factory: pytest.TempPathFactory
+) -> StageFolder:
     config = TagConfig(missing_categories="unknown")
-    return tag(config, EMBEDDING, demo_folder, tmp_path_factory.mktemp("tokenizer") / "tags")
+    output = tmp_path_factory.mktemp("tokenizer") / "tags"
+    return tag(config, LLMConfig(), EMBEDDING, demo_folder, embeddings, output)
 
 
 @pytest.fixture(scope="session")

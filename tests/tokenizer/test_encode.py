@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hidvae.artifacts import StageFolder, read_json
-from hidvae.config import DatasetConfig, RunConfig, TagConfig, TokenizerConfig
+from hidvae.config import DatasetConfig, LLMConfig, RunConfig, TagConfig, TokenizerConfig
 from hidvae.data.prepare import INTERACTIONS_FILE, ITEMS_FILE, load_dataset, prepare
 from hidvae.errors import FingerprintMismatch
 from hidvae.evaluation.id_quality import id_quality
@@ -65,7 +65,8 @@ def equal_items(
     text_alone = replace(EMBEDDING, collaborative_dim=0)
     embeddings = embed(text_alone, dataset, output / "embeddings")
     config = TagConfig(missing_categories="unknown")
-    return dataset, embeddings, tag(config, text_alone, dataset, output / "tags")
+    tags = tag(config, LLMConfig(), text_alone, dataset, embeddings, output / "tags")
+    return dataset, embeddings, tags
 
 
 def test_the_table_covers_the_catalogue(

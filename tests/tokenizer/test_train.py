@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from hidvae.artifacts import StageFolder, read_stage
-from hidvae.config import RunConfig, TagConfig, TokenizerConfig
+from hidvae.config import LLMConfig, RunConfig, TagConfig, TokenizerConfig
 from hidvae.errors import ArtifactError, ConfigError, DataError, NotTrainedError
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.tag import tag
@@ -255,8 +255,10 @@ def test_tags_of_other_levels_are_refused(
 ) -> None:
     two = tag(
         TagConfig(num_levels=2, missing_categories="unknown"),
+        LLMConfig(),
         EMBEDDING,
         demo_folder,
+        embeddings,
         tmp_path / "tags",
     )
     with pytest.raises(ConfigError, match=r"TagConfig\.num_levels.* 2 and 3") as error:
@@ -273,7 +275,8 @@ def test_without_tags_it_trains_a_plain_rq_vae(
     embeddings: StageFolder,
     tmp_path: Path,
 ) -> None:
-    none = tag(TagConfig(source="none"), EMBEDDING, demo_folder, tmp_path / "tags")
+    no_tags = TagConfig(source="none")
+    none = tag(no_tags, LLMConfig(), EMBEDDING, demo_folder, embeddings, tmp_path / "tags")
     folder = train_tokenizer(replace(config, epochs=1), run, embeddings, none, tmp_path / "t")
     assert load_tokenizer(folder, none).tag_heads is None
     assert not [name for name in load_file(folder.path / WEIGHTS) if name.startswith("tag_heads")]

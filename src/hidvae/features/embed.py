@@ -114,13 +114,21 @@ def _parts(
 
 
 def _text_vectors(config: EmbeddingConfig, catalogue: Catalogue) -> np.ndarray:
-    return encode_texts(
-        item_texts(catalogue, config.text_columns),
+    texts = item_texts(catalogue, config.text_columns, allow_missing=config.missing_text == "zero")
+    spoken = [row for row, text in enumerate(texts) if text]
+    vectors = encode_texts(
+        [texts[row] for row in spoken],
         text_encoder=config.text_encoder,
         batch_size=config.batch_size,
         use_cache=config.use_cache,
         backend=config.text_backend,
     )
+    if len(spoken) == len(texts):
+        return vectors
+    logger.warning("%d of %d items have no text", len(texts) - len(spoken), len(texts))
+    all_vectors = np.zeros((len(texts), vectors.shape[1]), vectors.dtype)
+    all_vectors[spoken] = vectors
+    return all_vectors
 
 
 def _image_vectors(

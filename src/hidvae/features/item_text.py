@@ -24,12 +24,15 @@ logger = logging.getLogger(__name__)
 _CATEGORY_SEGMENT = r"(?i)\bcategor(?:y|ies)\s*:\s*(?:\[[^\]]*\]|[^;]*)\s*;?"
 
 
-def item_texts(catalogue: Catalogue, text_columns: Sequence[str]) -> list[str]:
-    """One non-empty text per item, in catalogue order.
+def item_texts(
+    catalogue: Catalogue, text_columns: Sequence[str], *, allow_missing: bool = False
+) -> list[str]:
+    """One text per item, in catalogue order.
 
     Args:
         catalogue: N items.
         text_columns: Columns in the order in which they are spoken; absent ones are passed over.
+        allow_missing: Give an item that has nothing to say an empty text.
 
     Raises:
         ConfigError: If ``text_columns`` names the category path.
@@ -58,19 +61,22 @@ def item_texts(catalogue: Catalogue, text_columns: Sequence[str]) -> list[str]:
             logger.info("%d of %d items take their text column", num_silent, len(spoken))
         own_text = frame.select(_plain(Columns.TEXT, frame.schema, cut=True)).to_series()
         spoken = pl.select(pl.when(spoken == "").then(own_text).otherwise(spoken)).to_series()
-    _check_texts(spoken, catalogue, present)
+    _check_texts(spoken, catalogue, present, allow_missing)
     return spoken.to_list()
 
 
-def _check_texts(texts: pl.Series, catalogue: Catalogue, present: Sequence[str]) -> None:
+def _check_texts(
+    texts: pl.Series, catalogue: Catalogue, present: Sequence[str], allow_missing: bool
+) -> None:
     columns = ", ".join([*present, Columns.TEXT])
     silent = (texts == "").arg_true()
-    if len(silent):
+    if len(silent) and not allow_missing:
         row = int(silent[0])
         others = f" (and {len(silent) - 1} more items)" if len(silent) > 1 else ""
         raise DataError(
             f"items row {row + 1}, item_id {catalogue.item_ids[row]!r}{others}: expected a value "
-            f"in one of {columns}; found none; fill one, or drop the item"
+            f"in one of {columns}; found none; fill one, drop the item, or "
+            "use --set EmbeddingConfig.missing_text=zero"
         )
     if len(texts) > 1 and texts.n_unique() == 1:
         raise DataError(
