@@ -182,5 +182,7 @@ def test_items_without_text_have_a_text_part_of_zeros(tmp_path: Path) -> None:
         text_encoder="hashing", text_columns=("title",), missing_text="zero", collaborative_dim=2
     )
     text = load_embeddings(embed(config, dataset, tmp_path / "embeddings")).part("text")
-    np.testing.assert_allclose(text[[0, 2]], HashingEncoder().encode(["Title: Soap", "Title: Comb"]))
+    np.testing.assert_allclose(
+        text[[0, 2]], HashingEncoder().encode(["Title: Soap", "Title: Comb"])
+    )
     assert not text[1].any()

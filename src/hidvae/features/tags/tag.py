@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 Metrics = dict[str, Any]
 
+_LLM_SETTINGS = ("model", "base_url", "num_candidates", "items_per_request", "max_text_chars")
+"""Those that change the tags; patience, concurrency and prices do not."""
+
 
 def tag(
     config: TagConfig,
@@ -83,7 +86,7 @@ def tag_settings(config: TagConfig, llm: LLMConfig, embedding: EmbeddingConfig) 
     if encoder != "none":
         settings["text_backend"] = embedding.text_backend
     if config.uses_llm:
-        settings["llm"] = dataclasses.asdict(llm)
+        settings["llm"] = {name: getattr(llm, name) for name in _LLM_SETTINGS}
     return settings
 
 
