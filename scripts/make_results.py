@@ -1,6 +1,7 @@
 """Run the experiments behind docs/results.md, and write that page from what they measured.
 
     python scripts/make_results.py run --data FOLDER --rows final      # default config, three seeds
+    python scripts/make_results.py run --data FOLDER --rows final --seeds 1 --config FILE.gin
     python scripts/make_results.py run --data FOLDER --rows ablation   # one seed, shorter schedule
     python scripts/make_results.py page                                # results/*.json -> the page
 
@@ -24,7 +25,6 @@ from hidvae.pipeline import run_pipeline
 RUNS = Path("runs/results")
 RESULTS = Path("results")
 PAGE = Path("docs/results.md")
-SEEDS = (0, 1, 2)
 SHARED_STAGES = ("dataset", "embeddings", "tags")
 
 BASELINES = 'EvaluationConfig.baselines=("popularity", "content_graph")'
@@ -59,33 +59,39 @@ def main() -> None:
     run = commands.add_parser("run", help="run experiments and keep what they measured")
     run.add_argument("--data", type=Path, required=True, help="folder with items and interactions")
     run.add_argument("--rows", choices=("final", "ablation"), required=True)
+    run.add_argument("--seeds", type=int, default=3, help="seeds of the final rows, from 0 on")
+    run.add_argument(
+        "--config", type=Path, action="append", default=[], help="gin file; repeatable"
+    )
     commands.add_parser("page", help="write docs/results.md from results/*.json")
     arguments = parser.parse_args()
     if arguments.command == "run":
-        run_rows(arguments.data, arguments.rows)
+        run_rows(arguments.data, arguments.rows, arguments.seeds, arguments.config)
     write_page()
 
 
-def run_rows(data: Path, rows: str) -> None:
-    """Run the final rows (three seeds) or the ablation rows, and store them."""
+def run_rows(data: Path, rows: str, num_seeds: int, files: list[Path]) -> None:
+    """Run the final rows (one per seed) or the ablation rows, and store them."""
     if rows == "final":
-        experiments = {f"seed {s}": [f"RunConfig.seed={s}", BASELINES] for s in SEEDS}
+        experiments = {f"seed {s}": [f"RunConfig.seed={s}", BASELINES] for s in range(num_seeds)}
     else:
         experiments = {name: [*SHORT, *overrides] for name, overrides in ABLATION.items()}
     measured = {}
     for name, overrides in experiments.items():
         output = RUNS / data.name / rows / name.replace(" ", "-")
-        measured[name] = run_experiment(data, output, overrides)
+        measured[name] = run_experiment(data, output, files, overrides)
         file = RESULTS / f"{data.name}-{rows}.json"
         file.parent.mkdir(exist_ok=True)
         write_json(file, measured)
 
 
-def run_experiment(data: Path, output: Path, overrides: list[str]) -> dict[str, Any]:
+def run_experiment(
+    data: Path, output: Path, files: list[Path], overrides: list[str]
+) -> dict[str, Any]:
     """One run; its metrics with config, seed, commit, machine and wall time."""
     shared = RUNS / data.name / "shared"
-    bindings = ["DatasetConfig.source=folder", f"DatasetConfig.folder={data}"]
-    config = load_config([], [*bindings, "EmbeddingConfig.use_cache=False", *overrides])
+    bindings = [f"DatasetConfig.folder={data}", "EmbeddingConfig.use_cache=False"]
+    config = load_config(files, [*bindings, *overrides])
     run_pipeline(config, shared, until="tag")
     for stage in SHARED_STAGES:
         if not (output / stage).exists():
@@ -95,6 +101,7 @@ def run_experiment(data: Path, output: Path, overrides: list[str]) -> dict[str, 
     settings["dataset"]["folder"] = data.name  # where it lies is nobody's business
     manifest = folders["retriever"].manifest
     return {
+        "config_files": [str(file) for file in files],
         "overrides": overrides,
         "config": settings,
         "commit": manifest["git_commit"],
@@ -121,6 +128,11 @@ def write_page() -> None:
         ablation = RESULTS / f"{dataset}-ablation.json"
         if ablation.is_file():
             lines += ["", *_ablation_table(read_json(ablation))]
+    for file in sorted(RESULTS.glob("tags-*.json")):
+        lines += ["", *_tags_section(read_json(file))]
+    scale = RESULTS / "bench-prepare.json"
+    if scale.is_file():
+        lines += ["", *_scale_section(read_json(scale))]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -129,7 +141,7 @@ def _final_table(measured: dict[str, Any]) -> list[str]:
     first = runs[0]
     wall = [sum(run["metrics"]["wall_seconds"].values()) / 60 for run in runs]
     lines = [
-        f"Default configuration, {len(runs)} seeds, mean ± standard deviation over the seeds; "
+        f"{_described(first.get('config_files', []), len(runs))}; "
         f"{first['metrics']['test']['num_users']} users. Machine: {first['machine']}. "
         f"Wall time of a whole run, raw files to metrics: {min(wall):.0f}–{max(wall):.0f} minutes. "
         f"Commit {first['commit']}.",
@@ -149,6 +161,13 @@ def _final_table(measured: dict[str, Any]) -> list[str]:
                 + f" | {scored[key]['invalid_rate']:g} |"
             )
     return [*lines, "", *_id_table(runs)]
+
+
+def _described(files: list[str], num_seeds: int) -> str:
+    config = " and ".join(f"`{file}`" for file in files) or "Default configuration"
+    if num_seeds == 1:
+        return f"{config}, one seed"
+    return f"{config}, {num_seeds} seeds, mean ± standard deviation over the seeds"
 
 
 def _id_table(runs: list[dict[str, Any]]) -> list[str]:
@@ -172,9 +191,15 @@ def _id_table(runs: list[dict[str, Any]]) -> list[str]:
         f"| collision rate after assignment | {100 * after:g} % |",
         f"| codebook usage | {per_level('codebook_usage', 3)} |",
         f"| perplexity (of {quality[0]['level_sizes'][0]}) | {per_level('perplexity', 1)} |",
-        f"| tag accuracy, items held out from the tokenizer ({held_out}) "
-        f"| {per_level('tag_accuracy', 3)} |",
-        f"| majority class, the same items | {per_level('tag_majority_rate', 3)} |",
+        *(
+            [
+                f"| tag accuracy, items held out from the tokenizer ({held_out}) "
+                f"| {per_level('tag_accuracy', 3)} |",
+                f"| majority class, the same items | {per_level('tag_majority_rate', 3)} |",
+            ]
+            if any(quality[0]["tag_items"])
+            else []
+        ),
     ]
 
 
@@ -203,9 +228,57 @@ def _ablation_table(measured: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _tags_section(measured: dict[str, Any]) -> list[str]:
+    """What ``scripts/measure_tags.py`` found."""
+    first = measured["runs"][0]
+    classes = " / ".join(str(size) for size in measured["classes"])
+    lines = [
+        f"## Tags of {measured['dataset']}",
+        "",
+        f"All tags of {100 * measured['hidden_share']:g} % of the items hidden and filled in again "
+        f"({first['num_hidden']} items, {classes} classes): accuracy by level, unknown counts as "
+        f"wrong; mean of {len(measured['seeds'])} seeds. Machine: {measured['machine']}. Commit "
+        f"{measured['commit']}. Made by `scripts/measure_tags.py`; [what the sources are](tags.md).",
+        "",
+    ]
+    levels = [f"level {level}" for level in range(len(measured["classes"]))]
+    parts = {
+        "on_hidden": "all hidden items",
+        "on_asked": f"the {first.get('num_asked', 0)} items a seed that the language model saw",
+    }
+    for part, described in parts.items():
+        if part in measured["mean"]:
+            lines += [f"| {described} | " + " | ".join(levels) + " |"]
+            lines += ["| --- |" + " ---: |" * len(levels)]
+            for source, scores in measured["mean"][part].items():
+                name = f"llm ({measured['config']['llm']['model']})" if source == "llm" else source
+                cells = " | ".join(f"{score['accuracy']:.3f}" for score in scores)
+                lines.append(f"| {name} | {cells} |")
+            lines.append("")
+    if "clusters" in measured["mean"]:
+        for figure, name in (("nmi", "normalised mutual information"), ("purity", "purity")):
+            values = " / ".join(f"{level[figure]:.3f}" for level in measured["mean"]["clusters"])
+            lines.append(f"Clusters beside the true tags, {name} by level: {values}.")
+    return lines
+
+
+def _scale_section(measured: dict[str, Any]) -> list[str]:
+    """What ``benchmarks/bench_prepare.py`` found."""
+    return [
+        "## Scale",
+        "",
+        f"`hidvae prepare` on a generated log of {measured['events']:,} events, "
+        f"{measured['users']:,} users and {measured['items']:,} items ({measured['format']}): "
+        f"{measured['seconds']:.0f} s, peak memory {measured['peak_gib']:.1f} GiB. Machine: "
+        f"{measured['machine']}. Commit {measured['git_commit']}. Made by "
+        "`benchmarks/bench_prepare.py`.",
+    ]
+
+
 def _mean_spread(values: list[float]) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.4f} ± {spread:.4f}"
+    if len(values) == 1:
+        return f"{values[0]:.4f}"
+    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@
     python scripts/measure_tags.py --data FOLDER --sources majority,neighbours,llm --llm-items 300 \
         --set LLMConfig.num_candidates=10 --output results/tags-beauty.json
 
-Sources: majority (always the most frequent tag of the level), neighbours, llm, clusters. Clusters
-have no names to compare with the true tags: their agreement with them is reported. A language model
-is asked for --llm-items of the hidden items; every source is scored on these items too. Dataset and
-embeddings are made once under runs/tags/.
+Sources: majority (always the most frequent tag of the level), nearest (the tag whose text is most
+similar to the item's, under the one above: a language model's first candidate), neighbours, llm,
+clusters. Clusters have no names to compare with the true tags: their agreement with them is
+reported. A language model is asked for --llm-items of the hidden items; every source is scored on
+these items too. Dataset and embeddings are made once under runs/tags/.
 """
 
 from __future__ import annotations
@@ -30,17 +31,19 @@ from hidvae.features.tags.from_neighbours import fill_from_neighbours
 from hidvae.features.tags.hidden import (
     compare_clusters,
     fill_with_majority,
+    fill_with_nearest,
     hide_tags,
     score_filled,
 )
 from hidvae.features.tags.items_to_tag import ItemsToTag
+from hidvae.features.tags.llm_candidates import Candidates
 from hidvae.features.tags.llm_client import open_chat
 from hidvae.features.tags.tag import tag_vectors, tags_from_source
 from hidvae.features.tags.vocabulary import TagVocabulary
 from hidvae.pipeline import run_pipeline
 
 RUNS = Path("runs/tags")
-SOURCES = ("majority", "neighbours", "clusters", "llm")
+SOURCES = ("majority", "nearest", "neighbours", "clusters", "llm")
 Scores = list[dict[str, Any]]
 
 
@@ -102,6 +105,7 @@ def measure(
     measured: dict[str, Any] = {"seed": seed, "num_hidden": len(hidden), "on_hidden": {}}
     fillers: dict[str, Callable[[], np.ndarray]] = {
         "majority": lambda: fill_with_majority(left),
+        "nearest": lambda: by_nearest(tagged, left),
         "neighbours": lambda: by_neighbours(tagged, left),
     }
     filled = {name: fill() for name, fill in fillers.items() if name in sources}
@@ -118,6 +122,14 @@ def measure(
     if "clusters" in sources:
         measured["clusters"] = agreement_of_clusters(tagged, seed)
     return measured
+
+
+def by_nearest(tagged: Tagged, left: np.ndarray) -> np.ndarray:
+    """(N, L) filled by the tags with the most similar texts."""
+    vectors = tag_vectors(tagged.ids, tagged.vocabulary, tagged.items)
+    return fill_with_nearest(
+        left, Candidates(tagged.vocabulary, tagged.items.text_vectors, vectors)
+    )
 
 
 def by_neighbours(tagged: Tagged, left: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from hidvae.errors import ConfigError
+from hidvae.features.tags.llm_candidates import Candidates
 
 
 def hide_tags(
@@ -46,6 +47,16 @@ def fill_with_majority(ids: np.ndarray) -> np.ndarray:
         known = column[column >= 0]
         if len(known):
             column[column < 0] = np.bincount(known).argmax()
+    return filled
+
+
+def fill_with_nearest(ids: np.ndarray, candidates: Candidates) -> np.ndarray:
+    """(N, L): every unknown tag becomes the child of the tag above with the most similar text."""
+    filled = ids.copy()
+    for level in range(ids.shape[1]):
+        items = candidates.open_items(filled, level)
+        nearest = candidates.nearest(filled, level, items, num_candidates=1)
+        filled[items, level] = [tags[0] for tags in nearest]
     return filled
 
 
