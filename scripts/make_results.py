@@ -238,7 +238,7 @@ def _tags_section(measured: dict[str, Any]) -> list[str]:
         f"All tags of {100 * measured['hidden_share']:g} % of the items hidden and filled in again "
         f"({first['num_hidden']} items, {classes} classes): accuracy by level, unknown counts as "
         f"wrong; mean of {len(measured['seeds'])} seeds. Machine: {measured['machine']}. Commit "
-        f"{measured['commit']}. Made by `scripts/measure_tags.py`; [what the sources are](tags.md).",
+        f"{measured['commit']}. Made by `scripts/measure_tags.py`; [the sources](tags.md).",
         "",
     ]
     levels = [f"level {level}" for level in range(len(measured["classes"]))]

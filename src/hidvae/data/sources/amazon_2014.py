@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from hidvae.data.schema import Columns
-from hidvae.data.sources.amazon_items import ALL_PATHS, IMAGE, METADATA_SCHEMA, build_items
+from hidvae.data.sources.amazon_items import ALL_PATHS, METADATA_SCHEMA, build_items
 from hidvae.data.sources.amazon_lines import (
     LINE,
     LINE_NUMBER,
@@ -130,7 +130,7 @@ def _metadata_row(record: dict[str, Any]) -> dict[str, Any]:
         Columns.BRAND: _text(record.get("brand")),
         Columns.PRICE: _text(record.get("price")),
         Columns.DESCRIPTION: _text(record.get("description")),
-        IMAGE: _text(record.get("imUrl")),
+        Columns.IMAGE: _text(record.get("imUrl")),
         ALL_PATHS: [[str(label) for label in path] for path in paths if isinstance(path, list)],
     }
 

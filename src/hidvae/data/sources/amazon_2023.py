@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from hidvae.data.schema import Columns
-from hidvae.data.sources.amazon_items import ALL_PATHS, IMAGE, build_items
+from hidvae.data.sources.amazon_items import ALL_PATHS, build_items
 from hidvae.data.sources.amazon_lines import (
     LINE,
     LINE_NUMBER,
@@ -99,7 +99,7 @@ def _read_metadata(path: Path, item_ids: pl.Series) -> tuple[pl.DataFrame, int]:
         pl.coalesce(_filled("store"), pl.col("details").struct.field("Brand")).alias(Columns.BRAND),
         "price",
         pl.coalesce(_joined("description"), _joined("features")).alias(Columns.DESCRIPTION),
-        pl.coalesce(image.field("large"), image.field("hi_res")).alias(IMAGE),
+        pl.coalesce(image.field("large"), image.field("hi_res")).alias(Columns.IMAGE),
         pl.col("categories").implode().over(LINE_NUMBER).alias(ALL_PATHS),  # a list of one path
         "main_category",
     )

@@ -18,14 +18,13 @@ from hidvae.data.schema import Columns
 from hidvae.data.text import clean_text
 
 ALL_PATHS = "all_category_paths"
-IMAGE = "image"
 METADATA_SCHEMA: dict[str, pl.DataType] = {
     Columns.ITEM: pl.String(),
     Columns.TITLE: pl.String(),
     Columns.BRAND: pl.String(),
     Columns.PRICE: pl.String(),
     Columns.DESCRIPTION: pl.String(),
-    IMAGE: pl.String(),
+    Columns.IMAGE: pl.String(),
     ALL_PATHS: pl.List(pl.List(pl.String())),
 }
 """What every form's metadata is read into, one row per line; further columns may follow."""
@@ -58,7 +57,7 @@ def build_items(
     items = items.with_columns(
         choose_paths(paths, department).alias(Columns.CATEGORIES),
         paths.alias(ALL_PATHS),
-        _known(Columns.TITLE, Columns.BRAND, Columns.DESCRIPTION, IMAGE),
+        _known(Columns.TITLE, Columns.BRAND, Columns.DESCRIPTION, Columns.IMAGE),
         parse_price(pl.col(Columns.PRICE)),
     )
     leading = [Columns.ITEM, Columns.CATEGORIES]
