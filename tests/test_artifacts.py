@@ -256,3 +256,12 @@ def test_manifest_is_plain_json(tmp_path: Path) -> None:
     json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     with pytest.raises(ArtifactError, match="no such file"):
         read_json(path / "absent.json")
+
+
+def test_a_refused_first_stage_leaves_no_empty_run(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DataError),
+        write_stage(tmp_path / "run" / "a", stage="a", config={}, inputs={}),
+    ):
+        raise DataError("broken")
+    assert not (tmp_path / "run").exists()

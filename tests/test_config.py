@@ -224,3 +224,7 @@ def test_configuration_page_is_up_to_date() -> None:
     ).stdout
     page = (root / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert page == shown, "docs/configuration.md: run `make docs`"
+
+
+def test_a_choice_that_looks_like_a_number_needs_no_quotes() -> None:
+    assert load_config([], ["DatasetConfig.amazon_release=2014"]).dataset.amazon_release == "2014"

@@ -105,6 +105,7 @@ def write_stage(
     """
     temporary = path.parent / f".{path.name}.writing"
     started = time.perf_counter()
+    is_first = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -131,6 +132,9 @@ def write_stage(
         _swap(temporary, path)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if is_first:
+            with contextlib.suppress(OSError):  # not there, or no longer empty
+                path.parent.rmdir()
         if isinstance(error, HidvaeError) or not (isinstance(error, OSError) or _is_full(error)):
             raise
         reason = os.strerror(errno.ENOSPC) if _is_full(error) else " ".join(str(error).split())

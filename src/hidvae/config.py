@@ -675,6 +675,8 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
     """Value as the annotated type, or ConfigError saying what was expected."""
     origin = get_origin(hint)
     if origin is Literal:
+        if isinstance(value, int) and str(value) in get_args(hint):
+            return str(value)  # --set DatasetConfig.amazon_release=2014
         if value not in get_args(hint):
             choices = ", ".join(repr(choice) for choice in get_args(hint))
             raise ConfigError(f"{name}: expected one of {choices}; found {value!r}")
