@@ -143,7 +143,7 @@ def _final_table(measured: dict[str, Any]) -> list[str]:
     lines = [
         f"{_described(first.get('config_files', []), len(runs))}; "
         f"{first['metrics']['test']['num_users']} users. Machine: {first['machine']}. "
-        f"Wall time of a whole run, raw files to metrics: {min(wall):.0f}–{max(wall):.0f} minutes. "
+        f"Wall time of a whole run, raw files to metrics: {_range(wall, 0)} minutes. "
         f"Commit {first['commit']}.",
         "",
         "| test | " + " | ".join(METRICS) + " | invalid rate |",
@@ -187,7 +187,7 @@ def _id_table(runs: list[dict[str, Any]]) -> list[str]:
         "| figure | value |",
         "| --- | --- |",
         f"| collision rate before assignment | {statistics.mean(before):.2f} % "
-        f"({min(before):.2f}–{max(before):.2f}) |",
+        f"({_range(before, 2)}) |",
         f"| collision rate after assignment | {100 * after:g} % |",
         f"| codebook usage | {per_level('codebook_usage', 3)} |",
         f"| perplexity (of {quality[0]['level_sizes'][0]}) | {per_level('perplexity', 1)} |",
@@ -273,6 +273,11 @@ def _scale_section(measured: dict[str, Any]) -> list[str]:
         f"{measured['machine']}. Commit {measured['git_commit']}. Made by "
         "`benchmarks/bench_prepare.py`.",
     ]
+
+
+def _range(values: list[float], digits: int) -> str:
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low}–{high}"
 
 
 def _mean_spread(values: list[float]) -> str:
