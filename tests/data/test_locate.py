@@ -13,8 +13,8 @@ import pytest
 from hidvae.config import DatasetConfig
 from hidvae.data import download
 from hidvae.data.sources import amazon, kuairand, movielens
-from hidvae.data.sources.locate import dataset_name, locate_folder
-from hidvae.data.sources.remote import RemoteDataset, RemoteFile, remote_dataset
+from hidvae.data.sources.locate import locate_folder
+from hidvae.data.sources.remote import RemoteDataset, RemoteFile, dataset_name, remote_dataset
 from hidvae.errors import ConfigError, DataError
 
 from .server import Server, serve

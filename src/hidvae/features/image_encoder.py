@@ -18,7 +18,7 @@ from hidvae.data.catalogue import Catalogue
 from hidvae.errors import ConfigError, DataError, MissingExtraError
 from hidvae.features.cached_encoding import as_keys, encode_cached
 from hidvae.features.image_files import find_images
-from hidvae.features.sentence_model import load_sentence_transformer, model_key
+from hidvae.features.sentence_model import encode_batch, load_sentence_transformer, model_key
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class ImageEncoder:
         self.batch_size = batch_size
         self._model = load_sentence_transformer(name, "image_encoder")
         try:  # also tells the width, which some CLIP models do not know before they have run
-            self.dim = self._run([Image.new("RGB", (32, 32))]).shape[1]
+            self.dim = encode_batch(self._model, [Image.new("RGB", (32, 32))]).shape[1]
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ConfigError(
@@ -161,18 +161,9 @@ class ImageEncoder:
         is_image = [image is not None for image in images]
         vectors = np.zeros((len(files), self.dim), np.float32)
         if any(is_image):
-            vectors[is_image] = self._run([image for image in images if image is not None])
+            pictures = [image for image in images if image is not None]
+            vectors[is_image] = encode_batch(self._model, pictures)
         return vectors
-
-    def _run(self, images: list[Any]) -> np.ndarray:
-        vectors: np.ndarray = self._model.encode(
-            images,
-            batch_size=len(images),
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
-        return vectors.astype(np.float32, copy=False)
 
 
 def _open(file: Path) -> Any | None:

@@ -7,9 +7,11 @@ import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hidvae.artifacts import fingerprint_file
 from hidvae.errors import ConfigError, DataError, MissingExtraError
@@ -55,6 +57,18 @@ def load_sentence_transformer(name: str, setting: str = "text_encoder") -> Any:
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _not_loaded(name, setting, reason[:200]) from error
+
+
+def encode_batch(model: Any, inputs: Sequence[Any]) -> np.ndarray:
+    """Vectors of texts or pictures in one forward pass: (n, dim) float32, rows L2-normalised."""
+    vectors: np.ndarray = model.encode(
+        inputs,
+        batch_size=len(inputs),
+        normalize_embeddings=True,
+        convert_to_numpy=True,
+        show_progress_bar=False,
+    )
+    return vectors.astype(np.float32, copy=False)
 
 
 def _not_loaded(name: str, setting: str, reason: str) -> ConfigError:

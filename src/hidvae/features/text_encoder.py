@@ -13,7 +13,12 @@ import numpy as np
 
 from hidvae.errors import ConfigError
 from hidvae.features.hashing_encoder import HashingEncoder
-from hidvae.features.sentence_model import MINILM, load_sentence_transformer, vector_size
+from hidvae.features.sentence_model import (
+    MINILM,
+    encode_batch,
+    load_sentence_transformer,
+    vector_size,
+)
 
 TOKENS_PER_TEXT = 16
 """``batch_size`` texts of so many tokens fill a batch; longer ones are fewer, shorter ones more.
@@ -103,14 +108,7 @@ class SentenceTransformerEncoder:
         )
 
     def _run_torch(self, texts: list[str]) -> np.ndarray:
-        vectors: np.ndarray = self._model.encode(
-            texts,
-            batch_size=len(texts),
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
-        return vectors.astype(np.float32, copy=False)
+        return encode_batch(self._model, texts)
 
     def _run_bfloat16(self, texts: list[str]) -> np.ndarray:
         import torch

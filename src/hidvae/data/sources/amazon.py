@@ -13,7 +13,8 @@ from pathlib import Path
 from hidvae.config import DatasetConfig
 from hidvae.data.sources import amazon_2014, amazon_2023, amazon_p5
 from hidvae.data.sources.folder import has_tables, read_tables, table_files
-from hidvae.data.sources.locate import dataset_name, locate_folder
+from hidvae.data.sources.locate import locate_folder
+from hidvae.data.sources.remote import dataset_name
 from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError
 

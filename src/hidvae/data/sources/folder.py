@@ -11,7 +11,8 @@ import polars as pl
 from hidvae.config import DatasetConfig
 from hidvae.data.schema import EVENT_COLUMNS, TEXT_COLUMNS, Columns
 from hidvae.data.sources import recbole
-from hidvae.data.sources.locate import dataset_name, locate_folder
+from hidvae.data.sources.locate import locate_folder
+from hidvae.data.sources.remote import dataset_name
 from hidvae.data.tables import (
     FORMATS,
     SUFFIXES,

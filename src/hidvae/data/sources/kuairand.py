@@ -17,7 +17,8 @@ from hidvae.data.schema import Columns
 from hidvae.data.sources.delimited import collect, drop_broken_lines, find_file, scan_columns
 from hidvae.data.sources.folder import has_tables, read_tables, table_files
 from hidvae.data.sources.kuairand_captions import read_captions
-from hidvae.data.sources.locate import dataset_name, locate_folder
+from hidvae.data.sources.locate import locate_folder
+from hidvae.data.sources.remote import dataset_name
 from hidvae.data.tables import SourceTables, reading
 from hidvae.errors import DataError
 

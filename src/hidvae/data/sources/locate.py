@@ -8,8 +8,7 @@ from pathlib import Path
 
 from hidvae.config import DatasetConfig
 from hidvae.data.download import fetch_dataset, is_downloaded
-from hidvae.data.sources.remote import dataset_name as dataset_name
-from hidvae.data.sources.remote import remote_dataset
+from hidvae.data.sources.remote import dataset_name, remote_dataset
 from hidvae.errors import DataError
 
 DATA_VARIABLE = "HIDVAE_DATA"

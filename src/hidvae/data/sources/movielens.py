@@ -17,7 +17,8 @@ import polars as pl
 from hidvae.config import DatasetConfig
 from hidvae.data.schema import Columns
 from hidvae.data.sources.delimited import drop_broken_lines, find_file, scan_columns
-from hidvae.data.sources.locate import dataset_name, locate_folder
+from hidvae.data.sources.locate import locate_folder
+from hidvae.data.sources.remote import dataset_name
 from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError
 
