@@ -21,6 +21,7 @@ ORDER = (
     {"serving", "report"},
     {"recommender"},
     {"explain"},
+    {"baselines"},
     {"tokenizer", "retriever"},
     {"training"},
     {"evaluation"},

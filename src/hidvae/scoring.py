@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from hidvae.artifacts import StageFolder, read_json, read_stage, write_json, write_stage
+from hidvae.baselines.untrained import ContentGraph, Popularity, item_popularity
 from hidvae.config import EvaluationConfig, RunConfig
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.errors import ConfigError
-from hidvae.evaluation.baselines import ContentGraph, Popularity, item_popularity
 from hidvae.evaluation.evaluate import EvaluationResult, Ranker, evaluate_ranker
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from hidvae.baselines.untrained import Popularity
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
-from hidvae.evaluation.baselines import Popularity
 from hidvae.evaluation.evaluate import (
     Ranking,
     compare,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from hidvae.baselines import untrained
+from hidvae.baselines.untrained import ContentGraph, Popularity, normalized_transitions
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
-from hidvae.evaluation import baselines
-from hidvae.evaluation.baselines import ContentGraph, Popularity, normalized_transitions
 
 TRAIN = Sequences.from_lists([[3, 1, 2], [3, 1], [3, 0]])  # counts: 1, 2, 1, 3, 0
 
@@ -48,7 +48,7 @@ def test_excluding_lists_hold_no_history_and_are_full(ranker):
 def test_lists_are_the_same_in_blocks_and_in_any_order(ranker, monkeypatch):
     histories = random_log(seed=3)
     whole = ranker.rank(histories, 10, None)
-    monkeypatch.setattr(baselines, "_SCORES_PER_BLOCK", 7 * 30)
+    monkeypatch.setattr(untrained, "_SCORES_PER_BLOCK", 7 * 30)
     order = np.random.default_rng(0).permutation(histories.num_users)
     blocks = ranker.rank(histories.take(order), 10, None)
     assert (blocks.including == whole.including[order]).all()

@@ -1,0 +1,1 @@
+"""What the model is compared with, on the same split and through the same evaluator."""
