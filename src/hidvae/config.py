@@ -425,6 +425,60 @@ class RetrieverConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SasRecConfig:
+    """The trained baseline SASRec, with cross-entropy over all items (`hidvae evaluate`)."""
+
+    dim: int = 128
+    """Width of the item vectors and of the model."""
+    num_layers: int = 2
+    """Transformer layers."""
+    num_heads: int = 2
+    """Attention heads."""
+    dropout: float = 0.5
+    """Dropout on inputs, attention outputs and feed-forward outputs."""
+    max_history: int = 50
+    """Latest items of a history that the model reads."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread evenly over the catalogue."""
+    epochs: int = 40
+    """Most passes over the training histories."""
+    patience: int = 3
+    """Validations without a better ndcg@10 before training stops; 0 never stops early."""
+    validate_every: int = 2
+    """Epochs between validations."""
+    validation_users: int = 5000
+    """Users drawn for validation during training; 0 takes all."""
+    batch_tokens: int = 1024
+    """Positions per step, padding included."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
+    warmup_steps: int = 200
+    """Steps of linear warm-up."""
+    weight_decay: float = 0.05
+    """Weight decay of AdamW."""
+    weight_average: float = 0.0
+    """Decay of an exponential moving average of the weights per step; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        _check(self.dim >= 1, self, "dim", "at least 1")
+        _check(self.num_layers >= 1, self, "num_layers", "at least 1")
+        _check(
+            self.num_heads >= 1 and self.dim % self.num_heads == 0,
+            self,
+            "num_heads",
+            f"a divisor of dim = {self.dim}",
+        )
+        for name in ("dropout", "label_smoothing", "weight_average"):
+            _check(0 <= getattr(self, name) < 1, self, name, "in [0, 1)")
+        for name in ("max_history", "epochs", "validate_every", "batch_tokens"):
+            _check(getattr(self, name) >= 1, self, name, "at least 1")
+        for name in ("patience", "validation_users", "warmup_steps"):
+            _check(getattr(self, name) >= 0, self, name, "at least 0")
+        _check(self.learning_rate > 0, self, "learning_rate", "above 0")
+        _check(self.weight_decay >= 0, self, "weight_decay", "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """How rankings are made and scored (stage evaluate)."""
 
@@ -464,6 +518,7 @@ class Config:
     llm: LLMConfig = field(default_factory=LLMConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
+    sasrec: SasRecConfig = field(default_factory=SasRecConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
@@ -499,6 +554,7 @@ SECTIONS: dict[str, type] = {
     "llm": LLMConfig,
     "tokenizer": TokenizerConfig,
     "retriever": RetrieverConfig,
+    "sasrec": SasRecConfig,
     "evaluation": EvaluationConfig,
 }
 """Field of Config -> its class; the class name is the name gin files use."""

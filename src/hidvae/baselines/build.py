@@ -1,0 +1,54 @@
+"""A baseline by its name, ready to rank: made from a run's folders, trained where it must be.
+
+Trained baselines are stage folders under ``RUN/baselines/<name>``, skipped while they are up to
+date, so that a second evaluation trains nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from hidvae.artifacts import StageFolder
+from hidvae.baselines.untrained import ContentGraph, Popularity
+from hidvae.config import RunConfig, SasRecConfig
+from hidvae.data.prepare import load_dataset
+from hidvae.errors import ConfigError
+from hidvae.evaluation.ranking import Ranker
+from hidvae.features.embeddings import load_embeddings
+
+BASELINES: tuple[str, ...] = ("popularity", "content_graph")
+
+
+def build_baseline(
+    name: str,
+    run: RunConfig,
+    sasrec: SasRecConfig,
+    folders: Mapping[str, StageFolder],
+    output: Path,
+) -> Ranker:
+    """The ranker of one baseline.
+
+    Args:
+        name: One of ``BASELINES``.
+        run: Seed and device of a training.
+        sasrec: Settings of ``sasrec``.
+        folders: The run's stage folders ``dataset``, ``embeddings`` and ``tags``, by name.
+        output: Folder of the trained baselines, ``RUN/baselines``.
+
+    Raises:
+        ConfigError: If there is no such baseline.
+    """
+    dataset = load_dataset(folders["dataset"])
+    num_items = dataset.catalogue.num_items
+    if name == "popularity":
+        return Popularity(dataset.split.train, num_items)
+    if name == "content_graph":
+        content = load_embeddings(folders["embeddings"]).content
+        return ContentGraph(dataset.split.train, num_items, content if content.shape[1] else None)
+    close = difflib.get_close_matches(name, BASELINES, n=1, cutoff=0.0)
+    raise ConfigError(
+        f"unknown baseline {name!r}; expected some of {', '.join(BASELINES)}; did you mean "
+        f"{close[0]}?"
+    )
