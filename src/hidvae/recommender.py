@@ -155,18 +155,21 @@ class Recommender:
         item = int(self.catalogue.index_of([item_id])[0])
         is_allowed = np.zeros(self.catalogue.num_items, dtype=bool)
         is_allowed[item] = True
-        reachable = [
-            torch.from_numpy(mask).to(self._device)
-            for mask in self.retriever.tables.trie.reachable(is_allowed)
-        ]
+        reachable = self.retriever.tables.reachable(is_allowed)
         padded, users = self._as_batch(items)
         found = beam_search(self.retriever, padded, users, 1, 1, reachable)
         return self._explained(found, 0, items)
 
-    def rank(self, histories: Sequences, top_k: int, user_index: np.ndarray | None) -> Ranking:
+    def rank(
+        self,
+        histories: Sequences,
+        top_k: int,
+        user_index: np.ndarray | None,
+        candidates: np.ndarray | None = None,
+    ) -> Ranking:
         """See ``evaluation.Ranker.rank``; a history must have at least one item."""
         ranker = GenerativeRanker(self.retriever, self.beam_width, self.max_history)
-        return ranker.rank(histories, top_k, user_index)
+        return ranker.rank(histories, top_k, user_index, candidates)
 
     @property
     def _device(self) -> torch.device:

@@ -38,7 +38,7 @@ class FixedOrder:
     name: str = "fixed"
     asked: list = field(default_factory=list)
 
-    def rank(self, histories, top_k, user_index):
+    def rank(self, histories, top_k, user_index, candidates=None):
         self.asked.append(user_index.tolist())
         ranked = np.tile(np.arange(NUM_ITEMS), (histories.num_users, 1))
         return split_protocols(ranked, histories, top_k, NUM_ITEMS)
@@ -51,7 +51,7 @@ class Handing:
     ranking: Ranking
     name: str = "handing"
 
-    def rank(self, histories, top_k, user_index):
+    def rank(self, histories, top_k, user_index, candidates=None):
         return self.ranking
 
 

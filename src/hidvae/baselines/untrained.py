@@ -63,14 +63,16 @@ class Popularity:
         histories: Sequences,
         top_k: int,
         user_index: npt.NDArray[np.integer] | None = None,
+        candidates: npt.NDArray[np.bool_] | None = None,
     ) -> Ranking:
         """The same order for every user, without their history under ``excluding``."""
         check_top_k(top_k)
         num_items = self._order.size
+        order = self._order if candidates is None else self._order[candidates[self._order]]
         parts = []
         for block in _blocks(histories, list_width(histories, top_k, num_items)):
-            width = list_width(block, top_k, num_items)
-            ranked = np.broadcast_to(self._order[:width], (block.num_users, width))
+            best = order[: list_width(block, top_k, num_items)]
+            ranked = np.broadcast_to(best, (block.num_users, best.size))
             parts.append(split_protocols(ranked, block, top_k, num_items))
         return _joined(parts, top_k)
 
@@ -133,13 +135,15 @@ class ContentGraph:
         histories: Sequences,
         top_k: int,
         user_index: npt.NDArray[np.integer] | None = None,
+        candidates: npt.NDArray[np.bool_] | None = None,
     ) -> Ranking:
         """Rank by the score above; an empty history scores every item 0."""
         check_top_k(top_k)
         num_items = self.transitions.shape[0]
         parts = []
         for block in _blocks(histories, num_items):
-            best = top_items(self.scores(block), list_width(block, top_k, num_items))
+            width = list_width(block, top_k, num_items)
+            best = top_items(self.scores(block), width, candidates)
             parts.append(split_protocols(best, block, top_k, num_items))
         return _joined(parts, top_k)
 

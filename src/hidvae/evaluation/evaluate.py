@@ -90,6 +90,7 @@ def evaluate_ranker(
     seed: int = 0,
     batch_size: int = 256,
     user_index: IntArray | None = None,
+    candidates: npt.NDArray[np.bool_] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
     """Rank every user in batches and score the lists under both protocols.
@@ -106,25 +107,29 @@ def evaluate_ranker(
         seed: Of the resamples.
         batch_size: Users per call of the ranker.
         user_index: (U,), rows of the users in the dataset; default 0 … U - 1.
+        candidates: (N,), the items that may be ranked; default all. Every target is one.
         on_progress: Called with (users done, users) after each batch.
 
     Raises:
         ShapeError: If the inputs or the ranker's lists disagree on a dimension.
-        DataError: If there are no users, a target is out of range, or the ranker's ``excluding``
-            lists hold an item of the history.
+        DataError: If there are no users, a target is out of range or no candidate, the ranker's
+            ``excluding`` lists hold an item of the history, or any list an item that is no
+            candidate.
         ConfigError: If there is no cut-off or one is below 1.
     """
     targets = np.asarray(targets)
     top_k = max(_checked_cutoffs(cutoffs))
     users = np.arange(histories.num_users) if user_index is None else np.asarray(user_index)
     _check_inputs(histories, targets, users, num_items, batch_size)
+    if candidates is not None:
+        _check_candidates(candidates, targets, num_items)
     including = np.empty((histories.num_users, top_k), dtype=np.int64)
     excluding = np.empty_like(including)
     for start in range(0, histories.num_users, batch_size):
         rows = np.arange(start, min(start + batch_size, histories.num_users))
         batch = histories.take(rows)
-        ranking = ranker.rank(batch, top_k, users[rows])
-        _check_ranking(ranker.name, ranking, batch, top_k, num_items)
+        ranking = ranker.rank(batch, top_k, users[rows], candidates)
+        _check_ranking(ranker.name, ranking, batch, top_k, num_items, candidates)
         including[rows], excluding[rows] = ranking.including, ranking.excluding
         if on_progress is not None:
             on_progress(int(rows[-1]) + 1, histories.num_users)
@@ -313,6 +318,20 @@ def _check_inputs(
     _check_targets(targets, num_items)
 
 
+def _check_candidates(candidates: npt.NDArray[np.bool_], targets: IntArray, num_items: int) -> None:
+    if candidates.shape != (num_items,) or candidates.dtype != np.bool_:
+        raise ShapeError(
+            f"expected candidates as ({num_items},) booleans, one per item; found shape "
+            f"{candidates.shape} of {candidates.dtype}"
+        )
+    if (is_out := ~candidates[targets]).any():
+        user = int(np.argmax(is_out))
+        raise DataError(
+            f"expected every target among the candidates, found item index {int(targets[user])} "
+            f"of user row {user} outside; it could never be found"
+        )
+
+
 def _check_targets(targets: IntArray, num_items: int) -> None:
     if targets.size == 0:
         raise DataError("expected at least 1 user to evaluate, found none; check the split")
@@ -348,7 +367,12 @@ def _check_scored(
 
 
 def _check_ranking(
-    name: str, ranking: Ranking, batch: Sequences, top_k: int, num_items: int
+    name: str,
+    ranking: Ranking,
+    batch: Sequences,
+    top_k: int,
+    num_items: int,
+    candidates: npt.NDArray[np.bool_] | None,
 ) -> None:
     expected = (batch.num_users, top_k)
     for protocol, ranked in (("including", ranking.including), ("excluding", ranking.excluding)):
@@ -356,6 +380,15 @@ def _check_ranking(
             raise ShapeError(
                 f"ranker {name}: expected {protocol} lists of shape {expected}, found "
                 f"{ranked.shape}; pad short lists with -1"
+            )
+    if candidates is not None:
+        ranked = np.stack([ranking.including, ranking.excluding])
+        items = ranked[(ranked >= 0) & (ranked < num_items)]
+        outside = items[~candidates[items]]
+        if outside.size:
+            raise DataError(
+                f"ranker {name}: expected only candidates in its lists, found item index "
+                f"{int(outside[0])}; pass candidates on to hidvae.evaluation.ranking.top_items"
             )
     is_seen = is_in_history(ranking.excluding, batch, num_items)
     if is_seen.any():

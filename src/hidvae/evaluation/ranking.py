@@ -37,14 +37,20 @@ class Ranker(Protocol):
     name: str
 
     def rank(
-        self, histories: Sequences, top_k: int, user_index: npt.NDArray[np.integer] | None
+        self,
+        histories: Sequences,
+        top_k: int,
+        user_index: npt.NDArray[np.integer] | None,
+        candidates: npt.NDArray[np.bool_] | None = None,
     ) -> Ranking:
-        """Rank the catalogue for each history.
+        """Rank the catalogue, or the candidates alone, for each history.
 
         Args:
             histories: U histories, oldest item first; a history may be empty.
             top_k: Length of the lists.
             user_index: (U,), the users' rows in the dataset, or None for users it does not know.
+            candidates: (N,), the items that may be ranked; None means all. The order of the
+                candidates is the one that they have in the whole catalogue.
 
         Returns:
             Lists of distinct item indices; shorter than ``top_k`` only if the items run out.
@@ -115,17 +121,24 @@ def split_protocols(
     return Ranking(_widened(ranked[:, :top_k], top_k), _widened(kept, top_k))
 
 
-def top_items(scores: npt.NDArray[np.floating], width: int) -> IndexArray:
+def top_items(
+    scores: npt.NDArray[np.floating],
+    width: int,
+    candidates: npt.NDArray[np.bool_] | None = None,
+) -> IndexArray:
     """The best items of each row of scores; equal scores are ordered by item_index.
 
     Args:
         scores: (U, N), higher is better; -inf means never.
         width: W, items wanted per row.
+        candidates: (N,), the items that may be ranked; None means all.
 
     Returns:
         (U, min(W, N)), best first, -1 where only -inf is left.
     """
     num_users, num_items = scores.shape
+    if candidates is not None:
+        scores = np.where(candidates, scores, -np.inf)
     width = min(width, num_items)
     if width == 0 or num_users == 0:
         return np.full((num_users, width), PADDING, dtype=np.int64)

@@ -93,5 +93,10 @@ class CatalogueTables(nn.Module):
         first_item: Tensor = getattr(self, f"first_item_{depth}")
         return self.tag_ids[first_item[nodes]]
 
+    def reachable(self, is_allowed: np.ndarray) -> list[Tensor]:
+        """``Trie.reachable`` of items (N,), on the tables' device."""
+        device = self.codes.device
+        return [torch.from_numpy(mask).to(device) for mask in self.trie.reachable(is_allowed)]
+
     def _put(self, name: str, array: np.ndarray) -> None:
         self.register_buffer(name, torch.tensor(array), persistent=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from hidvae.data.interactions import Sequences
 from hidvae.errors import DataError
@@ -34,7 +35,13 @@ class GenerativeRanker:
         self.max_history = max_history
         self.batch_size = batch_size
 
-    def rank(self, histories: Sequences, top_k: int, user_index: np.ndarray | None) -> Ranking:
+    def rank(
+        self,
+        histories: Sequences,
+        top_k: int,
+        user_index: np.ndarray | None,
+        candidates: np.ndarray | None = None,
+    ) -> Ranking:
         """See ``evaluation.Ranker.rank``; a history must have at least one item.
 
         Raises:
@@ -43,11 +50,17 @@ class GenerativeRanker:
         was_training = self.retriever.training
         self.retriever.eval()
         try:
-            return self._rank(histories, top_k, user_index)
+            return self._rank(histories, top_k, user_index, candidates)
         finally:
             self.retriever.train(was_training)
 
-    def _rank(self, histories: Sequences, top_k: int, user_index: np.ndarray | None) -> Ranking:
+    def _rank(
+        self,
+        histories: Sequences,
+        top_k: int,
+        user_index: np.ndarray | None,
+        candidates: np.ndarray | None,
+    ) -> Ranking:
         if histories.num_users and histories.lengths.min() == 0:
             raise DataError(
                 f"history {int(histories.lengths.argmin())} is empty; the retriever needs at least "
@@ -57,13 +70,15 @@ class GenerativeRanker:
         ranked = np.full(
             (histories.num_users, list_width(histories, top_k, num_items)), -1, dtype=np.int64
         )
-        # W beams always find W items (or all): that many cannot fall short of top_k others.
-        enough = np.minimum(num_items, top_k + histories.lengths)
+        # W beams always find W candidates (or all): that many cannot fall short of top_k others.
+        num_candidates = num_items if candidates is None else int(candidates.sum())
+        enough = np.minimum(num_candidates, top_k + histories.lengths)
+        reachable = None if candidates is None else self.retriever.tables.reachable(candidates)
         beams = max(self.beam_width, top_k)
         pending = np.arange(histories.num_users)
         while True:
             users = None if user_index is None else np.asarray(user_index)[pending]
-            found = self._search(histories.take(pending), top_k, users, beams)
+            found = self._search(histories.take(pending), top_k, users, beams, reachable)
             ranked[pending, : found.shape[1]] = found
             ranking = split_protocols(ranked, histories, top_k, num_items)
             is_short = (ranking.excluding < 0).any(axis=1)
@@ -74,7 +89,12 @@ class GenerativeRanker:
         return ranking
 
     def _search(
-        self, histories: Sequences, top_k: int, user_index: np.ndarray | None, beams: int
+        self,
+        histories: Sequences,
+        top_k: int,
+        user_index: np.ndarray | None,
+        beams: int,
+        reachable: list[Tensor] | None,
     ) -> np.ndarray:
         """The best items (U, W) of each history, W from ``list_width``, -1 at the end."""
         num_items = self.retriever.tables.num_items
@@ -90,6 +110,7 @@ class GenerativeRanker:
                 users.to(device),
                 beam_width=beams,
                 num_results=list_width(histories.take(rows), top_k, num_items),
+                reachable=reachable,
             )
             ranked[rows, : found.items.shape[1]] = found.items.cpu().numpy()
         return ranked
