@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,21 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from hidvae.artifacts import StageFolder, read_stage, write_stage
-from hidvae.config import RetrieverConfig, RunConfig
+from hidvae.config import RetrieverConfig, RunConfig, SasRecConfig
 from hidvae.data.prepare import load_dataset
 from hidvae.data.split import Split
 from hidvae.errors import DataError
 from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
+from hidvae.evaluation.ranking import Ranker
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags
 from hidvae.retriever.batches import TrainingBatches
 from hidvae.retriever.build import WEIGHTS, build_retriever
-from hidvae.retriever.interface import HistoryBatch, Retriever
+from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.ranker import GenerativeRanker
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.training.checkpoint import (
@@ -42,6 +44,9 @@ from hidvae.training.schedule import warmup_cosine
 LOG = "log.csv"
 VALIDATION_BEAMS = 20  # enough to rank 10; the evaluation stage uses its own width
 _GRADIENT_NORM = 1.0
+
+LoopConfig = RetrieverConfig | SasRecConfig
+"""Both name the settings of the loop alike."""
 
 logger = logging.getLogger("hidvae.train")
 
@@ -78,29 +83,64 @@ def train_retriever(
             "no transition to learn from; a longer log is needed"
         )
     ids = SemanticIds.load(semantic_ids)
-    fabric = start_fabric(run)
     make_reproducible(run.seed)
     model = build_retriever(config, ids, load_embeddings(embeddings).matrix, load_tags(tags))
-
-    settings = asdict(config)
+    batches = TrainingBatches(
+        split.train,
+        config.max_history,
+        config.batch_tokens,
+        every_position=config.architecture == "item_decoder",
+        reverse_probability=config.reverse_probability,
+        drop_item_probability=config.drop_item_probability,
+    )
     inputs = {
         "dataset": dataset.fingerprint,
         "embeddings": embeddings.fingerprint,
         "tags": tags.fingerprint,
         "semantic_ids": semantic_ids.fingerprint,
     }
+    ranker = GenerativeRanker(model, VALIDATION_BEAMS, config.max_history)
+    return train_next_item(model, ranker, batches, split, config, run, inputs, output)
+
+
+def train_next_item(
+    model: nn.Module,
+    ranker: Ranker,
+    batches: TrainingBatches,
+    split: Split,
+    config: LoopConfig,
+    run: RunConfig,
+    inputs: Mapping[str, str],
+    output: Path,
+) -> StageFolder:
+    """Train any model of the next item and write its stage folder, named as ``output``.
+
+    Args:
+        model: Called with a ``HistoryBatch`` and the label smoothing, it gives the loss.
+        ranker: Ranks with ``model``; its ndcg@10 on validation selects the epoch.
+        batches: What the model learns from.
+        split: Its validation part is ranked.
+        config: Settings, kept in the manifest.
+        run: Seed, device, checkpoints.
+        inputs: Fingerprints of the folders that model and batches were made from.
+        output: The stage folder to write.
+    """
+    fabric = start_fabric(run)
+    settings = asdict(config)
     identity = training_identity(settings, inputs, run)
     checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
     checkpoint = load_checkpoint(checkpoint_file, identity=identity)
     with write_stage(
         output,
-        stage="retriever",
+        stage=output.name,
         config=settings,
         inputs=inputs,
         seed=run.seed,
         wall_seconds_before=checkpoint.state["seconds"] if checkpoint else 0.0,
     ) as stage:
-        loop = _Training(fabric, model, split, config, run, checkpoint_file, identity)
+        loop = _Training(
+            fabric, model, ranker, batches, split, config, run, checkpoint_file, identity
+        )
         loop.run(checkpoint)
         save_file(loop.best_weights, stage.path / WEIGHTS)
         loop.log.write(stage.path / LOG)
@@ -119,9 +159,11 @@ class _Training:
     def __init__(
         self,
         fabric: Fabric,
-        model: Retriever,
+        model: nn.Module,
+        ranker: Ranker,
+        batches: TrainingBatches,
         split: Split,
-        config: RetrieverConfig,
+        config: LoopConfig,
         run: RunConfig,
         checkpoint_file: Path,
         identity: str,
@@ -132,15 +174,7 @@ class _Training:
         self.best_weights: dict[str, Tensor] = {}
         self._fabric, self._run = fabric, run
         self._file, self._identity = checkpoint_file, identity
-        self._batches = TrainingBatches(
-            split.train,
-            config.max_history,
-            config.batch_tokens,
-            every_position=config.architecture == "item_decoder",
-            reverse_probability=config.reverse_probability,
-            drop_item_probability=config.drop_item_probability,
-        )
-        self._split = split
+        self._ranker, self._batches, self._split = ranker, batches, split
         self._validation_users = _choose_users(
             len(split.validation_targets), config.validation_users, run.seed
         )
@@ -194,7 +228,7 @@ class _Training:
         return self._batches.epoch(np.random.default_rng([self._run.seed, epoch]))
 
     def _end_epoch(self, num_batches: int) -> None:
-        check_finite(float(self._loss_sum), "RetrieverConfig.learning_rate")
+        check_finite(float(self._loss_sum), f"{type(self.config).__name__}.learning_rate")
         self._epoch, self._step = self._epoch + 1, 0
         row: dict[str, Any] = {
             "epoch": self._epoch,
@@ -219,8 +253,7 @@ class _Training:
             self.model.load_state_dict(self._average)
         users = self._validation_users
         histories = self._split.validation_histories.take(users)
-        ranker = GenerativeRanker(self.model, VALIDATION_BEAMS, self.config.max_history)
-        ranked = ranker.rank(histories, 10, users).excluding
+        ranked = self._ranker.rank(histories, 10, users).excluding
         ranks = target_ranks(ranked, self._split.validation_targets[users])
         score = float(ndcg_at(ranks, 10).mean())
         if score > self.best_score:
@@ -287,7 +320,7 @@ class _Training:
         logger.info("going on from epoch %d, step %d", self._epoch, self._step)
 
 
-def _copy_of(model: torch.nn.Module) -> dict[str, Tensor]:
+def _copy_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
