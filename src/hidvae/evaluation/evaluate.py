@@ -37,6 +37,7 @@ __all__ = [
     "compare",
     "evaluate_ranker",
     "format_table",
+    "list_cutoff",
     "score_ranking",
 ]
 
@@ -207,7 +208,7 @@ def score_ranking(
         ends = bootstrap_interval(values, bootstrap_samples, generator)
         for name, low, high in zip(names, *ends.tolist(), strict=True):
             metrics[f"{name}_ci"] = [low, high]
-    k = _LIST_CUTOFF if _LIST_CUTOFF in cutoffs else max(cutoffs)
+    k = list_cutoff(cutoffs)
     metrics[f"coverage@{k}"] = coverage_at(ranked, k, num_items)
     metrics[f"novelty@{k}"] = _or_none(novelty_at(ranked, k, popularity))
     metrics[f"popularity_bias@{k}"] = _or_none(popularity_bias_at(ranked, k, popularity))
@@ -219,6 +220,11 @@ def score_ranking(
     metrics[f"cold_recall@{k}"] = float(cold_recall.mean()) if cold_recall.size else None
     metrics["invalid_rate"] = invalid_rate(ranked, num_items)
     return metrics, ranks
+
+
+def list_cutoff(cutoffs: Sequence[int]) -> int:
+    """Cut-off of the list metrics, slices and comparisons: 10, or the largest without a 10."""
+    return _LIST_CUTOFF if _LIST_CUTOFF in cutoffs else max(cutoffs)
 
 
 def compare(
