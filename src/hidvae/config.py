@@ -76,6 +76,11 @@ class DatasetConfig:
     shown there."""
     movielens_min_rating: float = 0.0
     """Lowest rating that makes an event, in stars (MovieLens); 0 takes all."""
+    cold_item_share: float = 0.0
+    """Share of the items held out of training and validation, for the test to ask for; 0 splits
+    leave-one-out."""
+    cold_item_seed: int = 0
+    """Seed of which items are held out."""
     min_events: int = 0
     """k-core: drop users and items below this many events until none is left; 0 keeps all."""
     short_histories: Literal["refuse", "drop"] = "refuse"
@@ -95,6 +100,8 @@ class DatasetConfig:
         _check(is_mapping, self, "column_names", '"our name=your name" in each entry')
         _check(self.tie_seed >= 0, self, "tie_seed", "at least 0")
         _check(0 <= self.movielens_min_rating <= 5, self, "movielens_min_rating", "in [0, 5]")
+        _check(0 <= self.cold_item_share <= 0.5, self, "cold_item_share", "in [0, 0.5]")
+        _check(self.cold_item_seed >= 0, self, "cold_item_seed", "at least 0")
         _check(self.min_events >= 0, self, "min_events", "at least 0")
         _check(self.demo_num_items >= 60, self, "demo_num_items", "at least 60")
         _check(self.demo_num_users >= 10, self, "demo_num_users", "at least 10")

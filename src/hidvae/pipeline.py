@@ -90,11 +90,16 @@ STAGES = (
     Stage(
         folder="tokenizer",
         command="tokenize",
-        needs=("embeddings", "tags"),
+        needs=_LEARNED_FROM,
         settings=lambda config: asdict(config.tokenizer),
         is_seeded=True,
         make=lambda config, folders, output: train_tokenizer(
-            config.tokenizer, config.run, folders["embeddings"], folders["tags"], output
+            config.tokenizer,
+            config.run,
+            folders["dataset"],
+            folders["embeddings"],
+            folders["tags"],
+            output,
         ),
     ),
     Stage(

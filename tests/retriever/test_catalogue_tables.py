@@ -37,7 +37,7 @@ def test_children_equal_a_dictionary_of_prefixes(disambiguated: bool) -> None:
         table = child_table(tables, depth, nodes)
         assert table.shape == (len(nodes), ids.level_sizes[depth])
         assert torch.equal(tables.codes_after(depth, nodes), table >= 0)
-        assert torch.equal(tables.num_children(depth, nodes), (table >= 0).sum(dim=1))
+        assert torch.equal(tables.num_known_children(depth, nodes), (table >= 0).sum(dim=1))
         for node, row in zip(nodes.tolist(), table.tolist(), strict=True):
             assert [code for code, child in enumerate(row) if child >= 0] == children[here[node]]
             for code, child in enumerate(row):

@@ -75,6 +75,7 @@ def tags(
 @pytest.fixture(scope="session")
 def tokenizer(
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     embeddings: StageFolder,
     tags: StageFolder,
@@ -82,7 +83,7 @@ def tokenizer(
 ) -> StageFolder:
     """An uninterrupted training."""
     output = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
-    return train_tokenizer(config, run, embeddings, tags, output)
+    return train_tokenizer(config, run, demo_folder, embeddings, tags, output)
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_equal_items_are_parted(
     matrix = load_embeddings(embeddings).matrix
     assert (matrix[:30] == matrix[0]).all() and (load_tags(tags).ids[:30] == -1).sum() < 90
     config = replace(config, collisions=collisions)
-    tokenizer = train_tokenizer(config, run, embeddings, tags, tmp_path / "tokenizer")
+    tokenizer = train_tokenizer(config, run, dataset, embeddings, tags, tmp_path / "tokenizer")
     folder = encode_catalogue(tokenizer, dataset, embeddings, tags, tmp_path / "semantic_ids")
     quality, ids = read_json(folder.path / QUALITY), SemanticIds.load(folder)
     assert quality["largest_collision"] >= 30
@@ -211,7 +211,7 @@ def test_without_supervision_there_are_ids_and_no_tags(
     tmp_path: Path,
 ) -> None:
     plain = replace(config, tag_alignment_weight=0, tag_prediction_weight=0, epochs=1)
-    tokenizer = train_tokenizer(plain, run, embeddings, tags, tmp_path / "tokenizer")
+    tokenizer = train_tokenizer(plain, run, demo_folder, embeddings, tags, tmp_path / "tokenizer")
     folder = encode_catalogue(tokenizer, demo_folder, embeddings, tags, tmp_path / "semantic_ids")
     ids = SemanticIds.load(folder)
     assert ids.is_unique

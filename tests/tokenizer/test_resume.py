@@ -59,10 +59,12 @@ def every_step() -> RunConfig:
 
 
 @pytest.fixture
-def train(every_step: RunConfig, embeddings: StageFolder, tags: StageFolder) -> Train:
+def train(
+    every_step: RunConfig, demo_folder: StageFolder, embeddings: StageFolder, tags: StageFolder
+) -> Train:
     def call(config: TokenizerConfig, output: Path) -> StageFolder:
         torch.manual_seed(int(time.time()))  # nothing may hang on what came before
-        return train_tokenizer(config, every_step, embeddings, tags, output)
+        return train_tokenizer(config, every_step, demo_folder, embeddings, tags, output)
 
     return call
 
@@ -178,6 +180,7 @@ def test_the_checkpoint_of_another_training_is_not_used(
     train: Train,
     config: TokenizerConfig,
     every_step: RunConfig,
+    demo_folder: StageFolder,
     embeddings: StageFolder,
     tags: StageFolder,
     tokenizer: StageFolder,
@@ -189,7 +192,9 @@ def test_the_checkpoint_of_another_training_is_not_used(
     else:
 
         def other_seed(config: TokenizerConfig, output: Path) -> StageFolder:
-            return train_tokenizer(config, replace(every_step, seed=1), embeddings, tags, output)
+            return train_tokenizer(
+                config, replace(every_step, seed=1), demo_folder, embeddings, tags, output
+            )
 
         stop_at(5, other_seed, config, output)
     assert checkpoint_of(output).is_file()
@@ -226,10 +231,11 @@ class Slow(train.AdamW):
         return super().step(*args, **kwargs)
 
 train.AdamW = Slow
-settings, run, embeddings, tags, output = json.loads(sys.argv[1])
+settings, run, dataset, embeddings, tags, output = json.loads(sys.argv[1])
 train.train_tokenizer(
     build_section(TokenizerConfig, settings),
     build_section(RunConfig, run),
+    read_stage(Path(dataset), produced_by=""),
     read_stage(Path(embeddings), produced_by=""),
     read_stage(Path(tags), produced_by=""),
     Path(output),
@@ -248,7 +254,8 @@ def test_killed_by_the_system_and_resumed_it_is_the_same(
     tmp_path: Path,
 ) -> None:
     output = tmp_path / "tokenizer"
-    argument = [asdict(config), asdict(every_step), *map(str, (embeddings.path, tags.path, output))]
+    folders = [str(folder.path) for folder in (demo_folder, embeddings, tags)]
+    argument = [asdict(config), asdict(every_step), *folders, str(output)]
     command = [sys.executable, "-c", _CHILD, json.dumps(argument)]
     with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) as child:
         deadline = time.monotonic() + 120

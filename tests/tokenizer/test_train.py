@@ -35,6 +35,7 @@ def rows(folder: StageFolder) -> list[dict[str, str]]:
 
 def test_same_seed_same_weights_bit_for_bit(
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     embeddings: StageFolder,
     tags: StageFolder,
@@ -42,10 +43,12 @@ def test_same_seed_same_weights_bit_for_bit(
     tmp_path: Path,
 ) -> None:
     torch.manual_seed(999)
-    again = train_tokenizer(config, run, embeddings, tags, tmp_path / "again")
+    again = train_tokenizer(config, run, demo_folder, embeddings, tags, tmp_path / "again")
     assert weights(again) == weights(tokenizer)
     assert again.fingerprint == tokenizer.fingerprint
-    other = train_tokenizer(config, replace(run, seed=1), embeddings, tags, tmp_path / "other")
+    other = train_tokenizer(
+        config, replace(run, seed=1), demo_folder, embeddings, tags, tmp_path / "other"
+    )
     assert weights(other) != weights(tokenizer)
 
 
@@ -65,6 +68,7 @@ def test_training_improves_and_says_so(tokenizer: StageFolder, config: Tokenizer
 
 def test_every_layer_moves(
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     embeddings: StageFolder,
     tags: StageFolder,
@@ -73,16 +77,17 @@ def test_every_layer_moves(
 ) -> None:
     """A gradient of infinity in the first step once stopped the encoder, silently."""
     longer = replace(config, epochs=6, weight_decay=0.0)
-    other = train_tokenizer(longer, run, embeddings, tags, tmp_path / "t")
+    other = train_tokenizer(longer, run, demo_folder, embeddings, tags, tmp_path / "t")
     before = dict(load_tokenizer(tokenizer, tags).named_parameters())
     for name, after in load_tokenizer(other, tags).named_parameters():
         assert (after != before[name]).float().mean() > 0.5, name
 
 
 def test_the_stage_knows_what_it_was_made_from(
-    tokenizer: StageFolder, embeddings: StageFolder, tags: StageFolder
+    tokenizer: StageFolder, demo_folder: StageFolder, embeddings: StageFolder, tags: StageFolder
 ) -> None:
-    expected = {"embeddings": embeddings.fingerprint, "tags": tags.fingerprint}
+    made_from = {"dataset": demo_folder, "embeddings": embeddings, "tags": tags}
+    expected = {name: folder.fingerprint for name, folder in made_from.items()}
     assert tokenizer.manifest["inputs"] == expected
     assert tokenizer.facts["num_items"] == 120
     assert tokenizer.facts["num_held_out"] == 12
@@ -121,6 +126,7 @@ def test_damaged_weights_are_one_line(
 
 def test_held_out_items_do_not_touch_the_weights(
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     tags: StageFolder,
     tokenizer: StageFolder,
@@ -138,13 +144,18 @@ def test_held_out_items_do_not_touch_the_weights(
         return change
 
     unseen = changed_embeddings(scramble(int(np.flatnonzero(held_out)[0])))
-    assert weights(train_tokenizer(config, run, unseen, tags, tmp_path / "a")) == weights(tokenizer)
+    assert weights(
+        train_tokenizer(config, run, demo_folder, unseen, tags, tmp_path / "a")
+    ) == weights(tokenizer)
     seen = changed_embeddings(scramble(int(np.flatnonzero(~held_out)[0])))
-    assert weights(train_tokenizer(config, run, seen, tags, tmp_path / "b")) != weights(tokenizer)
+    assert weights(
+        train_tokenizer(config, run, demo_folder, seen, tags, tmp_path / "b")
+    ) != weights(tokenizer)
 
 
 def test_dead_codes_are_revived(
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     embeddings: StageFolder,
     tags: StageFolder,
@@ -156,7 +167,7 @@ def test_dead_codes_are_revived(
     for patience in (0, 1):
         changed = replace(config, dead_code_epochs=patience, epochs=4)
         output = tmp_path / str(patience)
-        log = rows(train_tokenizer(changed, run, embeddings, tags, output))
+        log = rows(train_tokenizer(changed, run, demo_folder, embeddings, tags, output))
         usage[patience] = [float(row["usage_0"]) for row in log]
     assert usage[0][0] == usage[1][0] <= 0.5
     assert max(usage[0]) <= 0.5, "without resets the dead stay dead"
@@ -165,6 +176,7 @@ def test_dead_codes_are_revived(
 
 def test_patience_is_counted_in_epochs(
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     embeddings: StageFolder,
     tags: StageFolder,
@@ -173,7 +185,7 @@ def test_patience_is_counted_in_epochs(
 ) -> None:
     kill_codes(monkeypatch, num_alive=8)
     changed = replace(config, dead_code_epochs=2, epochs=4)
-    log = rows(train_tokenizer(changed, run, embeddings, tags, tmp_path / "t"))
+    log = rows(train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t"))
     usage = [float(row["usage_0"]) for row in log]
     assert max(usage[:2]) <= 0.5 < usage[2]
 
@@ -182,6 +194,7 @@ def test_patience_is_counted_in_epochs(
 def test_a_collapsed_codebook_is_warned_about(
     codebook_size: int,
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     embeddings: StageFolder,
     tags: StageFolder,
@@ -191,7 +204,7 @@ def test_a_collapsed_codebook_is_warned_about(
 ) -> None:
     kill_codes(monkeypatch, num_alive=1)
     changed = replace(config, codebook_size=codebook_size, dead_code_epochs=0, epochs=1)
-    train_tokenizer(changed, run, embeddings, tags, tmp_path / "t")
+    train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t")
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "level 0" in warnings[0] and "collapsed" in warnings[0]
@@ -199,13 +212,14 @@ def test_a_collapsed_codebook_is_warned_about(
 
 def test_a_healthy_codebook_is_not_warned_about(
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     embeddings: StageFolder,
     tags: StageFolder,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    train_tokenizer(replace(config, epochs=1), run, embeddings, tags, tmp_path / "t")
+    train_tokenizer(replace(config, epochs=1), run, demo_folder, embeddings, tags, tmp_path / "t")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -221,6 +235,7 @@ def test_a_catalogue_that_does_not_fit_is_refused_before_any_training(
     changes: dict[str, int],
     message: str,
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     embeddings: StageFolder,
     tags: StageFolder,
@@ -229,20 +244,23 @@ def test_a_catalogue_that_does_not_fit_is_refused_before_any_training(
 ) -> None:
     monkeypatch.setattr(train_module, "start_fabric", lambda run: pytest.fail("it started"))
     with pytest.raises(DataError, match=message) as error:
-        train_tokenizer(replace(config, **changes), run, embeddings, tags, tmp_path / "t")  # type: ignore[arg-type]
+        train_tokenizer(
+            replace(config, **changes), run, demo_folder, embeddings, tags, tmp_path / "t"
+        )  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_disambiguation_has_room_for_any_catalogue(
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     embeddings: StageFolder,
     tags: StageFolder,
     tmp_path: Path,
 ) -> None:
     small = replace(config, codebook_size=2, collisions="disambiguate", epochs=1)
-    folder = train_tokenizer(small, run, embeddings, tags, tmp_path / "t")
+    folder = train_tokenizer(small, run, demo_folder, embeddings, tags, tmp_path / "t")
     assert folder.metrics["collision_rate"] >= 1 - 8 / 108
 
 
@@ -262,10 +280,10 @@ def test_tags_of_other_levels_are_refused(
         tmp_path / "tags",
     )
     with pytest.raises(ConfigError, match=r"TagConfig\.num_levels.* 2 and 3") as error:
-        train_tokenizer(config, run, embeddings, two, tmp_path / "t")
+        train_tokenizer(config, run, demo_folder, embeddings, two, tmp_path / "t")
     assert "\n" not in str(error.value)
     plain = replace(config, tag_alignment_weight=0, tag_prediction_weight=0, epochs=1)
-    train_tokenizer(plain, run, embeddings, two, tmp_path / "t")
+    train_tokenizer(plain, run, demo_folder, embeddings, two, tmp_path / "t")
 
 
 def test_without_tags_it_trains_a_plain_rq_vae(
@@ -277,7 +295,9 @@ def test_without_tags_it_trains_a_plain_rq_vae(
 ) -> None:
     no_tags = TagConfig(source="none")
     none = tag(no_tags, LLMConfig(), EMBEDDING, demo_folder, embeddings, tmp_path / "tags")
-    folder = train_tokenizer(replace(config, epochs=1), run, embeddings, none, tmp_path / "t")
+    folder = train_tokenizer(
+        replace(config, epochs=1), run, demo_folder, embeddings, none, tmp_path / "t"
+    )
     assert load_tokenizer(folder, none).tag_heads is None
     assert not [name for name in load_file(folder.path / WEIGHTS) if name.startswith("tag_heads")]
 
@@ -286,6 +306,7 @@ def test_without_tags_it_trains_a_plain_rq_vae(
 def test_an_epoch_shows_every_item_at_most_once(
     uniqueness_weight: float,
     config: TokenizerConfig,
+    demo_folder: StageFolder,
     run: RunConfig,
     embeddings: StageFolder,
     tags: StageFolder,
@@ -303,7 +324,7 @@ def test_an_epoch_shows_every_item_at_most_once(
 
     monkeypatch.setattr(train_module.HiDVAE, "forward", watch)
     changed = replace(config, uniqueness_weight=uniqueness_weight, epochs=2)
-    folder = train_tokenizer(changed, run, embeddings, tags, tmp_path / "t")
+    folder = train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t")
     held_out = set(np.flatnonzero(load_held_out(folder)).tolist())
     epochs = [torch.cat(seen[:3]).tolist(), torch.cat(seen[3:]).tolist()]
     assert len(seen) == 6

@@ -1,4 +1,4 @@
-"""Two untrained baselines: popularity, and a graph of content and transitions.
+"""Untrained baselines: popularity, a graph of content and transitions, and content alone.
 
 Both read training histories only and need no torch. Symbols: U users, N items, E training events,
 D width of the item embeddings, B users of a block.
@@ -161,13 +161,62 @@ class ContentGraph:
         return scores
 
     def _query(self, histories: Sequences) -> sparse.csr_array:
-        """q: (B, N), recency weights of the latest items."""
-        latest = histories.last(self.num_latest)
-        user = np.repeat(np.arange(latest.num_users), latest.lengths)
-        steps_back = np.repeat(latest.offsets[1:], latest.lengths) - 1 - np.arange(user.size)
-        weight = np.power(self.decay, steps_back).astype(np.float32)
-        shape = (latest.num_users, self.transitions.shape[0])
-        return sparse.coo_array((weight, (user, latest.items)), shape=shape).tocsr()
+        return recency_query(histories, self.transitions.shape[0], self.num_latest, self.decay)
+
+
+class TextSimilarity:
+    """Items whose content is like that of the latest history items, whoever bought them.
+
+    With X the L2-normalised item embeddings and q the weights of ``ContentGraph``, the score is the
+    cosine of q X to each item: the known rule for items that have no events yet.
+
+    Args of the constructor:
+        item_embeddings: (N, D), any scale.
+        num_latest: History items that count.
+        decay: Weight of an item relative to the one after it, in (0, 1].
+    """
+
+    def __init__(
+        self,
+        item_embeddings: npt.NDArray[np.floating],
+        *,
+        num_latest: int = 10,
+        decay: float = 0.6,
+        name: str = "text_similarity",
+    ) -> None:
+        self.name = name
+        self.num_latest, self.decay = num_latest, decay
+        self._content = _unit_rows(item_embeddings, len(item_embeddings))
+
+    def rank(
+        self,
+        histories: Sequences,
+        top_k: int,
+        user_index: npt.NDArray[np.integer] | None = None,
+        candidates: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranking:
+        """Rank by the score above; an empty history scores every item 0."""
+        check_top_k(top_k)
+        num_items = len(self._content)
+        parts = []
+        for block in _blocks(histories, num_items):
+            query = recency_query(block, num_items, self.num_latest, self.decay)
+            scores = np.asarray(query @ self._content) @ self._content.T  # cosines but for a factor
+            best = top_items(scores, list_width(block, top_k, num_items), candidates)
+            parts.append(split_protocols(best, block, top_k, num_items))
+        return _joined(parts, top_k)
+
+
+def recency_query(
+    histories: Sequences, num_items: int, num_latest: int, decay: float
+) -> sparse.csr_array:
+    """q: (B, N), ``decay`` ** steps back for each of the latest items of B histories."""
+    latest = histories.last(num_latest)
+    user = np.repeat(np.arange(latest.num_users), latest.lengths)
+    steps_back = np.repeat(latest.offsets[1:], latest.lengths) - 1 - np.arange(user.size)
+    weight = np.power(decay, steps_back).astype(np.float32)
+    shape = (latest.num_users, num_items)
+    return sparse.coo_array((weight, (user, latest.items)), shape=shape).tocsr()
 
 
 def normalized_transitions(train: Sequences, num_items: int, max_distance: int) -> sparse.csr_array:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from hidvae.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
-from hidvae.config import DatasetConfig
+from hidvae.config import DatasetConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.events import Events, find_ties, k_core, keep_repeated, put_in_order, read_events
 from hidvae.data.interactions import (
@@ -27,7 +27,13 @@ from hidvae.data.rules import COUNT, nothing_left, short_histories
 from hidvae.data.schema import Columns, check_items
 from hidvae.data.sources import amazon, folder, kuairand, movielens
 from hidvae.data.sources.demo import GENERATOR_VERSION, generate_demo
-from hidvae.data.split import MIN_EVENTS, Split, leave_one_out
+from hidvae.data.split import (
+    MIN_EVENTS,
+    Split,
+    draw_cold_items,
+    hold_out_items,
+    leave_one_out,
+)
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ArtifactError
 
@@ -87,7 +93,7 @@ def prepare(config: DatasetConfig, output: Path) -> StageFolder:
         items, events = _filter_items(items, events, config)
         items.write_parquet(writer.path / ITEMS_FILE)
         _write_events(events, items, writer.path / INTERACTIONS_FILE)
-        found = _describe(items, events)
+        found = _describe(items, events) | _describe_cold(events, config)
         left_out = {
             "dropped_users": size.num_users - found["num_users"],
             "dropped_items": tables.items.height - items.height,
@@ -124,7 +130,7 @@ def read_source(config: DatasetConfig) -> SourceTables:
 
 
 def load_dataset(stage: StageFolder) -> Dataset:
-    """Read a prepared dataset and split it leave-one-out.
+    """Read a prepared dataset and split it as its settings say.
 
     Raises:
         ArtifactError: If a file of the folder is damaged.
@@ -133,7 +139,16 @@ def load_dataset(stage: StageFolder) -> Dataset:
         catalogue = Catalogue(pl.read_parquet(file, glob=False))
     with _readable(stage.path / INTERACTIONS_FILE) as file:
         interactions = to_interactions(pl.scan_parquet(file, glob=False), catalogue)
-    return Dataset(catalogue, interactions, leave_one_out(interactions), str(stage.facts["name"]))
+    config = build_section(DatasetConfig, stage.config)
+    split = _cold_split(interactions.sequences, config) or leave_one_out(interactions)
+    return Dataset(catalogue, interactions, split, str(stage.facts["name"]))
+
+
+def _cold_split(sequences: Sequences, config: DatasetConfig) -> Split | None:
+    if config.cold_item_share == 0:
+        return None
+    cold_items = draw_cold_items(sequences, config.cold_item_share, config.cold_item_seed)
+    return hold_out_items(sequences, cold_items)
 
 
 def _filter_events(events: Events, tables: SourceTables, config: DatasetConfig) -> Events:
@@ -199,6 +214,14 @@ def _describe(items: pl.DataFrame, events: Events) -> dict[str, Any]:
         **_count_ties(events, sequences),
         **{f"sequence_length_{name}": value for name, value in lengths.items()},
     }
+
+
+def _describe_cold(events: Events, config: DatasetConfig) -> dict[str, int]:
+    """Held-out items and the users who test them; nothing under leave-one-out."""
+    split = _cold_split(_to_sequences(events), config)
+    if split is None:
+        return {}
+    return {"cold_items": split.cold_items.size, "cold_test_users": split.test_users.size}
 
 
 def _count_ties(events: Events, sequences: Sequences) -> dict[str, int]:

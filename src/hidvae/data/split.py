@@ -1,8 +1,8 @@
-"""Leave-one-out: the last event tests, the second last validates, the rest trains."""
+"""How the log is cut: leave-one-out, or by held-out items that only the test asks for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,26 +12,35 @@ from hidvae.errors import DataError
 
 MIN_EVENTS = 3
 """Fewest events of a user: one each to train, to validate and to test."""
+MIN_WARM_EVENTS = 2
+"""Warm events that a cold test event needs before it: one to validate, one to predict that from."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Histories and targets of every user; row u is the same user everywhere."""
+    """Training histories of all U users, and what some (mostly all) of them are tested on."""
 
     train: Sequences
-    """All but the last two events of each user."""
+    """(U) what everything learns from; row u is user u."""
+    validation_users: NDArray[np.int64]
+    """(V,) rows of the users who validate, rising."""
     validation_histories: Sequences
-    """What a validation target is predicted from; equals ``train``."""
+    """(V) what a validation target is predicted from: the user's training history."""
     validation_targets: NDArray[np.int64]
-    """(U,) item_index of the second last event."""
+    """(V,) item_index of the event after the training history."""
+    test_users: NDArray[np.int64]
+    """(T,) rows of the users who test, rising."""
     test_histories: Sequences
-    """What a test target is predicted from: all but the last event."""
+    """(T) what a test target is predicted from: the training history and the validation target."""
     test_targets: NDArray[np.int64]
-    """(U,) item_index of the last event."""
+    """(T,) item_index."""
+    cold_items: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Rising item_index of the items held out of training and validation; the test targets are all
+    among them. Empty under leave-one-out."""
 
 
 def leave_one_out(interactions: Interactions) -> Split:
-    """Split each user's events as P5 and TIGER do.
+    """The last event of each user tests, the second last validates, as P5 and TIGER do.
 
     What the protocol does not prevent: it cuts each user's events at that user's own end, not at
     one date. Training may therefore hold events of other users that are later than a test event,
@@ -51,11 +60,76 @@ def leave_one_out(interactions: Interactions) -> Split:
             "drop them before the split"
         )
     ends = sequences.offsets[1:]
+    users = np.arange(sequences.num_users)
     train = sequences.without_last(2)
     return Split(
         train=train,
+        validation_users=users,
         validation_histories=train,
         validation_targets=sequences.items[ends - 2].astype(np.int64),
+        test_users=users,
         test_histories=sequences.without_last(1),
         test_targets=sequences.items[ends - 1].astype(np.int64),
     )
+
+
+def hold_out_items(sequences: Sequences, cold_items: NDArray[np.integer]) -> Split:
+    """Hold items out of training and validation, and let the test ask for them.
+
+    A user's test is his last event of a cold item with at least ``MIN_WARM_EVENTS`` warm ones (of
+    any other item) before it; those are the history, and the last of them validates. What he did
+    afterwards is dropped, so that no training history is later than its own user's test. Users
+    without such an event train and validate on all their warm events. A user with a single warm
+    event has nothing to predict a validation target from, and gives nothing.
+
+    Args:
+        sequences: U users' events in time order.
+        cold_items: item_index of the items to hold out.
+
+    Raises:
+        DataError: If no user can be tested, or none can validate.
+    """
+    is_cold = np.zeros(1 + int(max(sequences.items.max(initial=0), cold_items.max())), dtype=bool)
+    is_cold[cold_items] = True
+    is_cold_event = is_cold[sequences.items]  # (E,)
+    user = np.repeat(np.arange(sequences.num_users), sequences.lengths)  # (E,)
+    warm_so_far = np.concatenate([[0], np.cumsum(~is_cold_event)])  # (E + 1,) before each event
+    warm_before = warm_so_far[:-1] - warm_so_far[sequences.offsets[user]]
+    tests = np.flatnonzero(is_cold_event & (warm_before >= MIN_WARM_EVENTS))  # of any user, rising
+    end = sequences.offsets[1:].copy()  # (U,) where each user's history ends
+    end[user[tests]] = tests  # of a user's several the last stays
+    test_users = np.flatnonzero(end < sequences.offsets[1:])
+    if not test_users.size:
+        raise DataError(
+            f"expected users with {MIN_WARM_EVENTS} events of other items before one of a held-out "
+            f"item; found none for {cold_items.size} held-out items; raise "
+            "DatasetConfig.cold_item_share"
+        )
+    is_kept = ~is_cold_event & (np.arange(user.size) < end[user])
+    kept_so_far = np.concatenate([[0], np.cumsum(is_kept)])
+    warm = Sequences(sequences.items[is_kept], kept_so_far[sequences.offsets])
+    validation_users = np.flatnonzero(warm.lengths >= MIN_WARM_EVENTS)
+    train = warm.without_last(1)
+    return Split(
+        train=train,
+        validation_users=validation_users,
+        validation_histories=train.take(validation_users),
+        validation_targets=warm.items[warm.offsets[1:][validation_users] - 1].astype(np.int64),
+        test_users=test_users,
+        test_histories=warm.take(test_users),
+        test_targets=sequences.items[end[test_users]].astype(np.int64),
+        cold_items=np.unique(cold_items).astype(np.int64),
+    )
+
+
+def draw_cold_items(sequences: Sequences, share: float, seed: int) -> NDArray[np.int64]:
+    """Rising item_index of a share, at least one, of the items that have events.
+
+    Raises:
+        DataError: If there are no events.
+    """
+    items = np.unique(sequences.items).astype(np.int64)
+    if not items.size:
+        raise DataError("expected at least 1 event to draw held-out items from; found none")
+    count = max(1, round(share * items.size))
+    return np.sort(np.random.default_rng(seed).permutation(items)[:count])

@@ -24,7 +24,11 @@ WEIGHTS = "model.safetensors"
 
 
 def build_retriever(
-    config: RetrieverConfig, ids: SemanticIds, content: np.ndarray, tags: ItemTags
+    config: RetrieverConfig,
+    ids: SemanticIds,
+    content: np.ndarray,
+    tags: ItemTags,
+    known_items: np.ndarray | None = None,
 ) -> Retriever:
     """A fresh retriever.
 
@@ -33,6 +37,8 @@ def build_retriever(
         ids: Semantic IDs of the catalogue, without tag tokens.
         content: (N, D_in) item embeddings.
         tags: Vocabulary and text embeddings of the tags.
+        known_items: (N,) booleans, the items that occur in training; needed to train, as only they
+            are alternatives in the loss.
 
     Raises:
         ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags.
@@ -46,7 +52,7 @@ def build_retriever(
                 "TokenizerConfig.tag_prediction_weight above 0"
             )
     tokens = ids.with_tag_tokens(config.tag_tokens, tags.vocabulary.sizes)
-    tables = CatalogueTables(tokens)
+    tables = CatalogueTables(tokens, known_items)
     code_embedding = CodeEmbedding(
         tokens.level_sizes,
         config.dim,

@@ -15,6 +15,11 @@ class CatalogueTables(nn.Module):
 
     None of it is a weight: the tables come from the semantic IDs whenever a model is built, and
     are replaced when items are added.
+
+    The trie holds all items, and a search may find any. A loss, though, sets a code against the
+    others of its prefix, and so would teach that an item which never occurs in training is never
+    chosen. What a loss looks up (``codes_after``, ``num_known_children``) therefore knows only
+    prefixes of known items.
     """
 
     codes: Tensor
@@ -26,9 +31,22 @@ class CatalogueTables(nn.Module):
     nodes_of_items: Tensor
     """(M + 1, N): node of an item's prefix at each depth."""
 
-    def __init__(self, ids: SemanticIds, trie: Trie | None = None) -> None:
+    def __init__(
+        self, ids: SemanticIds, known_items: np.ndarray | None = None, trie: Trie | None = None
+    ) -> None:
+        """Build.
+
+        Args:
+            ids: Of the catalogue.
+            known_items: (N,) booleans, the items that occur in training; all by default, as it
+                is of no account when no loss is asked for.
+            trie: Of ``ids``, if there is one already.
+        """
         super().__init__()
         trie = trie or Trie.build(ids.codes)
+        is_known = trie.reachable(
+            np.ones(trie.num_items, bool) if known_items is None else known_items
+        )
         self.level_sizes = ids.level_sizes
         self.trie = trie
         self._put("codes", ids.codes)
@@ -39,6 +57,9 @@ class CatalogueTables(nn.Module):
             self._put(f"child_start_{depth}", trie.child_start[depth])
             self._put(f"child_codes_{depth}", trie.child_codes[depth].astype(np.int64))
             self._put(f"first_item_{depth}", trie.item_at_leaf[trie.first_leaf[depth]])
+            self._put(f"is_known_child_{depth}", is_known[depth + 1])
+            known_so_far = np.concatenate([[0], np.cumsum(is_known[depth + 1])])
+            self._put(f"num_known_{depth}", np.diff(known_so_far[trie.child_start[depth]]))
 
     @property
     def num_items(self) -> int:
@@ -71,22 +92,23 @@ class CatalogueTables(nn.Module):
         return row, codes[child], child
 
     def codes_after(self, depth: int, nodes: Tensor) -> Tensor:
-        """Which codes may follow nodes (n,) of a depth, as booleans (n, K)."""
+        """Which codes may follow nodes (n,) of a depth, as booleans (n, K), by known items."""
+        is_known: Tensor = getattr(self, f"is_known_child_{depth}")
         if depth == 0:  # all nodes are the root
-            code = self.children_at(0, nodes[:1])[1]
+            _, code, child = self.children_at(0, nodes[:1])
             valid = torch.zeros(self.level_sizes[0], dtype=torch.bool, device=nodes.device)
-            valid[code] = True
+            valid[code] = is_known[child]
             return valid.expand(len(nodes), -1)
-        row, code, _ = self.children_at(depth, nodes)
+        row, code, child = self.children_at(depth, nodes)
         size = self.level_sizes[depth]
         table = torch.zeros(len(nodes), size, dtype=torch.bool, device=nodes.device)
-        table[row, code] = True
+        table[row, code] = is_known[child]
         return table
 
-    def num_children(self, depth: int, nodes: Tensor) -> Tensor:
-        """How many codes may follow nodes (...) of a depth."""
-        start: Tensor = getattr(self, f"child_start_{depth}")
-        return start[nodes + 1] - start[nodes]
+    def num_known_children(self, depth: int, nodes: Tensor) -> Tensor:
+        """How many codes may follow nodes (...) of a depth, by known items."""
+        counts: Tensor = getattr(self, f"num_known_{depth}")
+        return counts[nodes]
 
     def tags_of_nodes(self, depth: int, nodes: Tensor) -> Tensor:
         """Tags (..., L) of an item below each node; all below share those of the prefix."""

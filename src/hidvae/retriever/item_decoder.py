@@ -153,7 +153,7 @@ class ItemDecoder(Retriever):
             nodes = self.tables.nodes_of_items[level, targets]
             # Where the prefix leaves one code, its probability is 1 and there is nothing to learn;
             # deep in the trie that is most positions.
-            open_rows = (self.tables.num_children(level, nodes) > 1).nonzero().squeeze(1)
+            open_rows = (self.tables.num_known_children(level, nodes) > 1).nonzero().squeeze(1)
             rows = (
                 open_rows
                 if self.prefix_normalized

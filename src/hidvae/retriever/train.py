@@ -84,7 +84,9 @@ def train_retriever(
         )
     ids = SemanticIds.load(semantic_ids)
     make_reproducible(run.seed)
-    model = build_retriever(config, ids, load_embeddings(embeddings).matrix, load_tags(tags))
+    known_items = np.bincount(split.train.items, minlength=ids.num_items) > 0
+    matrix = load_embeddings(embeddings).matrix
+    model = build_retriever(config, ids, matrix, load_tags(tags), known_items)
     batches = TrainingBatches(
         split.train,
         config.max_history,
@@ -175,7 +177,7 @@ class _Training:
         self._fabric, self._run = fabric, run
         self._file, self._identity = checkpoint_file, identity
         self._ranker, self._batches, self._split = ranker, batches, split
-        self._validation_users = _choose_users(
+        self._validation_rows = _choose_users(
             len(split.validation_targets), config.validation_users, run.seed
         )
         self._epoch, self._step = 0, 0  # where the next step is
@@ -251,10 +253,11 @@ class _Training:
         trained = _copy_of(self.model)
         if self._average:
             self.model.load_state_dict(self._average)
-        users = self._validation_users
-        histories = self._split.validation_histories.take(users)
+        rows = self._validation_rows
+        users = self._split.validation_users[rows]
+        histories = self._split.validation_histories.take(rows)
         ranked = self._ranker.rank(histories, 10, users).excluding
-        ranks = target_ranks(ranked, self._split.validation_targets[users])
+        ranks = target_ranks(ranked, self._split.validation_targets[rows])
         score = float(ndcg_at(ranks, 10).mean())
         if score > self.best_score:
             self.best_score, self.best_epoch = score, self._epoch

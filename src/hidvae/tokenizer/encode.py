@@ -37,17 +37,16 @@ def encode_catalogue(
     Collision rate, usage, perplexity and tag accuracy are measured on the IDs as the tokenizer gave
     them; ``collision_rate_after`` on the IDs as written, where it is 0.
     """
-    learned_from = {"embeddings": embeddings.fingerprint, "tags": tags.fingerprint}
-    read_stage(tokenizer.path, produced_by="hidvae tokenize", expect=learned_from)
-    expected = {"dataset": dataset.fingerprint}
-    read_stage(embeddings.path, produced_by="hidvae embed", expect=expected)
-    read_stage(tags.path, produced_by="hidvae tag", expect=expected)
-    inputs = {
-        "tokenizer": tokenizer.fingerprint,
+    learned_from = {
         "dataset": dataset.fingerprint,
         "embeddings": embeddings.fingerprint,
         "tags": tags.fingerprint,
     }
+    read_stage(tokenizer.path, produced_by="hidvae tokenize", expect=learned_from)
+    expected = {"dataset": dataset.fingerprint}
+    read_stage(embeddings.path, produced_by="hidvae embed", expect=expected)
+    read_stage(tags.path, produced_by="hidvae tag", expect=expected)
+    inputs = {"tokenizer": tokenizer.fingerprint, **learned_from}
     model = load_tokenizer(tokenizer, tags)
     item_ids = load_dataset(dataset).catalogue.item_ids
     item_tags = load_tags(tags)

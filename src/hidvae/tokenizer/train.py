@@ -17,6 +17,7 @@ from torch.optim import AdamW
 
 from hidvae.artifacts import StageFolder, read_stage, write_stage
 from hidvae.config import RunConfig, TokenizerConfig, build_section
+from hidvae.data.prepare import load_dataset
 from hidvae.errors import ArtifactError, ConfigError, DataError
 from hidvae.evaluation.id_quality import id_quality
 from hidvae.features.embeddings import load_embeddings
@@ -67,11 +68,12 @@ class Survey:
 def train_tokenizer(
     config: TokenizerConfig,
     run: RunConfig,
+    dataset: StageFolder,
     embeddings: StageFolder,
     tags: StageFolder,
     output: Path,
 ) -> StageFolder:
-    """Train and write the stage folder ``tokenizer``.
+    """Train on the items that are not held out, and write the stage folder ``tokenizer``.
 
     A training that was stopped goes on from ``<output.parent>/.<output.name>.checkpoint`` and ends
     with the weights an uninterrupted one would have had, bit for bit on one machine.
@@ -84,6 +86,7 @@ def train_tokenizer(
     item_tags = load_tags(tags)
     num_items = len(items.matrix)
     held_out = _choose_held_out(num_items, config.held_out_fraction, run.seed)
+    held_out[load_dataset(dataset).split.cold_items] = True
     _check_sizes(num_items, num_items - int(held_out.sum()), config)
     _check_tag_levels(item_tags.vocabulary.sizes, config)
 
@@ -102,10 +105,12 @@ def train_tokenizer(
         torch.from_numpy(kept).to(fabric.device),
     )
 
-    settings, inputs = (
-        asdict(config),
-        {"embeddings": embeddings.fingerprint, "tags": tags.fingerprint},
-    )
+    settings = asdict(config)
+    inputs = {
+        "dataset": dataset.fingerprint,
+        "embeddings": embeddings.fingerprint,
+        "tags": tags.fingerprint,
+    }
     identity = training_identity(settings, inputs, run)
     checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
     checkpoint = load_checkpoint(checkpoint_file, identity=identity)
