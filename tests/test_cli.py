@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -194,6 +195,38 @@ def test_error_of_ours_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(pipeline, "run_pipeline", broken)
     with pytest.raises(ZeroDivisionError):
         run_app(app, "hidvae", ["run", "--output", str(tmp_path / "run")])
+
+
+def test_evaluate_with_baselines_prints_one_table_and_the_differences(
+    hidvae: Invoke, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hidvae.baselines import build
+
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    monkeypatch.setattr(build, "BASELINES", ("content_graph", "popularity"))
+    code, out, _ = hidvae("evaluate", "--output", run, "--baselines")
+    assert code == 0
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["evaluation"][
+        "baselines"
+    ] == ["content_graph", "popularity"]
+    table, differences = out.split("hidvae minus …")
+    columns = "recall@5 recall@10 ndcg@5 ndcg@10 coverage novelty diversity".split()
+    assert next(line for line in table.splitlines() if "recall@5" in line).split() == columns
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    rules = {"test_excluding_history": "history excluded", "test": "history included"}
+    lines = table[table.index("history excluded") :].splitlines()
+    for key, rule in rules.items():
+        assert lines.pop(0).strip() == rule
+        for name, scored in {"hidvae": metrics, **metrics["baselines"]}.items():
+            shown = [*columns[:4], "coverage@10", "novelty@10", "diversity@10"]
+            expected = [f"{scored[key][metric]:.4f}" for metric in shown]
+            assert lines.pop(0).split() == [name, *expected]
+    for key in rules:
+        for name, found in metrics["comparisons"]["hidvae"].items():
+            low, high = found[key]["ndcg@10"]["ci"]
+            interval = f"{found[key]['ndcg@10']['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
+            assert re.search(rf"^  {name} .* {re.escape(interval)}$", differences, re.MULTILINE)
+    assert max(len(line) for line in out.splitlines()) <= 100
 
 
 def history_of(run: Path, length: int = 4) -> list[str]:

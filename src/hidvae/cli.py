@@ -149,16 +149,33 @@ def train(output: Output, config: Configs = None, set_: Settings = None) -> None
     _run_stage("train", output, None, config, set_)
 
 
-@app.command(epilog=_example("hidvae evaluate --output runs/my_shop"))
-def evaluate(output: Output, config: Configs = None, set_: Settings = None) -> None:
+@app.command(epilog=_example("hidvae evaluate --output runs/my_shop --baselines"))
+def evaluate(
+    output: Output,
+    config: Configs = None,
+    set_: Settings = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines", help="Score all baselines, training those that need it, and compare."
+        ),
+    ] = False,
+) -> None:
     """Score validation and test, by item (RUN/evaluation).
 
-    Ranks the whole catalogue, with and without the items of the history, beside the baselines.
+    Ranks the whole catalogue, with and without the items of the history, beside the baselines of
+    EvaluationConfig.baselines; with --baselines beside all there are, in one table.
     """
-    from hidvae.display import print_metrics
+    from hidvae.baselines.build import BASELINES
+    from hidvae.display import print_comparison, print_metrics
 
+    if baselines:
+        set_ = [*(set_ or []), f"EvaluationConfig.baselines={BASELINES}"]
     _run_stage("evaluate", output, None, config, set_)
-    print_metrics(output)
+    if baselines:
+        print_comparison(output)
+    else:
+        print_metrics(output)
 
 
 @app.command(epilog=_example("hidvae run --data my_shop --output runs/my_shop"))

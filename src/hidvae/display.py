@@ -20,10 +20,14 @@ from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.explain import Explainer, Recommendation
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.recommender import Recommender
-from hidvae.scoring import METRICS
+from hidvae.scoring import METRICS, rankers_of
 from hidvae.semantic_ids.table import SemanticIds
 
 _SHOWN_METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
+_HISTORY_RULES = {
+    "test_excluding_history": "history excluded",
+    "test": "history included",
+}
 _SHOWN_ITEMS = 5
 _SHOWN_USERS = 3
 _SHOWN_HISTORY = 5
@@ -54,17 +58,39 @@ def print_metrics(run: Path, console: Console | None = None) -> None:
     table.add_column("")
     for name in _SHOWN_METRICS:
         table.add_column(name, justify="right")
-    protocols = {"test": "history included", "test_excluding_history": "history excluded"}
-    for key, protocol in protocols.items():
-        table.add_row(f"hidvae, {protocol}", *_numbers(metrics[key]), style="bold")
-        for baseline, scored in metrics["baselines"].items():
-            table.add_row(f"{baseline}, {protocol}", *_numbers(scored[key]))
+    for key, rule in _HISTORY_RULES.items():
+        for name, scored in rankers_of(metrics).items():
+            numbers = _numbers(scored[key], _SHOWN_METRICS)
+            style = "" if name in metrics["baselines"] else "bold"
+            table.add_row(f"{name}, {rule}", *numbers, style=style)
     console.print(table)
     console.print(f"invalid recommendations: {metrics['test']['invalid_rate']:.1%}")
     _print_quality(metrics["semantic_ids"], console)
     total = sum(metrics["wall_seconds"].values())
     parts = ", ".join(f"{name} {taken:.0f}" for name, taken in metrics["wall_seconds"].items())
     console.print(f"wall time {total:.0f} s ({parts})")
+
+
+def print_comparison(run: Path, console: Console | None = None) -> None:
+    """The run beside its baselines on test, and the paired differences with their intervals."""
+    console = console or make_console()
+    metrics = read_json(run / "evaluation" / METRICS)
+    k = next(name.partition("@")[2] for name in metrics["test"] if name.startswith("coverage@"))
+    lists = [f"{name}@{k}" for name in ("coverage", "novelty", "diversity")]
+    console.print(
+        f"\n[bold]Test[/bold] ({metrics['test']['num_users']} users, all items ranked, seed "
+        f"{metrics['seed']}; lists of {k})"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("", *_SHOWN_METRICS, *(name.partition("@")[0] for name in lists)):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for key, rule in _HISTORY_RULES.items():
+        table.add_row(f"[bold]{rule}[/bold]")
+        for name, scored in rankers_of(metrics).items():
+            table.add_row(f"  {name}", *_numbers(scored[key], (*_SHOWN_METRICS, *lists)))
+    console.print(table)
+    for own, others in metrics["comparisons"].items():
+        _print_differences(own, others, console)
 
 
 def print_semantic_ids(
@@ -184,6 +210,25 @@ def make_console() -> Console:
     return console
 
 
+def _print_differences(own: str, others: Mapping[str, Any], console: Console) -> None:
+    """Paired differences on test of one mode of the run, a line per ranker and history rule."""
+    console.print(f"\n[bold]{own} minus …[/bold] (mean over users, 95 % interval)")
+    table = Table(box=None, pad_edge=False)
+    metrics = list(next(iter(others.values()))["test"])
+    for name in ("", *metrics):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for key, rule in _HISTORY_RULES.items():
+        table.add_row(f"[bold]{rule}[/bold]")
+        for name, differences in others.items():
+            table.add_row(f"  {name}", *(_interval(differences[key][metric]) for metric in metrics))
+    console.print(table)
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    low, high = found["ci"]
+    return escape(f"{found['difference']:+.4f} [{low:+.4f}, {high:+.4f}]")
+
+
 def _print_quality(quality: Mapping[str, Any], console: Console) -> None:
     before, after = quality["collision_rate_before"], quality["collision_rate_after"]
     rates = f"collision rate {before:.2%} before assignment, {after:.2%} after"
@@ -204,8 +249,9 @@ def _print_quality(quality: Mapping[str, Any], console: Console) -> None:
     console.print("* on items that the tokenizer never saw")
 
 
-def _numbers(metrics: Mapping[str, Any]) -> list[str]:
-    return [f"{metrics[name]:.4f}" if name in metrics else "-" for name in _SHOWN_METRICS]
+def _numbers(metrics: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    values = [metrics.get(name) for name in names]
+    return ["-" if value is None else f"{value:.4f}" for value in values]
 
 
 def _share(values: Sequence[float | None], level: int) -> str:

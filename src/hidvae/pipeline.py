@@ -25,7 +25,7 @@ from hidvae.features.embed import embed, embed_inputs
 from hidvae.features.tags.tag import tag, tag_settings
 from hidvae.log import in_stage
 from hidvae.retriever.train import train_retriever
-from hidvae.scoring import evaluate_run
+from hidvae.scoring import evaluate_run, evaluation_settings
 from hidvae.tokenizer.encode import encode_catalogue
 from hidvae.tokenizer.train import train_tokenizer
 
@@ -136,10 +136,10 @@ STAGES = (
         folder="evaluation",
         command="evaluate",
         needs=(*_LEARNED_FROM, "tokenizer", "semantic_ids", "retriever"),
-        settings=lambda config: asdict(config.evaluation),
+        settings=lambda config: evaluation_settings(config.evaluation, config.sasrec),
         is_seeded=True,
         make=lambda config, folders, output: evaluate_run(
-            config.evaluation, config.run, folders, wall_seconds(folders), output
+            config.evaluation, config.run, config.sasrec, folders, wall_seconds(folders), output
         ),
     ),
 )

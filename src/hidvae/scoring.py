@@ -1,7 +1,8 @@
 """The stage evaluate: score a trained run by item, beside its baselines.
 
-The only place where the test targets are ranked. Validation is scored here once more, with the
-final model and all users, so that both splits are measured alike.
+The only place where the test targets are ranked, once per ranker. Validation is scored here once
+more, with the final model and all users, so that both splits are measured alike. ``own_rankers``
+says in which modes the run itself is scored.
 """
 
 from __future__ import annotations
@@ -10,115 +11,302 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
 from hidvae.artifacts import StageFolder, read_json, read_stage, write_json, write_stage
-from hidvae.baselines.untrained import ContentGraph, Popularity, item_popularity
-from hidvae.config import EvaluationConfig, RunConfig
-from hidvae.data.prepare import Dataset, load_dataset
-from hidvae.errors import ConfigError
-from hidvae.evaluation.evaluate import EvaluationResult, Ranker, evaluate_ranker
-from hidvae.features.embeddings import load_embeddings
+from hidvae.baselines.build import build_baseline, check_baselines
+from hidvae.baselines.untrained import item_popularity
+from hidvae.config import EvaluationConfig, RunConfig, SasRecConfig
+from hidvae.data.interactions import Sequences
+from hidvae.data.prepare import load_dataset
+from hidvae.data.split import Split
+from hidvae.evaluation.evaluate import (
+    EvaluationResult,
+    Protocol,
+    Ranker,
+    compare,
+    evaluate_ranker,
+    list_cutoff,
+)
+from hidvae.evaluation.slices import slice_metrics
 from hidvae.features.tags.vocabulary import load_tags
+from hidvae.log import in_stage
 from hidvae.recommender import Recommender
 
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.json"
-BASELINES = ("popularity", "content_graph")
+RANKS = "ranks.parquet"
+TRAINED_BASELINES = "baselines"
+SUFFIX: dict[Protocol, str] = {"including": "", "excluding": "_excluding_history"}
+"""What a history rule adds to the name of a task."""
 _LOG_EVERY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Targets to rank: a split of the log, and what may be ranked."""
+
+    name: str
+    """test, validation or cold; with a suffix per history rule, a key of the metrics."""
+    users: npt.NDArray[np.int64]
+    """(V,) rows of the users in the dataset."""
+    histories: Sequences
+    """(V) what the rankers are given."""
+    targets: npt.NDArray[np.int64]
+    """(V,) item_index."""
+    candidates: npt.NDArray[np.bool_] | None = None
+    """(N,) the items that may be ranked; None means all."""
+
+
+Results = dict[str, EvaluationResult]
+"""One ranker's results by task."""
+
+
+def own_rankers(
+    folders: Mapping[str, StageFolder], config: EvaluationConfig, run: RunConfig
+) -> dict[str, Ranker]:
+    """The modes in which the run itself is scored, by name; the first is the main one.
+
+    The main one's metrics stand at the top of ``metrics.json``, further ones under ``variants``.
+    """
+    recommender = Recommender.load(folders["retriever"].path.parent, run.device)
+    recommender.beam_width = config.beam_width
+    return {recommender.name: recommender}
+
+
+def tasks_of(split: Split, num_items: int) -> list[Task]:
+    """Test, validation, and where items are held out, the test among these items alone."""
+    test = Task("test", split.test_users, split.test_histories, split.test_targets)
+    tasks = [
+        test,
+        Task(
+            "validation",
+            split.validation_users,
+            split.validation_histories,
+            split.validation_targets,
+        ),
+    ]
+    if split.cold_items.size:
+        is_cold = np.zeros(num_items, dtype=np.bool_)
+        is_cold[split.cold_items] = True
+        tasks.append(dataclasses.replace(test, name="cold", candidates=is_cold))
+    return tasks
+
+
+def evaluation_settings(config: EvaluationConfig, sasrec: SasRecConfig) -> dict[str, Any]:
+    """The settings that change the stage's result, as its manifest keeps them."""
+    settings = dataclasses.asdict(config)
+    if "sasrec" in config.baselines:
+        settings["sasrec"] = dataclasses.asdict(sasrec)
+    return settings
 
 
 def evaluate_run(
     config: EvaluationConfig,
     run: RunConfig,
+    sasrec: SasRecConfig,
     folders: Mapping[str, StageFolder],
     wall_seconds: Mapping[str, float],
     output: Path,
 ) -> StageFolder:
-    """Score the recommender and the baselines on test and validation; write ``metrics.json``.
+    """Score the run and the baselines; write ``metrics.json`` and ``ranks.parquet``.
+
+    One ranker is in memory at a time. Baselines that are trained and not there yet are trained.
 
     Args:
         config: Cut-offs, beam width, baselines.
-        run: Seed of the resamples, device.
+        run: Seed of the resamples (and of a baseline's training), device.
+        sasrec: Settings of the baseline sasrec.
         folders: The earlier stage folders of one run, by name.
         wall_seconds: Wall time of the earlier commands, kept with the metrics.
-        output: The stage folder to write.
+        output: The stage folder to write; trained baselines lie beside it, in ``baselines``.
 
     Raises:
         ConfigError: If a baseline is unknown.
     """
-    started = time.perf_counter()
+    check_baselines(config.baselines)
     dataset = load_dataset(folders["dataset"])
-    baselines = [_baseline(name, dataset, folders["embeddings"]) for name in config.baselines]
-    recommender = Recommender.load(folders["retriever"].path.parent, run.device)
-    recommender.beam_width = config.beam_width
+    num_items = dataset.catalogue.num_items
+    tasks = tasks_of(dataset.split, num_items)
+    popularity = item_popularity(dataset.split.train, num_items)
+    score = partial(
+        _score,
+        tasks=tasks,
+        popularity=popularity,
+        tags=load_tags(folders["tags"]).ids,
+        config=config,
+        seed=run.seed,
+    )
     with write_stage(
         output,
         stage="evaluate",
-        config=dataclasses.asdict(config),
+        config=evaluation_settings(config, sasrec),
         inputs={name: folder.fingerprint for name, folder in folders.items()},
         seed=run.seed,
     ) as writer:
-        metrics: dict[str, Any] = {}
-        by_baseline: dict[str, Any] = {ranker.name: {} for ranker in baselines}
-        for split in ("test", "validation"):
-            metrics |= _by_protocol(
-                split, _score(recommender, split, dataset, folders, config, run)
-            )
-            for ranker in baselines:
-                scored = _score(ranker, split, dataset, folders, config, run)
-                by_baseline[ranker.name] |= _by_protocol(split, scored)
-        metrics["baselines"] = by_baseline
-        metrics["seed"] = run.seed
-        metrics["semantic_ids"] = read_json(folders["semantic_ids"].path / "quality.json")
-        own_seconds = round(time.perf_counter() - started, 3)
-        metrics["wall_seconds"] = {**wall_seconds, "evaluate": own_seconds}
+        started = time.perf_counter()
+        own = {
+            name: score(name, ranker) for name, ranker in own_rankers(folders, config, run).items()
+        }
+        own_seconds = time.perf_counter() - started
+        baselines: dict[str, Results] = {}
+        for name in config.baselines:
+            with in_stage(name):
+                ranker = build_baseline(
+                    name, run, sasrec, folders, output.parent / TRAINED_BASELINES
+                )
+            baselines[name] = score(name, ranker)
+        all_seconds = time.perf_counter() - started
+        described = partial(_described, tasks=tasks, popularity=popularity, config=config)
+        main, *further = own
+        metrics = {
+            **described(own[main]),
+            "variants": {name: described(own[name]) for name in further},
+            "baselines": {name: described(results) for name, results in baselines.items()},
+            "comparisons": _comparisons(own, baselines, config, run.seed),
+            "seed": run.seed,
+            "semantic_ids": read_json(folders["semantic_ids"].path / "quality.json"),
+            "wall_seconds": {
+                **wall_seconds,
+                "evaluate": round(own_seconds, 3),
+                "baselines": round(all_seconds - own_seconds, 3),
+            },
+        }
         write_json(writer.path / METRICS, metrics)
+        frame = _ranks_frame({**own, **baselines}, tasks, max(config.cutoffs))
+        frame.write_parquet(writer.path / RANKS)
         writer.metrics |= metrics
     return read_stage(output, produced_by="hidvae evaluate")
 
 
-def _baseline(name: str, dataset: Dataset, embeddings: StageFolder) -> Ranker:
-    num_items = dataset.catalogue.num_items
-    if name == "popularity":
-        return Popularity(dataset.split.train, num_items)
-    if name == "content_graph":
-        content = load_embeddings(embeddings).content
-        return ContentGraph(dataset.split.train, num_items, content if content.shape[1] else None)
-    raise ConfigError(
-        f"EvaluationConfig.baselines: expected some of {', '.join(BASELINES)}; found {name!r}"
-    )
+def rankers_of(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What ``metrics.json`` holds of each ranker, by name: the run's modes, then the baselines."""
+    return {"hidvae": metrics, **metrics["variants"], **metrics["baselines"]}
 
 
 def _score(
+    name: str,
     ranker: Ranker,
-    split: str,
-    dataset: Dataset,
-    folders: Mapping[str, StageFolder],
+    *,
+    tasks: list[Task],
+    popularity: npt.NDArray[np.int64],
+    tags: npt.NDArray[np.integer],
     config: EvaluationConfig,
-    run: RunConfig,
-) -> EvaluationResult:
-    is_test = split == "test"
-    num_items = dataset.catalogue.num_items
-    return evaluate_ranker(
-        ranker,
-        dataset.split.test_histories if is_test else dataset.split.validation_histories,
-        dataset.split.test_targets if is_test else dataset.split.validation_targets,
-        num_items=num_items,
-        cutoffs=config.cutoffs,
-        popularity=item_popularity(dataset.split.train, num_items),
-        tags=load_tags(folders["tags"]).ids,
-        bootstrap_samples=config.bootstrap_samples,
-        seed=run.seed,
-        batch_size=config.batch_size,
-        on_progress=_progress(f"{ranker.name} on {split}"),
-    )
+    seed: int,
+) -> Results:
+    """Rank the targets of every task."""
+    return {
+        task.name: evaluate_ranker(
+            ranker,
+            task.histories,
+            task.targets,
+            num_items=popularity.size,
+            cutoffs=config.cutoffs,
+            popularity=popularity,
+            tags=tags,
+            bootstrap_samples=config.bootstrap_samples,
+            seed=seed,
+            batch_size=config.batch_size,
+            user_index=task.users,
+            candidates=task.candidates,
+            on_progress=_progress(f"{name} on {task.name}"),
+        )
+        for task in tasks
+    }
 
 
-def _by_protocol(split: str, result: EvaluationResult) -> dict[str, Any]:
-    return {split: result.including, f"{split}_excluding_history": result.excluding}
+def _described(
+    results: Results,
+    *,
+    tasks: list[Task],
+    popularity: npt.NDArray[np.int64],
+    config: EvaluationConfig,
+) -> dict[str, Any]:
+    """One ranker's metrics and slices by task and history rule."""
+    return {
+        task.name + suffix: {
+            **results[task.name].metrics(protocol),
+            "slices": slice_metrics(
+                results[task.name].ranks(protocol),
+                popularity[task.targets],
+                task.histories.lengths,
+                list_cutoff(config.cutoffs),
+            ),
+        }
+        for task in tasks
+        for protocol, suffix in SUFFIX.items()
+    }
+
+
+def _comparisons(
+    own: Mapping[str, Results],
+    baselines: Mapping[str, Results],
+    config: EvaluationConfig,
+    seed: int,
+) -> dict[str, Any]:
+    """Paired differences: each mode of the run minus each baseline and each later mode."""
+    if not config.bootstrap_samples:
+        return {}
+    names = list(own)
+    comparisons: dict[str, Any] = {}
+    for place, name in enumerate(names, start=1):
+        others = {**{later: own[later] for later in names[place:]}, **baselines}
+        if others:
+            comparisons[name] = {
+                other: _differences(own[name], results, config, seed)
+                for other, results in others.items()
+            }
+    return comparisons
+
+
+def _differences(
+    first: Results, second: Results, config: EvaluationConfig, seed: int
+) -> dict[str, dict[str, Any]]:
+    """First minus second, by task and history rule, then by metric."""
+    k = list_cutoff(config.cutoffs)
+    differences: dict[str, dict[str, Any]] = {}
+    for task in first:
+        for protocol, suffix in SUFFIX.items():
+            differences[task + suffix] = {
+                f"{metric}@{k}": compare(
+                    first[task],
+                    second[task],
+                    metric=metric,
+                    k=k,
+                    protocol=protocol,
+                    bootstrap_samples=config.bootstrap_samples,
+                    seed=seed,
+                ).to_json()
+                for metric in ("recall", "ndcg")
+            }
+    return differences
+
+
+def _ranks_frame(rankers: Mapping[str, Results], tasks: list[Task], longest: int) -> pl.DataFrame:
+    """A row per user: the target's rank (0 below ``longest``), a column RANKER/KEY of each."""
+    dtype = np.min_scalar_type(longest)  # one byte, unless somebody asks for more than 255 ranks
+    frames = [
+        pl.DataFrame(
+            {
+                "user_index": task.users,
+                **{
+                    f"{name}/{task.name}{suffix}": results[task.name].ranks(protocol).astype(dtype)
+                    for name, results in rankers.items()
+                    for protocol, suffix in SUFFIX.items()
+                },
+            }
+        )
+        for task in tasks
+    ]
+    return pl.concat(frames, how="align")
 
 
 def _progress(what: str) -> Callable[[int, int], None]:

@@ -7,7 +7,7 @@ date, so that a second evaluation trains nothing.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hidvae.artifacts import StageFolder
@@ -47,8 +47,23 @@ def build_baseline(
     if name == "content_graph":
         content = load_embeddings(folders["embeddings"]).content
         return ContentGraph(dataset.split.train, num_items, content if content.shape[1] else None)
+    raise _unknown(name)
+
+
+def check_baselines(names: Iterable[str]) -> None:
+    """Refuse an unknown name before anything is trained or ranked.
+
+    Raises:
+        ConfigError: If there is no such baseline.
+    """
+    for name in names:
+        if name not in BASELINES:
+            raise _unknown(name)
+
+
+def _unknown(name: str) -> ConfigError:
     close = difflib.get_close_matches(name, BASELINES, n=1, cutoff=0.0)
-    raise ConfigError(
+    return ConfigError(
         f"unknown baseline {name!r}; expected some of {', '.join(BASELINES)}; did you mean "
         f"{close[0]}?"
     )

@@ -33,6 +33,14 @@ class PairedDifference:
     p_value: float
     """Two-sided: how often resampled users would reverse (or level) the sign of the difference."""
 
+    def to_json(self) -> dict[str, float | list[float]]:
+        """JSON values, under the names that ``metrics.json`` uses."""
+        return {
+            "difference": self.mean,
+            "ci": [self.low, self.high],
+            "p_value": self.p_value,
+        }
+
 
 def bootstrap_means(
     values: npt.ArrayLike, num_samples: int, generator: np.random.Generator

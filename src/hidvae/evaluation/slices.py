@@ -70,7 +70,7 @@ def by_bucket(
     ranks, values = np.asarray(ranks), np.asarray(values)
     if values.shape != ranks.shape:
         raise ShapeError(
-            f"expected one value per rank ({ranks.shape}), found {values.shape}; pass the same users"
+            f"expected one value per rank {ranks.shape}, found {values.shape}; pass the same users"
         )
     if values.size and int(values.min()) < starts[0]:
         raise DataError(
