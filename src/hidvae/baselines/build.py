@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from hidvae.artifacts import StageFolder
+from hidvae.baselines.sasrec import load_sasrec, train_sasrec
+from hidvae.baselines.tiger import tiger
+from hidvae.baselines.trained import make_or_skip
 from hidvae.baselines.untrained import ContentGraph, Popularity
 from hidvae.config import RunConfig, SasRecConfig
 from hidvae.data.prepare import load_dataset
@@ -18,7 +22,7 @@ from hidvae.errors import ConfigError
 from hidvae.evaluation.ranking import Ranker
 from hidvae.features.embeddings import load_embeddings
 
-BASELINES: tuple[str, ...] = ("popularity", "content_graph")
+BASELINES: tuple[str, ...] = ("popularity", "content_graph", "sasrec", "tiger")
 
 
 def build_baseline(
@@ -38,7 +42,8 @@ def build_baseline(
         output: Folder of the trained baselines, ``RUN/baselines``.
 
     Raises:
-        ConfigError: If there is no such baseline.
+        ConfigError: If there is no such baseline, or the items lack what it reads.
+        DataError: If the log is too short to train on.
     """
     dataset = load_dataset(folders["dataset"])
     num_items = dataset.catalogue.num_items
@@ -47,6 +52,17 @@ def build_baseline(
     if name == "content_graph":
         content = load_embeddings(folders["embeddings"]).content
         return ContentGraph(dataset.split.train, num_items, content if content.shape[1] else None)
+    if name == "sasrec":
+        folder = make_or_skip(
+            output / name,
+            lambda: train_sasrec(sasrec, run, folders["dataset"], output / name),
+            config=asdict(sasrec),
+            inputs={"dataset": folders["dataset"]},
+            seed=run.seed,
+        )
+        return load_sasrec(folder, num_items)
+    if name == "tiger":
+        return tiger(run, folders, output / name)
     raise _unknown(name)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import safetensors
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
-from hidvae.artifacts import StageFolder
-from hidvae.errors import ArtifactError
+from hidvae.artifacts import StageFolder, read_stage, write_stage
+from hidvae.errors import ArtifactError, ConfigError
 
 EMBEDDINGS_FILE = "embeddings.safetensors"
 EMBEDDINGS_TENSOR = "item_embeddings"
@@ -74,3 +75,32 @@ def load_embeddings(folder: StageFolder) -> ItemEmbeddings:
         )
     parts = {name: (int(start), int(end)) for name, (start, end) in folder.facts["parts"].items()}
     return ItemEmbeddings(matrix, int(folder.facts["num_categorical"]), parts)
+
+
+def write_content(embeddings: StageFolder, dataset: StageFolder, output: Path) -> StageFolder:
+    """A folder like that of ``hidvae embed`` with the content alone, for models that know no more.
+
+    Args:
+        embeddings: From ``hidvae embed``.
+        dataset: What they were made from.
+        output: The folder to write.
+
+    Raises:
+        ConfigError: If there is no content: neither text (or the user's own matrix) nor image.
+    """
+    content = load_embeddings(embeddings).content
+    if not content.shape[1]:
+        raise ConfigError(
+            f"{embeddings.path}: expected a text, file or image part, found the parts "
+            f"{', '.join(embeddings.facts['parts'])}; a model of content alone (the baseline "
+            "tiger) needs one, leave it out or set EmbeddingConfig.text_encoder"
+        )
+    inputs = {"dataset": dataset.fingerprint, "embeddings": embeddings.fingerprint}
+    with write_stage(output, stage="content", config={}, inputs=inputs) as stage:
+        save_file({EMBEDDINGS_TENSOR: np.ascontiguousarray(content)}, stage.path / EMBEDDINGS_FILE)
+        stage.facts |= {
+            "dim": content.shape[1],
+            "parts": {"file": [0, content.shape[1]]},
+            "num_categorical": 0,
+        }
+    return read_stage(output, produced_by="hidvae evaluate")
