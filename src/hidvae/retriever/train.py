@@ -77,11 +77,6 @@ def train_retriever(
         },
     )
     split = load_dataset(dataset).split
-    if not (split.train.lengths >= 2).any():
-        raise DataError(
-            "no training history has two items (every user has fewer than 4 events), so there is "
-            "no transition to learn from; a longer log is needed"
-        )
     ids = SemanticIds.load(semantic_ids)
     make_reproducible(run.seed)
     known_items = np.bincount(split.train.items, minlength=ids.num_items) > 0
@@ -126,7 +121,15 @@ def train_next_item(
         run: Seed, device, checkpoints.
         inputs: Fingerprints of the folders that model and batches were made from.
         output: The stage folder to write.
+
+    Raises:
+        DataError: If no training history has two items.
     """
+    if not (batches.histories.lengths >= 2).any():
+        raise DataError(
+            "no training history has two items (every user has fewer than 4 events), so there is "
+            "no transition to learn from; a longer log is needed"
+        )
     fabric = start_fabric(run)
     settings = asdict(config)
     identity = training_identity(settings, inputs, run)
