@@ -47,6 +47,8 @@ RANKS = "ranks.parquet"
 TRAINED_BASELINES = "baselines"
 SUFFIX: dict[Protocol, str] = {"including": "", "excluding": "_excluding_history"}
 """What a history rule adds to the name of a task."""
+_METRICS_FORMAT = 2
+"""Raised when the keys of metrics.json change, so that older evaluations are made again."""
 _LOG_EVERY_SECONDS = 30.0
 
 
@@ -103,7 +105,7 @@ def tasks_of(split: Split, num_items: int) -> list[Task]:
 
 def evaluation_settings(config: EvaluationConfig, sasrec: SasRecConfig) -> dict[str, Any]:
     """The settings that change the stage's result, as its manifest keeps them."""
-    settings = dataclasses.asdict(config)
+    settings = {**dataclasses.asdict(config), "metrics_format": _METRICS_FORMAT}
     if "sasrec" in config.baselines:
         settings["sasrec"] = dataclasses.asdict(sasrec)
     return settings
