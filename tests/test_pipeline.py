@@ -144,6 +144,15 @@ def test_same_settings_elsewhere_give_the_same_model_and_metrics(
     assert again["validation_excluding_history"] == first["validation_excluding_history"]
 
 
+def test_stages_of_another_run_are_copied_where_nothing_of_theirs_changed(
+    tiny_run: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    config = changed(tiny_settings, "RetrieverConfig.epochs=1")
+    run_pipeline(config, tmp_path / "run", reuse=[tmp_path / "absent", tiny_run])
+    assert made_again(written_times(tiny_run), tmp_path / "run") == {"retriever", "evaluation"}
+    assert set(open_folders(tmp_path / "run")) == {stage.folder for stage in STAGES}
+
+
 def test_until_stops_after_that_stage(tiny_settings: list[str], tmp_path: Path) -> None:
     made = run_pipeline(changed(tiny_settings), tmp_path / "run", until="tag")
     assert list(made) == ["dataset", "embeddings", "tags"]

@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +147,17 @@ STAGES = (
 COMMANDS = tuple(dict.fromkeys(stage.command for stage in STAGES))
 
 
-def run_pipeline(config: Config, output: Path, until: str | None = None) -> dict[str, StageFolder]:
+def run_pipeline(
+    config: Config, output: Path, until: str | None = None, reuse: Sequence[Path] = ()
+) -> dict[str, StageFolder]:
     """Run the stages in order, skipping those whose settings, inputs and seed are unchanged.
 
     Args:
         config: Settings of all stages; stored as ``config.json``.
         output: The run; its folders are made as needed.
         until: Last command to run, all by default.
+        reuse: Other runs; a stage that one of them has with the same settings, inputs and seed is
+            copied instead of made.
 
     Returns:
         The stage folders by name.
@@ -167,7 +172,7 @@ def run_pipeline(config: Config, output: Path, until: str | None = None) -> dict
     folders: dict[str, StageFolder] = {}
     for stage in STAGES:
         if stage.command in commands:
-            folders[stage.folder] = _make_or_skip(stage, config, folders, output)
+            folders[stage.folder] = _make_or_skip(stage, config, folders, output, reuse)
             if not stage.needs:  # tables that are refused leave nothing behind
                 _store_config(config, output)
     return folders
@@ -265,17 +270,7 @@ def copy_tokenizer(source: Path, output: Path) -> None:
                     f"{target} differs from {folder.path}; choose another --output or delete it"
                 )
             continue
-        temporary = output / f".{name}.writing"
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(folder.path, temporary)
-            os.replace(temporary, target)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise ArtifactError(
-                f"could not write {target}: {error.strerror or error}; free some space or choose "
-                "another --output"
-            ) from error
+        _copy_folder(folder.path, target)
     if not (output / CONFIG).is_file() and (source / CONFIG).is_file():
         shutil.copyfile(source / CONFIG, output / CONFIG)
 
@@ -290,23 +285,47 @@ def wall_seconds(folders: Folders) -> dict[str, float]:
     return seconds
 
 
-def _make_or_skip(stage: Stage, config: Config, folders: Folders, output: Path) -> StageFolder:
+def _make_or_skip(
+    stage: Stage, config: Config, folders: Folders, output: Path, reuse: Sequence[Path] = ()
+) -> StageFolder:
     path = output / stage.folder
     needed = {name: folders[name] for name in stage.needs}
     with in_stage(stage.command):
-        is_up_to_date = is_current(
-            path,
+        is_up_to_date = partial(
+            is_current,
             config=stage.settings(config),
             inputs=_inputs(stage, config, needed),
             seed=config.run.seed if stage.is_seeded else None,
         )
-        if is_up_to_date:
+        if is_up_to_date(path):
             logger.info("skipped, %s is up to date", path)
             return read_stage(path, produced_by=f"hidvae {stage.command}")
+        for run in reuse:
+            if is_up_to_date(run / stage.folder):
+                _copy_folder(run / stage.folder, path)
+                logger.info("copied from %s", run)
+                return read_stage(path, produced_by=f"hidvae {stage.command}")
         started = time.perf_counter()
         made = stage.make(config, needed, path)
         logger.info("took %.1f s, wrote %s", time.perf_counter() - started, path)
         return made
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy a stage folder; the copy appears whole, in the place of an older one."""
+    temporary = target.parent / f".{target.name}.writing"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(source, temporary)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise ArtifactError(
+            f"could not write {target}: {error.strerror or error}; free some space or choose "
+            "another --output"
+        ) from error
 
 
 def _inputs(stage: Stage, config: Config, needed: Folders) -> dict[str, str]:
