@@ -166,9 +166,28 @@ def test_the_real_models_beat_popularity_on_planted_successors(
 
     fitted = peer.fit(split.train, num_items, settings, 0, score)
     assert score(fitted.ranker) > 1.2 * score(Popularity(split.train, num_items))
-    if name == "sasrec":  # the weights of the best epoch are the ones that are kept
-        best = max(point["ndcg@10"] for point in fitted.facts["curve"])
-        assert score(fitted.ranker) == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("rectools")
+def test_sasrec_keeps_the_weights_of_the_best_epoch(
+    script, demo_dataset: Dataset, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train, num_items = demo_dataset.split.train, demo_dataset.catalogue.num_items
+    lists = []
+
+    def score(ranker) -> float:
+        lists.append(ranker.rank(train, 10, None).including)
+        return 1.0 / len(lists)  # the first is the best
+
+    overrides = ["n_factors=8", "epochs=6", "validate_every=1", "patience=2", "lr=0.01"]
+    settings = script.changed(script.PEERS["sasrec"].defaults, overrides)
+    fitted = script.fit_sasrec(train, num_items, settings, 0, score)
+    assert fitted.facts["best_epoch"] == 1
+    assert [point["epoch"] for point in fitted.facts["curve"]] == [1, 2, 3]
+    assert (lists[0] != lists[-1]).any()
+    assert (fitted.ranker.rank(train, 10, None).including == lists[0]).all()
 
 
 @pytest.mark.filterwarnings("ignore")
