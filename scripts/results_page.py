@@ -1,0 +1,304 @@
+"""Write docs/results.md from results/*.json; ``make_results.py`` calls it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hidvae.artifacts import read_json
+from hidvae.scoring import rankers_of
+
+METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
+COMPARED = ("recall@10", "ndcg@10")
+BEYOND_ACCURACY = {
+    "coverage@10": "coverage@10",
+    "novelty@10": "novelty@10 (bits)",
+    "popularity_bias@10": "popularity bias@10",
+    "diversity@10": "diversity@10 (tags)",
+    "invalid_rate": "invalid rate",
+}
+EXCLUDED = "test_excluding_history"
+RULES = {EXCLUDED: "history excluded", "test": "history included"}
+SLICES = {"target_popularity": "training events of the target", "history_length": "history length"}
+INTRODUCTION = """\
+# Results
+
+Made by `make results DATA=FOLDER` (`scripts/make_results.py`); the numbers with their
+config, seed, commit and machine are in `results/*.json`. Ranked by item over the full
+catalogue; the epoch is selected on validation and the test targets are ranked once per
+run. Our figures are mean ± standard deviation over the seeds. The seeds share dataset,
+embeddings, tags and the baselines, which are trained once (seed 0). A difference is paired:
+per user the mean over our seeds minus the baseline, with its 95 % bootstrap interval over the
+users. What each figure means is in [evaluation](evaluation.md)."""
+Table = list[str]
+Runs = Sequence[Mapping[str, Any]]
+Differences = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def write_page(results: Path, page: Path) -> None:
+    """Write the page from the JSON files of a folder."""
+    lines = [INTRODUCTION]
+    for file in sorted(results.glob("*-final.json")):
+        dataset = file.name.removesuffix("-final.json")
+        lines += ["", f"## {dataset}", "", *final_section(read_json(file))]
+        for kind, section in (("ablation", ablation_section), ("cold", cold_section)):
+            other = results / f"{dataset}-{kind}.json"
+            if other.is_file():
+                lines += ["", *section(read_json(other))]
+    for file in sorted(results.glob("tags-*.json")):
+        lines += ["", *tags_section(read_json(file))]
+    scale = results / "bench-prepare.json"
+    if scale.is_file():
+        lines += ["", *scale_section(read_json(scale))]
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def final_section(measured: Mapping[str, Any]) -> Table:
+    """One dataset: accuracy, paired differences, what accuracy hides, slices, semantic IDs."""
+    (row,) = measured["rows"].values()
+    runs = row["runs"]
+    lines = [described(measured, runs)]
+    for key, rule in RULES.items():
+        lines += ["", f"Test, {rule}:", "", *metric_table(runs, key, METRICS)]
+    lines += ["", *difference_tables(measured["comparisons"], list(RULES))]
+    lines += ["### What accuracy hides", "", "Lists of test, history excluded:", ""]
+    lines += metric_table(runs, EXCLUDED, BEYOND_ACCURACY)
+    if "slices" in runs[0]["metrics"][EXCLUDED]:
+        for name, of in SLICES.items():
+            lines += ["", f"By {of}, history excluded, recall@10 / ndcg@10:", ""]
+            lines += slice_table(runs, EXCLUDED, name)
+    return [*lines, "", "### Semantic IDs", "", *id_table(runs)]
+
+
+def described(measured: Mapping[str, Any], runs: Runs) -> str:
+    """Config, seeds, users, machine, wall time and commit."""
+    config = " and ".join(f"`{file}`" for file in measured["config_files"])
+    settings = "".join(f", `{override}`" for override in measured["overrides"])
+    seeds = "one seed" if len(runs) == 1 else f"{len(runs)} seeds"
+    minutes = [
+        sum(seconds for name, seconds in wall.items() if name != "baselines") / 60
+        for wall in (run["metrics"]["wall_seconds"] for run in runs)
+    ]
+    commits = " and ".join(dict.fromkeys(str(run["commit"]) for run in runs))
+    return (
+        f"{config or 'Default configuration'}{settings}, {seeds}; "
+        f"{runs[0]['metrics']['test']['num_users']} users. Machine: {runs[0]['machine']}. Wall "
+        f"time of a run of ours, raw files to metrics: {spread(minutes, 0)} minutes. Commit "
+        f"{commits}."
+    )
+
+
+def metric_table(runs: Runs, key: str, names: Iterable[str]) -> Table:
+    """Rankers x metrics under one key; ours over the seeds, a baseline as of the first."""
+    titles = names if isinstance(names, Mapping) else {name: name for name in names}
+    lines = header(["", *titles.values()])
+    for ranker in rankers_of(runs[0]["metrics"]):
+        scored = of_ranker(runs, ranker)
+        lines.append(line(ranker, (mean_spread([s[key][m] for s in scored]) for m in titles)))
+    return lines
+
+
+def difference_tables(comparisons: Mapping[str, Differences], keys: Sequence[str]) -> Table:
+    """A table per mode of ours: it minus each other ranker; an empty line after each."""
+    titles = [f"{metric}, {RULES.get(key, key)}" for key in keys for metric in COMPARED]
+    lines: Table = []
+    for name, others in comparisons.items():
+        lines += header([f"{name} minus", *titles])
+        for other, differences in others.items():
+            cells = (interval(differences[key][m]) for key in keys for m in COMPARED)
+            lines.append(line(other, cells))
+        lines.append("")
+    return lines
+
+
+def slice_table(runs: Runs, key: str, name: str) -> Table:
+    """Buckets with users x rankers; a bucket of no users is left out."""
+    rankers = list(rankers_of(runs[0]["metrics"]))
+    scored = {ranker: of_ranker(runs, ranker) for ranker in rankers}
+    lines = header(["bucket", "users", *rankers])
+    for place, bucket in enumerate(runs[0]["metrics"][key]["slices"][name]):
+        if not bucket["num_users"]:
+            continue
+        cells = [str(bucket["num_users"])]
+        for ranker in rankers:
+            buckets = [s[key]["slices"][name][place] for s in scored[ranker]]
+            means = (statistics.mean(b[metric] for b in buckets) for metric in COMPARED)
+            cells.append(" / ".join(f"{mean:.4f}" for mean in means))
+        lines.append(line(bucket["bucket"], cells))
+    return lines
+
+
+def id_table(runs: Runs) -> Table:
+    """Collisions, usage, tag accuracy."""
+    quality = [run["metrics"]["semantic_ids"] for run in runs]
+    first = quality[0]
+
+    def per_level(name: str, digits: int) -> str:
+        columns = zip(*(q[name] for q in quality), strict=True)
+        return " / ".join(f"{statistics.mean(column):.{digits}f}" for column in columns)
+
+    before = [100 * q["collision_rate_before"] for q in quality]
+    after = 100 * max(q["collision_rate_after"] for q in quality)
+    rows = {
+        "collision rate before assignment": f"{statistics.mean(before):.2f} % "
+        f"({spread(before, 2)})",
+        "collision rate after assignment": f"{after:g} %",
+        "codebook usage": per_level("codebook_usage", 3),
+        f"perplexity (of {first['level_sizes'][0]})": per_level("perplexity", 1),
+    }
+    if any(first["tag_items"]):
+        held_out = " / ".join(str(count) for count in first["tag_items"])
+        accuracy = f"tag accuracy, items held out from the tokenizer ({held_out})"
+        rows[accuracy] = per_level("tag_accuracy", 3)
+        rows["majority class, the same items"] = per_level("tag_majority_rate", 3)
+    return [
+        "Mean over the seeds, levels coarse to fine:",
+        "",
+        "| figure | value |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in rows.items()),
+    ]
+
+
+def ablation_section(measured: Mapping[str, Any]) -> Table:
+    """A table per mode of ours: each row beside the full model, history excluded."""
+    rows = measured["rows"]
+    runs = rows["full"]["runs"]
+    schedule = ", ".join(f"`{override}`" for override in measured["overrides"])
+    seeds = "One seed" if len(runs) == 1 else f"{len(runs)} seeds"
+    lines = [
+        "### Ablation",
+        "",
+        f"{seeds} and a short schedule ({schedule}) for all rows, so the numbers are below those "
+        "above; what else a row sets is in the last table. Differences are row minus full, paired, "
+        "per user the mean over the seeds: below 0, the part that is off helps. History excluded.",
+    ]
+    for mode in rankers_of(runs[0]["metrics"]):
+        lines += ["", *header([mode, *COMPARED, *(f"{m} minus full" for m in COMPARED)])]
+        for name, row in rows.items():
+            scored = of_ranker(row["runs"], mode)
+            cells = [mean_spread([s[EXCLUDED][metric] for s in scored]) for metric in COMPARED]
+            difference = measured["comparisons"].get(name, {}).get(mode)
+            cells += [
+                interval(difference[EXCLUDED][metric]) if difference and name != "full" else "–"
+                for metric in COMPARED
+            ]
+            lines.append(line(name, cells))
+    lines += ["", *header(["", "collisions before", "tag accuracy by level"])]
+    for name, row in rows.items():
+        quality = [run["metrics"]["semantic_ids"] for run in row["runs"]]
+        collisions = statistics.mean(100 * q["collision_rate_before"] for q in quality)
+        levels = zip(*(q["tag_accuracy"] for q in quality), strict=True)
+        accuracy = " / ".join(
+            "–" if None in level else f"{statistics.mean(level):.3f}" for level in levels
+        )
+        lines.append(line(name, [f"{collisions:.2f} %", accuracy]))
+    lines += ["", "| row | settings |", "| --- | --- |"]
+    for name, row in rows.items():
+        settings = ", ".join(f"`{override}`" for override in row["overrides"])
+        lines.append(line(name, [settings or "–"]))
+    return lines
+
+
+def cold_section(measured: Mapping[str, Any]) -> Table:
+    """Items held out of training: ranked among themselves, and among all items."""
+    (row,) = measured["rows"].values()
+    runs = row["runs"]
+    users = runs[0]["metrics"]["cold"]["num_users"]
+    share = row["config"]["dataset"]["cold_item_share"]
+    lines = [
+        "### Cold items",
+        "",
+        f"{100 * share:g} % of the items are held out of training; {users} users test, each on one "
+        f"of these. {described(measured, runs)}",
+    ]
+    by_chance = runs[0]["metrics"]["random_guess"]
+    lines += ["", f"Ranked among the {by_chance['num_cold_items']} held-out items:", ""]
+    lines += metric_table(runs, "cold", METRICS)
+    lines.append(line("random order", (f"{by_chance[metric]:.4f}" for metric in METRICS)))
+    lines += ["", "Ranked among all items:", "", *metric_table(runs, "test", METRICS)]
+    return [*lines, "", *difference_tables(measured["comparisons"], ["cold"])][:-1]
+
+
+def tags_section(measured: Mapping[str, Any]) -> Table:
+    """What ``scripts/measure_tags.py`` found."""
+    first = measured["runs"][0]
+    classes = " / ".join(str(size) for size in measured["classes"])
+    lines = [
+        f"## Tags of {measured['dataset']}",
+        "",
+        f"All tags of {100 * measured['hidden_share']:g} % of the items hidden and filled in again "
+        f"({first['num_hidden']} items, {classes} classes): accuracy by level, unknown counts as "
+        f"wrong; mean of {len(measured['seeds'])} seeds. Machine: {measured['machine']}. Commit "
+        f"{measured['commit']}. Made by `scripts/measure_tags.py`; [the sources](tags.md).",
+        "",
+    ]
+    levels = [f"level {level}" for level in range(len(measured["classes"]))]
+    parts = {
+        "on_hidden": "all hidden items",
+        "on_asked": f"the {first.get('num_asked', 0)} items a seed that the language model saw",
+    }
+    for part, items in parts.items():
+        if part in measured["mean"]:
+            lines += header([items, *levels])
+            for source, scores in measured["mean"][part].items():
+                name = f"llm ({measured['config']['llm']['model']})" if source == "llm" else source
+                lines.append(line(name, (f"{score['accuracy']:.3f}" for score in scores)))
+            lines.append("")
+    if "clusters" in measured["mean"]:
+        for figure, name in (("nmi", "normalised mutual information"), ("purity", "purity")):
+            values = " / ".join(f"{level[figure]:.3f}" for level in measured["mean"]["clusters"])
+            lines.append(f"Clusters beside the true tags, {name} by level: {values}.")
+    return lines
+
+
+def scale_section(measured: Mapping[str, Any]) -> Table:
+    """What ``benchmarks/bench_prepare.py`` found."""
+    return [
+        "## Scale",
+        "",
+        f"`hidvae prepare` on a generated log of {measured['events']:,} events, "
+        f"{measured['users']:,} users and {measured['items']:,} items ({measured['format']}): "
+        f"{measured['seconds']:.0f} s, peak memory {measured['peak_gib']:.1f} GiB. Machine: "
+        f"{measured['machine']}. Commit {measured['git_commit']}. Made by "
+        "`benchmarks/bench_prepare.py`.",
+    ]
+
+
+def of_ranker(runs: Runs, name: str) -> list[Mapping[str, Any]]:
+    """The metrics of one ranker in every seed that has it."""
+    rankers = (rankers_of(run["metrics"]) for run in runs)
+    return [by_name[name] for by_name in rankers if name in by_name]
+
+
+def header(titles: Sequence[str]) -> Table:
+    """The first two lines of a table; all columns but the first are numbers."""
+    return [line(titles[0], titles[1:]), "| --- |" + " ---: |" * (len(titles) - 1)]
+
+
+def line(name: str, cells: Iterable[str]) -> str:
+    """One line of a table."""
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def interval(found: Mapping[str, Any]) -> str:
+    """A paired difference with its interval."""
+    low, high = found["ci"]
+    return f"{found['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """The lowest and the highest value."""
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low}–{high}"
+
+
+def mean_spread(values: Sequence[float | None]) -> str:
+    """Mean ± standard deviation over the seeds."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    mean = f"{statistics.mean(known):.4f}"
+    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.4f}"

@@ -1,0 +1,172 @@
+"""The experiments behind docs/results.md, and the page made of what they measured."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hidvae.artifacts import StageFolder, read_json
+from hidvae.evaluation.metrics import recall_at
+
+ROOT = Path(__file__).parent.parent
+KEYS = {"test", "test_excluding_history"}
+
+
+@pytest.fixture(scope="module")
+def scripts() -> ModuleType:
+    """``scripts/make_results.py`` as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        return importlib.import_module("make_results")
+
+
+@pytest.fixture(scope="module")
+def measured(
+    scripts: ModuleType,
+    demo_folder: StageFolder,
+    tiny_settings: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Final and ablation rows of two seeds and a cold row, on the demo as a folder of tables.
+
+    Returns:
+        Where runs/, results/ and the page are.
+    """
+    root = tmp_path_factory.mktemp("results")
+    data = root / "demo"
+    data.mkdir()
+    for name in ("items", "interactions"):
+        frame = pl.read_parquet(demo_folder.path / f"{name}.parquet")
+        frame.write_parquet(data / f"{name}.parquet")
+    of_data = ("DatasetConfig", "TokenizerConfig.epochs", "RetrieverConfig.epochs")
+    settings = [name for name in tiny_settings if not name.startswith(of_data)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(scripts, "BASELINES", ("popularity", "content_graph"))
+        patch.setattr(scripts, "SHORT", ["TokenizerConfig.epochs=2", "RetrieverConfig.epochs=1"])
+        off = ["TokenizerConfig.uniqueness_weight=0"]
+        epochs = [*scripts.SHORT, "RetrieverConfig.validate_every=1"]
+        rows = {
+            "final": {"default": epochs},
+            "ablation": {"full": scripts.SHORT, "without input": [*scripts.SHORT,
+                         "RetrieverConfig.content_input=False"]},
+            "cold": {"default": [*epochs, *off, "DatasetConfig.cold_item_share=0.1"]},
+        }  # fmt: skip
+        patch.setattr(scripts, "ROWS", rows)
+        for kind in rows:
+            scripts.run_rows(data, kind, 1 if kind == "cold" else 2, [], settings)
+        scripts.write_page(root / "results", root / "results.md")
+    return root
+
+
+def ranks(root: Path, run: str, column: str) -> np.ndarray:
+    path = root / "runs" / "results" / "demo" / run / "evaluation" / "ranks.parquet"
+    return pl.read_parquet(path)[column].to_numpy()
+
+
+def test_differences_are_pooled_over_the_seeds(measured: Path) -> None:
+    found = read_json(measured / "results" / "demo-final.json")["comparisons"]
+    assert set(found["hidvae"]) == {"popularity", "content_graph"}
+    for key in KEYS:
+        ours = [recall_at(ranks(measured, f"final/default-seed-{seed}", f"hidvae/{key}"), 10)
+                for seed in (0, 1)]  # fmt: skip
+        theirs = recall_at(ranks(measured, "final/default-seed-0", f"popularity/{key}"), 10)
+        difference = found["hidvae"]["popularity"][key]["recall@10"]
+        assert difference["difference"] == pytest.approx((np.mean(ours, axis=0) - theirs).mean())
+        assert difference["ci"][0] < difference["ci"][1]
+
+
+def test_baselines_are_scored_once_and_the_seeds_differ(measured: Path) -> None:
+    first, second = read_json(measured / "results" / "demo-final.json")["rows"]["default"]["runs"]
+    assert set(first["metrics"]["baselines"]) == {"popularity", "content_graph"}
+    assert second["metrics"]["baselines"] == {}
+    assert (first["seed"], second["seed"]) == (0, 1)
+    assert first["metrics"]["test"] != second["metrics"]["test"]
+
+
+def test_an_ablation_row_is_compared_with_the_full_model_and_makes_no_stage_twice(
+    measured: Path,
+) -> None:
+    ablation = read_json(measured / "results" / "demo-ablation.json")
+    assert set(ablation["comparisons"]) == {"full", "without input"}
+    for key in KEYS:
+        nothing = ablation["comparisons"]["full"]["hidvae"][key]["ndcg@10"]
+        assert (nothing["difference"], nothing["ci"]) == (0, [0, 0])
+        means = [
+            np.mean([run["metrics"][key]["ndcg@10"] for run in ablation["rows"][row]["runs"]])
+            for row in ("without input", "full")
+        ]
+        found = ablation["comparisons"]["without input"]["hidvae"][key]["ndcg@10"]
+        assert found["difference"] == pytest.approx(means[0] - means[1])
+    runs = measured / "runs" / "results" / "demo" / "ablation"
+    for seed in (0, 1):
+        for stage, is_shared in (("tokenizer", True), ("semantic_ids", True), ("retriever", False)):
+            written = {
+                (runs / f"{row}-seed-{seed}" / stage / "manifest.json").stat().st_mtime_ns
+                for row in ("full", "without-input")
+            }
+            assert (len(written) == 1) == is_shared, stage
+
+
+def test_cold_items_are_ranked_among_themselves_too(measured: Path) -> None:
+    cold = read_json(measured / "results" / "demo-cold.json")
+    metrics = cold["rows"]["default"]["runs"][0]["metrics"]
+    assert metrics["cold"]["num_users"] == metrics["test"]["num_users"] < 200
+    assert metrics["cold"]["recall@10"] >= metrics["test"]["recall@10"]
+    assert set(cold["comparisons"]["hidvae"]["popularity"]) >= {"cold", "test"}
+
+
+def test_the_page_shows_what_was_measured(measured: Path) -> None:
+    page = (measured / "results.md").read_text(encoding="utf-8")
+    final = read_json(measured / "results" / "demo-final.json")
+    first, second = final["rows"]["default"]["runs"]
+    key = "test_excluding_history"
+    values = [run["metrics"][key]["recall@5"] for run in (first, second)]
+    cell = f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+    assert f"| hidvae | {cell} |" in page
+    found = final["comparisons"]["hidvae"]["content_graph"][key]["recall@10"]
+    low, high = found["ci"]
+    assert f"| content_graph | {found['difference']:+.4f} [{low:+.4f}, {high:+.4f}] |" in page
+    for bucket in first["metrics"][key]["slices"]["target_popularity"]:
+        row = rf"^\| {re.escape(bucket['bucket'])} \| {bucket['num_users']} \|"
+        assert bool(re.search(row, page, re.MULTILINE)) == bool(bucket["num_users"])
+    titles = re.findall(r"^##+ (.+)$", page, re.MULTILINE)
+    assert titles == ["demo", "What accuracy hides", "Semantic IDs", "Ablation", "Cold items"]
+    assert "| without input | `RetrieverConfig.content_input=False` |" in page
+    assert str(measured) not in page
+
+
+def test_every_table_of_the_page_is_whole(measured: Path) -> None:
+    pages = (measured / "results.md", ROOT / "docs" / "results.md")
+    for page in pages:
+        blocks = re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(blocks) >= 5
+        for block in blocks:
+            widths = {row.count("|") for row in block.splitlines()}
+            assert len(widths) == 1 and len(block.splitlines()) >= 3, block
+
+
+def test_the_page_in_docs_is_made_of_the_stored_results(
+    scripts: ModuleType, tmp_path: Path
+) -> None:
+    scripts.write_page(ROOT / "results", tmp_path / "results.md")
+    made, shown = (tmp_path / "results.md"), ROOT / "docs" / "results.md"
+    assert made.read_text(encoding="utf-8") == shown.read_text(encoding="utf-8")
+
+
+def test_the_real_rows_are_settings_that_exist(scripts: ModuleType) -> None:
+    from hidvae.config import load_config
+
+    configs: list[Any] = []
+    for rows in scripts.ROWS.values():
+        for settings in rows.values():
+            configs.append(load_config([], settings).to_json())
+    distinct = {str(config) for config in configs}
+    assert len(distinct) == len(configs)  # every row changes something
