@@ -98,7 +98,9 @@ def test_tag_path_ends_where_no_tag_is_known() -> None:
 
 def test_a_recommendation_holds_plain_values() -> None:
     made, ids = explainer()
-    found = made.explain(7, [7, 3], np.float32(math.log(0.25)), np.log([0.5, 0.5, 1.0]))
+    found = made.explain(
+        7, [7, 3], np.float32(math.log(0.25)), np.float32(1.5), np.log([0.5, 0.5, 1.0])
+    )
     assert (found.item_id, found.title) == ("id-7", "Title 7")
     assert found.codes == tuple(ids.strings(7))
     assert found.codes[0] == f"<a_{ids.codes[7, 0]}>"

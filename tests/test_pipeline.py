@@ -98,9 +98,10 @@ def test_a_whole_run_is_not_repeated(
     ("setting", "expected"),
     [
         ("EvaluationConfig.bootstrap_samples=60", {"evaluation"}),
-        ("RetrieverConfig.epochs=1", {"retriever", "evaluation"}),
+        ("FusionConfig.decay=0.5", {"fusion", "evaluation"}),
+        ("RetrieverConfig.epochs=1", {"retriever", "fusion", "evaluation"}),
         ("RunConfig.checkpoint_every_seconds=1", set()),
-        ("RunConfig.seed=1", {"tokenizer", "semantic_ids", "retriever", "evaluation"}),
+        ("RunConfig.seed=1", {"tokenizer", "semantic_ids", "retriever", "fusion", "evaluation"}),
     ],
 )
 def test_a_changed_setting_makes_its_stage_and_the_ones_after_again(
@@ -149,7 +150,11 @@ def test_stages_of_another_run_are_copied_where_nothing_of_theirs_changed(
 ) -> None:
     config = changed(tiny_settings, "RetrieverConfig.epochs=1")
     run_pipeline(config, tmp_path / "run", reuse=[tmp_path / "absent", tiny_run])
-    assert made_again(written_times(tiny_run), tmp_path / "run") == {"retriever", "evaluation"}
+    assert made_again(written_times(tiny_run), tmp_path / "run") == {
+        "retriever",
+        "fusion",
+        "evaluation",
+    }
     assert set(open_folders(tmp_path / "run")) == {stage.folder for stage in STAGES}
 
 
@@ -212,7 +217,7 @@ def test_unknown_baseline_is_refused_before_anything_is_ranked(
     run: Path, tiny_settings: list[str]
 ) -> None:
     config = changed(tiny_settings, "EvaluationConfig.baselines=('popularty',)")
-    with pytest.raises(ConfigError, match="expected some of popularity, content_graph"):
+    with pytest.raises(ConfigError, match="expected some of popularity"):
         run_stage("evaluate", config, run)
 
 

@@ -51,6 +51,18 @@ def exact(recommender: Recommender, history: list[str]) -> dict[str, float]:
     return dict(zip(recommender.catalogue.item_ids, scores.tolist(), strict=True))
 
 
+def ranked_by(recommender: Recommender, history: list[str]) -> dict[str, float]:
+    """Log-probability plus what the item graph adds, by name."""
+    scores = exact(recommender, history)
+    if recommender.prior is not None:
+        items = Sequences.from_lists([recommender.catalogue.index_of(history)])
+        bonus = recommender.prior.bonus(items)
+        for item, value in zip(bonus.items[0].tolist(), bonus.values[0].tolist(), strict=True):
+            if item >= 0:
+                scores[recommender.catalogue.item_ids[item]] += value
+    return scores
+
+
 def assert_one_line(error: pytest.ExceptionInfo[HidvaeError]) -> None:
     assert "\n" not in str(error.value)
 
@@ -66,7 +78,7 @@ def test_k_new_items_best_first(recommender: Recommender, history: list[str], k:
     assert len(set(names)) == k
     assert set(names) <= set(recommender.catalogue.item_ids)
     assert not set(names) & set(history)
-    scores = [each.log_prob for each in found]
+    scores = [each.score for each in found]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -74,13 +86,13 @@ def test_k_new_items_best_first(recommender: Recommender, history: list[str], k:
 def test_a_wide_beam_finds_the_truly_best(
     recommender: Recommender, history: list[str], exclude_history: bool
 ) -> None:
-    scores = exact(recommender, history)
+    scores = ranked_by(recommender, history)
     if exclude_history:
         scores = {name: score for name, score in scores.items() if name not in history}
     best = sorted(scores, key=lambda name: -scores[name])[:12]
     found = recommender.recommend(history, 12, beam_width=120, exclude_history=exclude_history)
     assert [each.item_id for each in found] == best
-    assert [each.log_prob for each in found] == pytest.approx([scores[n] for n in best], abs=1e-5)
+    assert [each.score for each in found] == pytest.approx([scores[n] for n in best], abs=1e-5)
 
 
 def test_the_history_is_in_the_list_only_if_asked_for(recommender: Recommender) -> None:
@@ -184,8 +196,9 @@ def test_explaining_an_item_agrees_with_recommending_it(
     for found in recommender.recommend(history, 10, exclude_history=False):
         explained = recommender.explain(history, found.item_id)
         assert explained.log_prob == pytest.approx(found.log_prob, abs=1e-5)
+        assert explained.score == pytest.approx(found.score, abs=1e-5)
         assert explained.code_probs == pytest.approx(found.code_probs, abs=1e-5)
-        same = {"log_prob": 0.0, "code_probs": ()}
+        same = {"log_prob": 0.0, "score": 0.0, "code_probs": ()}
         assert dataclasses.replace(explained, **same) == dataclasses.replace(found, **same)
 
 

@@ -362,7 +362,7 @@ class RetrieverConfig:
 
     architecture: Literal["item_decoder", "encoder_decoder"] = "item_decoder"
     """item_decoder reads items, encoder_decoder the flattened codes (as published)."""
-    dim: int = 128
+    dim: int = 192
     """Model width."""
     num_layers: int = 2
     """Backbone layers (of encoder and of decoder each, for encoder_decoder)."""
@@ -386,13 +386,16 @@ class RetrieverConfig:
     """Add predicted tags to the ID: after the codes, or each after its code."""
     prefix_normalized: bool = True
     """Normalise each code's probability over the codes that exist under the prefix."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     """Label smoothing over the codes that a step may choose."""
+    order_noise: float = 1.5
+    """Noise on the positions of a training history, drawn in [0, order_noise) every epoch: events
+    closer than this may change places; 0 keeps the order, above 1 swaps neighbours."""
     reverse_probability: float = 0.0
     """Probability that a training history is read backwards in an epoch."""
     drop_item_probability: float = 0.0
     """Probability that an item is left out of a training history in an epoch."""
-    epochs: int = 14
+    epochs: int = 16
     """Most passes over the training histories."""
     patience: int = 3
     """Validations without a better ndcg@10 before training stops; 0 never stops early."""
@@ -400,7 +403,7 @@ class RetrieverConfig:
     """Epochs between validations."""
     validation_users: int = 5000
     """Users drawn for validation during training; 0 takes all."""
-    batch_tokens: int = 512
+    batch_tokens: int = 256
     """Positions per step, padding included."""
     learning_rate: float = 4e-3
     """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
@@ -422,6 +425,7 @@ class RetrieverConfig:
         )
         for name in ("dropout", "label_smoothing", "drop_item_probability", "weight_average"):
             _check(0 <= getattr(self, name) < 1, self, name, "in [0, 1)")
+        _check(self.order_noise >= 0, self, "order_noise", "at least 0")
         _check(0 <= self.reverse_probability <= 1, self, "reverse_probability", "in [0, 1]")
         for name in ("max_history", "epochs", "validate_every", "batch_tokens"):
             _check(getattr(self, name) >= 1, self, name, "at least 1")
@@ -486,6 +490,49 @@ class SasRecConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FusionConfig:
+    """The item graph that is added to the generator's scores at decoding (stage train).
+
+    The graph is untrained: neighbours of the latest history items by training transitions, by
+    content and by equal labels. Only its weight is chosen, by ndcg@10 on validation.
+    """
+
+    weights: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0)
+    """Weights to choose from; (0.0,) leaves the graph out."""
+    two_hop_weight: float = 1.0
+    """Weight of paths of two transitions against one."""
+    content_weight: float = 0.1
+    """Weight of the cosine of two items' content."""
+    label_weight: float = 0.03
+    """Weight of two items' having the same label."""
+    label_columns: tuple[str, ...] = ("brand",)
+    """Columns of the items that are labels, where present."""
+    max_distance: int = 5
+    """Two items of one training history are linked when at most this many steps apart."""
+    num_latest: int = 10
+    """Latest items of a history whose neighbours count."""
+    decay: float = 0.6
+    """Weight of a history item relative to the one after it."""
+    smoothing: float = 0.03
+    """Score of an item that is no neighbour; larger makes the graph's opinion flatter."""
+    num_candidates: int = 200
+    """Neighbours of a history that gain anything."""
+    validation_users: int = 5000
+    """Users drawn to choose the weight; 0 takes all."""
+
+    def __post_init__(self) -> None:
+        _check(
+            bool(self.weights) and min(self.weights) >= 0, self, "weights", "non-empty, at least 0"
+        )
+        for name in ("two_hop_weight", "content_weight", "label_weight", "validation_users"):
+            _check(getattr(self, name) >= 0, self, name, "at least 0")
+        for name in ("max_distance", "num_latest", "num_candidates"):
+            _check(getattr(self, name) >= 1, self, name, "at least 1")
+        _check(0 < self.decay <= 1, self, "decay", "in (0, 1]")
+        _check(self.smoothing > 0, self, "smoothing", "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """How rankings are made and scored (stage evaluate)."""
 
@@ -525,6 +572,7 @@ class Config:
     llm: LLMConfig = field(default_factory=LLMConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
     sasrec: SasRecConfig = field(default_factory=SasRecConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -561,6 +609,7 @@ SECTIONS: dict[str, type] = {
     "llm": LLMConfig,
     "tokenizer": TokenizerConfig,
     "retriever": RetrieverConfig,
+    "fusion": FusionConfig,
     "sasrec": SasRecConfig,
     "evaluation": EvaluationConfig,
 }

@@ -185,8 +185,9 @@ def _json_values(item: Recommendation) -> dict[str, Any]:
     return {
         "item_id": item.item_id,
         "title": item.title,
-        "score": item.prob,
+        "prob": item.prob,
         "log_prob": item.log_prob,
+        "score": item.score,
         "codes": list(item.codes),
         "code_probs": list(item.code_probs),
         "tag_path": list(item.tag_path),

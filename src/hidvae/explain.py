@@ -30,6 +30,8 @@ class Recommendation:
     title: str
     log_prob: float
     """Log-probability of the item's semantic ID given the history."""
+    score: float
+    """What the item is ranked by: its log-probability, plus what the item graph adds."""
     codes: tuple[str, ...]
     """The semantic ID, such as ``("<a_12>", "<b_3>", "<c_7>")``."""
     code_probs: tuple[float, ...]
@@ -60,6 +62,7 @@ class Explainer:
         item: int,
         history: Sequence[int],
         log_prob: float,
+        score: float,
         code_log_probs: Sequence[float],
     ) -> Recommendation:
         """Reasons for one item.
@@ -68,6 +71,7 @@ class Explainer:
             item: item_index.
             history: item_index of the history, oldest first.
             log_prob: Of the item's ID.
+            score: What it is ranked by.
             code_log_probs: (M,) of each of its codes.
         """
         path, confidences = self.tag_path(item)
@@ -75,6 +79,7 @@ class Explainer:
             item_id=self._catalogue.item_ids[item],
             title=self._catalogue.titles[item],
             log_prob=float(log_prob),
+            score=float(score),
             codes=tuple(self._ids.strings(item)),
             code_probs=tuple(float(p) for p in np.exp(code_log_probs)),
             tag_path=path,

@@ -25,6 +25,7 @@ from hidvae.errors import ArtifactError, ConfigError, FingerprintMismatch
 from hidvae.features.embed import embed, embed_inputs
 from hidvae.features.tags.tag import tag, tag_settings
 from hidvae.log import in_stage
+from hidvae.retriever.fusion import choose_fusion
 from hidvae.retriever.train import train_retriever
 from hidvae.scoring import evaluate_run, evaluation_settings
 from hidvae.tokenizer.encode import encode_catalogue
@@ -134,9 +135,19 @@ STAGES = (
         ),
     ),
     Stage(
+        folder="fusion",
+        command="train",
+        needs=(*_LEARNED_FROM, "semantic_ids", "retriever"),
+        settings=lambda config: asdict(config.fusion),
+        is_seeded=True,
+        make=lambda config, folders, output: choose_fusion(
+            config.fusion, config.run, folders, output
+        ),
+    ),
+    Stage(
         folder="evaluation",
         command="evaluate",
-        needs=(*_LEARNED_FROM, "tokenizer", "semantic_ids", "retriever"),
+        needs=(*_LEARNED_FROM, "tokenizer", "semantic_ids", "retriever", "fusion"),
         settings=lambda config: evaluation_settings(config.evaluation, config.sasrec),
         is_seeded=True,
         make=lambda config, folders, output: evaluate_run(

@@ -27,7 +27,9 @@ from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.retriever.beam_search import Generated, beam_search
 from hidvae.retriever.build import load_retriever
+from hidvae.retriever.fusion import load_prior
 from hidvae.retriever.interface import Retriever
+from hidvae.retriever.prior import Bonus, GraphPrior
 from hidvae.retriever.ranker import GenerativeRanker
 from hidvae.retriever.vocabulary import TagTokens, code_of_token
 from hidvae.semantic_ids.table import SemanticIds
@@ -40,6 +42,7 @@ _PRODUCED_BY = {
     "tags": "hidvae tag",
     "semantic_ids": "hidvae tokenize",
     "retriever": "hidvae train",
+    "fusion": "hidvae train",
 }
 
 
@@ -57,6 +60,7 @@ class Recommender:
         max_history: int,
         beam_width: int = DEFAULT_BEAM_WIDTH,
         tag_tokens: TagTokens = "none",
+        prior: GraphPrior | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.semantic_ids = ids
@@ -64,6 +68,7 @@ class Recommender:
         self.retriever = retriever
         self.max_history = max_history
         self.beam_width = beam_width
+        self.prior = prior
         self._explainer = Explainer(catalogue, ids, tags)
         self._code_of_token = np.array(
             code_of_token(retriever.tables.num_levels, ids.num_tag_levels, tag_tokens)
@@ -96,15 +101,17 @@ class Recommender:
             folders[name] = read_stage(folder.path, produced_by=command, expect=made_from)
         ids = SemanticIds.load(folders["semantic_ids"])
         tags = load_tags(folders["tags"])
-        content = load_embeddings(folders["embeddings"]).matrix
-        retriever = load_retriever(folders["retriever"], ids, content, tags)
+        embeddings = load_embeddings(folders["embeddings"])
+        retriever = load_retriever(folders["retriever"], ids, embeddings.matrix, tags)
+        dataset = load_dataset(folders["dataset"])
         return cls(
-            load_dataset(folders["dataset"]).catalogue,
+            dataset.catalogue,
             ids,
             tags.vocabulary,
             retriever.to(start_fabric(RunConfig(device=device)).device).eval(),
             folders["retriever"].config["max_history"],
             tag_tokens=folders["retriever"].config["tag_tokens"],
+            prior=load_prior(folders["fusion"], dataset, embeddings),
         )
 
     def recommend(
@@ -132,8 +139,9 @@ class Recommender:
         width = self._checked_width(k, beam_width)
         denied = set(items.tolist()) if exclude_history else set()
         padded, users = self._as_batch(items)
+        bonus = self._bonus(items)
         while True:
-            found = beam_search(self.retriever, padded, users, width, k + len(denied))
+            found = beam_search(self.retriever, padded, users, width, k + len(denied), bonus=bonus)
             kept = [
                 rank
                 for rank, item in enumerate(found.items[0].tolist())
@@ -157,7 +165,7 @@ class Recommender:
         is_allowed[item] = True
         reachable = self.retriever.tables.reachable(is_allowed)
         padded, users = self._as_batch(items)
-        found = beam_search(self.retriever, padded, users, 1, 1, reachable)
+        found = beam_search(self.retriever, padded, users, 1, 1, reachable, self._bonus(items))
         return self._explained(found, 0, items)
 
     def rank(
@@ -168,8 +176,15 @@ class Recommender:
         candidates: np.ndarray | None = None,
     ) -> Ranking:
         """See ``evaluation.Ranker.rank``; a history must have at least one item."""
-        ranker = GenerativeRanker(self.retriever, self.beam_width, self.max_history)
+        ranker = GenerativeRanker(
+            self.retriever, self.beam_width, self.max_history, prior=self.prior
+        )
         return ranker.rank(histories, top_k, user_index, candidates)
+
+    def _bonus(self, items: np.ndarray) -> Bonus | None:
+        if self.prior is None:
+            return None
+        return self.prior.bonus(Sequences.from_lists([items])).to(self._device)
 
     @property
     def _device(self) -> torch.device:
@@ -183,6 +198,7 @@ class Recommender:
             int(found.items[0, rank]),
             history.tolist(),
             float(found.log_probs[0, rank]),
+            float(found.scores[0, rank]),
             np.bincount(self._code_of_token, weights=token_log_probs).tolist(),
         )
 

@@ -35,16 +35,20 @@ from hidvae.evaluation.evaluate import (
     evaluate_ranker,
     list_cutoff,
 )
+from hidvae.evaluation.metrics import ndcg_at, recall_at
 from hidvae.evaluation.slices import slice_metrics
 from hidvae.features.tags.vocabulary import load_tags
 from hidvae.log import in_stage
 from hidvae.recommender import Recommender
+from hidvae.retriever.ranker import GenerativeRanker
 
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.json"
 RANKS = "ranks.parquet"
 TRAINED_BASELINES = "baselines"
+MODEL_ALONE = "hidvae, model alone"
+"""The generator without the item graph at decoding."""
 SUFFIX: dict[Protocol, str] = {"including": "", "excluding": "_excluding_history"}
 """What a history rule adds to the name of a task."""
 _METRICS_FORMAT = 2
@@ -81,7 +85,12 @@ def own_rankers(
     """
     recommender = Recommender.load(folders["retriever"].path.parent, run.device)
     recommender.beam_width = config.beam_width
-    return {recommender.name: recommender}
+    rankers: dict[str, Ranker] = {recommender.name: recommender}
+    if recommender.prior is not None:
+        rankers[MODEL_ALONE] = GenerativeRanker(
+            recommender.retriever, config.beam_width, recommender.max_history, name=MODEL_ALONE
+        )
+    return rankers
 
 
 def tasks_of(split: Split, num_items: int) -> list[Task]:
@@ -169,11 +178,13 @@ def evaluate_run(
         all_seconds = time.perf_counter() - started
         described = partial(_described, tasks=tasks, popularity=popularity, config=config)
         main, *further = own
+        num_cold = dataset.split.cold_items.size
         metrics = {
             **described(own[main]),
             "variants": {name: described(own[name]) for name in further},
             "baselines": {name: described(results) for name, results in baselines.items()},
             "comparisons": _comparisons(own, baselines, config, run.seed),
+            **({"random_guess": _random_guess(num_cold, config)} if num_cold else {}),
             "seed": run.seed,
             "semantic_ids": read_json(folders["semantic_ids"].path / "quality.json"),
             "wall_seconds": {
@@ -222,6 +233,20 @@ def _score(
             on_progress=_progress(f"{name} on {task.name}"),
         )
         for task in tasks
+    }
+
+
+def _random_guess(num_cold: int, config: EvaluationConfig) -> dict[str, Any]:
+    """What a random order of the held-out items scores on the task cold: the floor."""
+    ranks = np.arange(1, num_cold + 1)  # each is equally likely
+    metrics = {"recall": recall_at, "ndcg": ndcg_at}
+    return {
+        "num_cold_items": num_cold,
+        **{
+            f"{name}@{k}": float(of(ranks, k).mean())
+            for name, of in metrics.items()
+            for k in config.cutoffs
+        },
     }
 
 

@@ -5,9 +5,10 @@ import pytest
 from scipy import sparse
 
 from hidvae.baselines import untrained
-from hidvae.baselines.untrained import ContentGraph, Popularity, normalized_transitions
+from hidvae.baselines.untrained import ContentGraph, Popularity
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
+from hidvae.features.item_graph import normalized_transitions
 
 TRAIN = Sequences.from_lists([[3, 1, 2], [3, 1], [3, 0]])  # counts: 1, 2, 1, 3, 0
 
@@ -98,10 +99,10 @@ def test_scores_are_the_documented_formula():
     )
     query = np.zeros(30)
     query[9], query[4] = 1.0, 0.5
-    links = graph.transitions.toarray()
+    links = graph.graph.transitions.toarray()
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     expected = query @ (links + 0.3 * links @ links + 0.7 * unit @ unit.T)
-    scores = graph.scores(Sequences.from_lists([[17, 4, 9]]))
+    scores = graph.graph.scores(Sequences.from_lists([[17, 4, 9]]))
     np.testing.assert_allclose(scores[0], expected, rtol=1e-4, atol=1e-6)
 
 
@@ -125,7 +126,7 @@ def test_items_without_text_are_similar_to_nothing():
     graph = ContentGraph(TRAIN, 5, np.zeros((5, 3)))
     plain = ContentGraph(TRAIN, 5)
     history = Sequences.from_lists([[1]])
-    assert (graph.scores(history) == plain.scores(history)).all()
+    assert (graph.graph.scores(history) == plain.graph.scores(history)).all()
 
 
 def test_wrong_input_is_refused():

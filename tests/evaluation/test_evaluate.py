@@ -227,3 +227,22 @@ def test_table_is_aligned_and_shows_gaps():
     ]
     chosen = format_table(rows, ["recall@10_ci"]).splitlines()
     assert chosen[1] == "popularity  0.1000..0.5000"
+
+
+def test_candidates_reach_the_ranker_and_bind_it():
+    candidates = np.array([True, False, True, True, True, False])
+    popular = Popularity(Sequences.from_lists([[2, 2, 1]]), NUM_ITEMS)
+    result = evaluate_ranker(popular, HISTORIES, TARGETS, **SETTINGS, candidates=candidates)
+    assert result.including_ranks.tolist() == [1, 1, 2]  # among 2, 0, 3, 4
+    with pytest.raises(DataError, match="ranker fixed: expected only candidates .* index 1"):
+        evaluate_ranker(FixedOrder(), HISTORIES, TARGETS, **SETTINGS, candidates=candidates)
+
+
+def test_wrong_candidates_are_refused():
+    for candidates in (np.ones(NUM_ITEMS + 1, dtype=bool), np.ones(NUM_ITEMS)):
+        with pytest.raises(ShapeError, match=r"expected candidates as \(6,\) booleans"):
+            evaluate_ranker(FixedOrder(), HISTORIES, TARGETS, **SETTINGS, candidates=candidates)
+    with pytest.raises(DataError, match="found item index 0 of user row 2 outside"):
+        evaluate_ranker(
+            FixedOrder(), HISTORIES, TARGETS, **SETTINGS, candidates=np.arange(NUM_ITEMS) > 0
+        )

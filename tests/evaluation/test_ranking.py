@@ -66,3 +66,12 @@ def test_wrong_input_is_refused():
         split_protocols(np.zeros((2, 2), dtype=np.int64), histories, 1, num_items=3)
     with pytest.raises(ConfigError, match="top_k of at least 1, found 0"):
         list_width(histories, 0, 3)
+
+
+def test_top_items_among_candidates_are_those_of_the_whole_order_that_are_candidates():
+    scores = np.random.default_rng(0).integers(0, 4, (5, 20)).astype(np.float32)
+    candidates = np.arange(20) % 3 == 0
+    everything = top_items(scores, 20)
+    expected = [[item for item in row if candidates[item]] for row in everything]
+    assert top_items(scores, 7, candidates).tolist() == expected
+    assert (top_items(scores, 9, candidates)[:, 7:] == -1).all()

@@ -216,3 +216,17 @@ def test_reading_covers_every_row_once(lists, max_history: int, batch_size: int)
 def test_readers_without_a_number_are_unknown() -> None:
     ((_, _, users),) = reading_batches(Sequences.from_lists([[1], [2, 3]]), 4, 10)
     assert users.tolist() == [-1, -1]
+
+
+def test_order_noise_moves_neighbours_and_keeps_the_items() -> None:
+    history = list(range(8))
+    seen = set()
+    for seed in range(30):
+        ((items, targets, _),) = rows_of(epoch([history], True, seed, order_noise=1.5))
+        order = [items[0], *[target for target in targets if target >= 0]]
+        assert sorted(order) == history
+        assert max(abs(place - item) for place, item in enumerate(order)) <= 1
+        seen.add(tuple(order))
+    assert len(seen) > 3
+    ((items, _, _),) = rows_of(epoch([history], True, order_noise=0.0))
+    assert [item for item in items if item >= 0] == history[:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hidvae.errors import ArtifactError, ConfigError, HidvaeError
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags
 from hidvae.retriever.build import build_retriever, load_retriever
+from hidvae.retriever.interface import HistoryBatch
 from hidvae.semantic_ids.table import SemanticIds
 
 from .tiny import TAG_SIZES, random_ids, random_tags
@@ -126,3 +128,41 @@ def _resize(manifest: Path, file: Path) -> None:
     content = json.loads(manifest.read_text())
     content["files"][file.name]["bytes"] = file.stat().st_size
     manifest.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("architecture", ["item_decoder", "encoder_decoder"])
+def test_unknown_items_are_no_alternatives_in_the_loss(architecture: str) -> None:
+    """The loss is that of a catalogue without them, whatever their IDs are."""
+    ids, items = random_ids(), torch.tensor([[3, 5, 7, 2]])
+    known = np.zeros(32, bool)
+    known[:20] = True
+    config = RetrieverConfig(
+        architecture=architecture, dim=16, num_layers=1, num_heads=2, dropout=0.0, max_history=6
+    )
+    content = np.random.default_rng(0).normal(size=(32, 7)).astype(np.float32)
+    tags = random_tags(ids)
+
+    def loss(kept: np.ndarray, known_items: np.ndarray | None, smoothing: float) -> float:
+        part = dataclasses.replace(
+            ids,
+            item_ids=[ids.item_ids[item] for item in kept],
+            codes=ids.codes[kept],
+            tag_ids=ids.tag_ids[kept],
+            tag_confidence=ids.tag_confidence[kept],
+        )
+        torch.manual_seed(0)
+        model = build_retriever(
+            dataclasses.replace(config, content_input=False, item_input=False),
+            part,
+            content[kept],
+            tags,
+            known_items,
+        ).eval()
+        batch = HistoryBatch(items, torch.tensor([[-1, 7, -1, 9]]), torch.tensor([-1]))
+        return float(model.loss(batch, smoothing).detach())
+
+    everything, twenty = np.arange(32), np.arange(20)
+    for smoothing in (0.0, 0.3):
+        expected = loss(twenty, None, smoothing)
+        assert loss(everything, known, smoothing) == pytest.approx(expected, abs=1e-6)
+        assert abs(loss(everything, None, smoothing) - expected) > 1e-3

@@ -78,3 +78,22 @@ def test_an_id_of_one_level() -> None:
     row = child_table(tables, 0, torch.tensor([0]))[0]
     assert row.tolist() == [0, -1, 1, 2, -1]
     assert tables.item_at_leaf[row[row >= 0]].tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("disambiguated", VARIANTS)
+def test_a_loss_knows_the_trie_of_known_items_and_a_search_that_of_all(disambiguated: bool) -> None:
+    ids = random_ids(num_items=50, disambiguated=disambiguated)
+    known = np.random.default_rng(1).random(50) < 0.5
+    tables, everything = CatalogueTables(ids, known), CatalogueTables(ids)
+    of_known = naive_children(ids.codes[known])
+    for depth in range(ids.num_levels):
+        nodes = tables.nodes_of_items[depth]
+        valid = tables.codes_after(depth, nodes)
+        for item, prefix in enumerate(map(tuple, ids.codes[:, :depth].tolist())):
+            assert valid[item].nonzero().squeeze(1).tolist() == of_known.get(prefix, [])
+        assert torch.equal(tables.num_known_children(depth, nodes), valid.sum(dim=1))
+        for found, expected in zip(
+            tables.children_at(depth, nodes), everything.children_at(depth, nodes), strict=True
+        ):
+            assert torch.equal(found, expected)
+    assert tables.num_items == 50

@@ -144,3 +144,32 @@ def test_the_evaluator_accepts_it(model: Retriever) -> None:
     for protocol in (result.including, result.excluding):
         assert protocol["invalid_rate"] == 0
         assert protocol["num_users"] == histories.num_users
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_among_candidates_the_order_is_that_of_the_scores_of_all_items(
+    model: Retriever, share: float
+) -> None:
+    import torch
+
+    histories = some_histories()
+    candidates = np.random.default_rng(2).random(N) < share
+    ranking = as_ranker(model, beam_width=N).rank(histories, N, None, candidates)
+    for user in range(histories.num_users):
+        items = torch.from_numpy(histories[user][-MAX_HISTORY:].astype(np.int64))[None]
+        scores = exhaustive_scores(model, items, torch.tensor([-1]))[0].numpy()
+        order = [item for item in np.argsort(-scores) if candidates[item]]
+        for ranked, expected in (
+            (ranking.including[user], order),
+            (ranking.excluding[user], [i for i in order if i not in histories[user]]),
+        ):
+            assert ranked[: len(expected)].tolist() == expected
+            assert (ranked[len(expected) :] == -1).all()
+
+
+def test_narrow_beams_fill_their_lists_with_candidates(model: Retriever) -> None:
+    histories = some_histories(longest=8)
+    candidates = np.arange(N) % 2 == 0
+    ranking = as_ranker(model, beam_width=1).rank(histories, 4, None, candidates)
+    assert candidates[ranking.including].all() and candidates[ranking.excluding].all()
+    assert (ranking.including >= 0).all() and (ranking.excluding >= 0).all()

@@ -27,12 +27,15 @@ class TrainingBatches:
     batch_tokens: int
     """Positions per batch, padding included."""
     every_position: bool
+    order_noise: float = 0.0
+    """See ``RetrieverConfig.order_noise``."""
     reverse_probability: float = 0.0
     drop_item_probability: float = 0.0
 
     def epoch(self, generator: np.random.Generator) -> list[HistoryBatch]:
         """All batches of an epoch, shuffled; rows of a batch have similar lengths."""
         windows, users = self._windows(generator)  # (n, T + 1): inputs and the last target
+        windows = _move_some(windows, self.order_noise, generator)
         windows = _reverse_some(windows, self.reverse_probability, generator)
         windows = _drop_some(windows, self.drop_item_probability, generator)
         lengths = (windows >= 0).sum(axis=1)
@@ -103,6 +106,15 @@ def reading_batches(
         width = max(1, int(lengths[rows].max()))
         items = histories.take(rows).padded(width)
         yield rows, torch.from_numpy(items), torch.from_numpy(users[rows].astype(np.int64))
+
+
+def _move_some(windows: np.ndarray, noise: float, generator: np.random.Generator) -> np.ndarray:
+    """Sort by position plus a draw from [0, noise); padding stays at the end."""
+    if noise == 0:
+        return windows
+    place = np.arange(windows.shape[1]) + noise * generator.random(windows.shape)
+    order = np.argsort(np.where(windows >= 0, place, np.inf), axis=1, kind="stable")
+    return np.take_along_axis(windows, order, axis=1)
 
 
 def _reverse_some(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hidvae.retriever.interface import Retriever
+from hidvae.retriever.prior import Bonus
 
 
 class Generated(NamedTuple):
@@ -17,6 +18,8 @@ class Generated(NamedTuple):
 
     items: Tensor
     """(B, R) item_index, -1 where fewer than R were found."""
+    scores: Tensor
+    """(B, R) what they are ranked by: the log-probability, plus the bonus if there is one."""
     log_probs: Tensor
     """(B, R) log p(ID | history), minus infinity where there is no item."""
     code_log_probs: Tensor
@@ -31,6 +34,7 @@ def beam_search(
     beam_width: int,
     num_results: int | None = None,
     reachable: Sequence[Tensor] | None = None,
+    bonus: Bonus | None = None,
 ) -> Generated:
     """Generate the most probable items after each history.
 
@@ -49,6 +53,8 @@ def beam_search(
         num_results: R; W if None.
         reachable: From ``Trie.reachable``: per depth, which nodes may be entered. Probabilities
             stay those of the whole catalogue.
+        bonus: Added to the log-probabilities. A prefix is kept by what it can still gain, so that
+            the search does not lose an item whose bonus comes late.
     """
     tables = retriever.tables
     batch_size, last_level = len(items), tables.num_levels - 1
@@ -56,7 +62,7 @@ def beam_search(
     memory = retriever.read(items, users)
     state = retriever.begin(memory)
     nodes = items.new_zeros(batch_size, 1)  # the root
-    scores = torch.zeros(batch_size, 1, device=items.device)
+    sums = torch.zeros(batch_size, 1, device=items.device)  # log-probs of the prefixes
     history = torch.zeros(batch_size, 1, 0, device=items.device)  # log-probs of chosen codes
     for level in range(tables.num_levels):
         logits, state = retriever.step(memory, state, level)  # (B, W, K)
@@ -64,13 +70,18 @@ def beam_search(
         log_probs = _child_log_probs(
             logits.float().flatten(0, 1), beam, code, retriever.prefix_normalized
         )
-        totals = scores.flatten()[beam] + log_probs
+        totals = sums.flatten()[beam] + log_probs
+        user = beam // nodes.shape[1]
+        ranked_by = totals
+        if bonus is not None:
+            ranked_by = totals + bonus.of_children(tables, level + 1, user, child)
         if reachable is not None:
-            totals = totals.masked_fill(~reachable[level + 1][child], -torch.inf)
+            ranked_by = ranked_by.masked_fill(~reachable[level + 1][child], -torch.inf)
+        # A dead beam (sum -inf) stands on some node of no meaning and never scores again.
         width = beam_width if level < last_level else num_results
-        scores, chosen = _best_per_user(totals, beam // nodes.shape[1], batch_size, width)
+        scores, chosen = _best_per_user(ranked_by, user, batch_size, width)
+        sums = totals[chosen].masked_fill(scores == -torch.inf, -torch.inf)
         parents = beam[chosen] % nodes.shape[1]
-        # A dead beam (score -inf) stands on some node of no meaning and never scores again.
         nodes, codes = child[chosen], code[chosen]
         earlier = history.gather(1, parents.unsqueeze(2).expand(-1, -1, level))
         history = torch.cat([earlier, log_probs[chosen].unsqueeze(2)], dim=2)
@@ -82,6 +93,7 @@ def beam_search(
     return Generated(
         F.pad(found, (0, missing), value=-1),
         F.pad(scores, (0, missing), value=-torch.inf),
+        F.pad(sums, (0, missing), value=-torch.inf),
         F.pad(history, (0, 0, 0, missing), value=-torch.inf),
     )
 

@@ -71,6 +71,13 @@ class CatalogueTables(nn.Module):
         """Codes per ID, M."""
         return len(self.level_sizes)
 
+    def num_nodes(self, depth: int) -> int:
+        """Prefixes of a length, in [0, M]."""
+        if depth == self.num_levels:
+            return self.num_items
+        first_item: Tensor = getattr(self, f"first_item_{depth}")
+        return len(first_item)
+
     def children_at(self, depth: int, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All children of some nodes, one after the other.
 

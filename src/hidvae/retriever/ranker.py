@@ -11,6 +11,7 @@ from hidvae.evaluation.ranking import Ranking, list_width, split_protocols
 from hidvae.retriever.batches import reading_batches
 from hidvae.retriever.beam_search import beam_search
 from hidvae.retriever.interface import Retriever
+from hidvae.retriever.prior import GraphPrior
 
 
 class GenerativeRanker:
@@ -28,8 +29,10 @@ class GenerativeRanker:
         max_history: int,
         batch_size: int = 256,
         name: str = "hidvae",
+        prior: GraphPrior | None = None,
     ) -> None:
         self.name = name
+        self.prior = prior
         self.retriever = retriever
         self.beam_width = beam_width
         self.max_history = max_history
@@ -78,7 +81,9 @@ class GenerativeRanker:
         pending = np.arange(histories.num_users)
         while True:
             users = None if user_index is None else np.asarray(user_index)[pending]
-            found = self._search(histories.take(pending), top_k, users, beams, reachable)
+            found = self._search(
+                histories.take(pending), top_k, users, beams, candidates, reachable
+            )
             ranked[pending, : found.shape[1]] = found
             ranking = split_protocols(ranked, histories, top_k, num_items)
             is_short = (ranking.excluding < 0).any(axis=1)
@@ -94,6 +99,7 @@ class GenerativeRanker:
         top_k: int,
         user_index: np.ndarray | None,
         beams: int,
+        candidates: np.ndarray | None,
         reachable: list[Tensor] | None,
     ) -> np.ndarray:
         """The best items (U, W) of each history, W from ``list_width``, -1 at the end."""
@@ -104,13 +110,16 @@ class GenerativeRanker:
         for rows, items, users in reading_batches(
             histories, self.max_history, self.batch_size, user_index
         ):
+            read = histories.take(rows)
+            bonus = None if self.prior is None else self.prior.bonus(read, candidates).to(device)
             found = beam_search(
                 self.retriever,
                 items.to(device),
                 users.to(device),
                 beam_width=beams,
-                num_results=list_width(histories.take(rows), top_k, num_items),
+                num_results=list_width(read, top_k, num_items),
                 reachable=reachable,
+                bonus=bonus,
             )
             ranked[rows, : found.items.shape[1]] = found.items.cpu().numpy()
         return ranked

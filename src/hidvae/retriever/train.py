@@ -87,6 +87,7 @@ def train_retriever(
         config.max_history,
         config.batch_tokens,
         every_position=config.architecture == "item_decoder",
+        order_noise=config.order_noise,
         reverse_probability=config.reverse_probability,
         drop_item_probability=config.drop_item_probability,
     )
@@ -180,7 +181,7 @@ class _Training:
         self._fabric, self._run = fabric, run
         self._file, self._identity = checkpoint_file, identity
         self._ranker, self._batches, self._split = ranker, batches, split
-        self._validation_rows = _choose_users(
+        self._validation_rows = choose_users(
             len(split.validation_targets), config.validation_users, run.seed
         )
         self._epoch, self._step = 0, 0  # where the next step is
@@ -330,7 +331,8 @@ def _copy_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def _choose_users(num_users: int, wanted: int, seed: int) -> np.ndarray:
+def choose_users(num_users: int, wanted: int, seed: int) -> np.ndarray:
+    """Rows of the users that validate: all if 0 are wanted, else that many, drawn."""
     if wanted == 0 or wanted >= num_users:
         return np.arange(num_users)
     return np.sort(np.random.default_rng(seed).permutation(num_users)[:wanted])

@@ -1,0 +1,165 @@
+"""How near every item is to a history: by transitions, by content and by equal labels.
+
+Nothing here is trained; it reads training histories and the catalogue. Symbols: U users, N items,
+D width of the item embeddings, B users of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from hidvae.data.interactions import Sequences
+from hidvae.errors import ConfigError, DataError, ShapeError
+from hidvae.features.collaborative import transition_weights
+
+FloatMatrix = npt.NDArray[np.float32]
+
+
+class ItemGraph:
+    """Neighbours of the latest history items.
+
+    With A the symmetric matrix of training transitions (two items of one history, at most
+    ``max_distance`` steps apart, weigh 1 / distance; an item is not its own neighbour),
+    S = D^-1/2 A D^-1/2, X the L2-normalised item embeddings, and one-hot matrices L of labels such
+    as the brand, a user scores
+
+        q S + two_hop_weight q S S + content_weight q X X' + label_weight sum over L of q L L',
+
+    where q weighs the latest ``num_latest`` items of the history by ``decay`` ** steps back.
+    S S is never formed.
+
+    Args of the constructor:
+        train: Training histories.
+        num_items: N.
+        item_embeddings: (N, D), any scale, or None to leave content out.
+        labels: Arrays (N,) of class numbers, -1 unknown; two items of one class are neighbours.
+        max_distance: Most steps between two linked items.
+        two_hop_weight: Weight of paths of two transitions.
+        content_weight: Weight of the cosine of the item embeddings.
+        label_weight: Weight of an equal label.
+        num_latest: History items that count.
+        decay: Weight of an item relative to the one after it, in (0, 1].
+    """
+
+    def __init__(
+        self,
+        train: Sequences,
+        num_items: int,
+        item_embeddings: npt.NDArray[np.floating] | None = None,
+        labels: Sequence[npt.NDArray[np.integer]] = (),
+        *,
+        max_distance: int,
+        two_hop_weight: float,
+        content_weight: float,
+        label_weight: float = 0.0,
+        num_latest: int,
+        decay: float,
+    ) -> None:
+        if not 0.0 < decay <= 1.0:
+            raise ConfigError(f"expected decay in (0, 1], found {decay}; e.g. 0.6")
+        if num_latest < 1 or max_distance < 1:
+            raise ConfigError(
+                "expected num_latest and max_distance of at least 1, found "
+                f"{num_latest} and {max_distance}"
+            )
+        self.num_items = num_items
+        self.num_latest, self.decay = num_latest, decay
+        self.two_hop_weight, self.content_weight = two_hop_weight, content_weight
+        self.label_weight = label_weight
+        self.transitions = normalized_transitions(train, num_items, max_distance)  # (N, N)
+        self._content = None if item_embeddings is None else unit_rows(item_embeddings, num_items)
+        self._labels = [(label, _one_hot(label)) for label in labels] if label_weight else []
+
+    def scores(self, histories: Sequences) -> FloatMatrix:
+        """(B, N) scores of a block of histories, items of the history included."""
+        query = recency_query(histories, self.num_items, self.num_latest, self.decay)
+        one_hop = query @ self.transitions
+        total = one_hop.toarray()
+        if self.two_hop_weight:
+            total += self.two_hop_weight * (one_hop @ self.transitions).toarray()
+        if self._content is not None and self.content_weight:
+            profile = np.asarray(query @ self._content)  # (B, D)
+            total += self.content_weight * (profile @ self._content.T)
+        for label, one_hot in self._labels:
+            of_label = (query @ one_hot).toarray()  # (B, classes), the last for the unknown
+            of_label[:, -1] = 0.0
+            total += self.label_weight * of_label[:, label]
+        scores: FloatMatrix = total
+        return scores
+
+
+def recency_query(
+    histories: Sequences, num_items: int, num_latest: int, decay: float
+) -> sparse.csr_array:
+    """q: (B, N), ``decay`` ** steps back for each of the latest items of B histories."""
+    latest = histories.last(num_latest)
+    user = np.repeat(np.arange(latest.num_users), latest.lengths)
+    steps_back = np.repeat(latest.offsets[1:], latest.lengths) - 1 - np.arange(user.size)
+    weight = np.power(decay, steps_back).astype(np.float32)
+    shape = (latest.num_users, num_items)
+    return sparse.coo_array((weight, (user, latest.items)), shape=shape).tocsr()
+
+
+def normalized_transitions(train: Sequences, num_items: int, max_distance: int) -> sparse.csr_array:
+    """Symmetric, degree-normalised matrix of training transitions, D^-1/2 A D^-1/2.
+
+    Args:
+        train: Training histories.
+        num_items: N.
+        max_distance: Items of one history that are d <= ``max_distance`` steps apart add 1 / d.
+
+    Returns:
+        (N, N) float32, zero diagonal; empty rows for items without a transition.
+
+    Raises:
+        DataError: If an event's item is outside the catalogue.
+    """
+    check_items_known(train, num_items)
+    both_ways = transition_weights(train, num_items=num_items, window=max_distance)
+    degree = np.asarray(both_ways.sum(axis=1)).reshape(-1)
+    scale = np.zeros_like(degree)
+    np.divide(1.0, np.sqrt(degree), out=scale, where=degree > 0)
+    normalized = sparse.diags_array(scale) @ both_ways @ sparse.diags_array(scale)
+    return normalized.tocsr().astype(np.float32)
+
+
+def check_items_known(histories: Sequences, num_items: int) -> None:
+    """Refuse events of items outside the catalogue.
+
+    Raises:
+        DataError: If there is one.
+    """
+    if histories.items.size and int(histories.items.max()) >= num_items:
+        raise DataError(
+            f"expected items in [0, {num_items}), found {int(histories.items.max())}; use the "
+            "catalogue that the events were indexed with"
+        )
+
+
+def unit_rows(embeddings: npt.NDArray[np.floating], num_items: int) -> FloatMatrix:
+    """Rows scaled to length 1; a zero row stays zero and is similar to nothing.
+
+    Raises:
+        ShapeError: If there is not one row per item.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[0] != num_items:
+        raise ShapeError(
+            f"expected item embeddings of shape ({num_items}, D), found {embeddings.shape}; use "
+            "the embeddings of the same catalogue"
+        )
+    matrix = embeddings.astype(np.float32)
+    length = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return (matrix / np.where(length > 0, length, 1.0)).astype(np.float32)
+
+
+def _one_hot(label: npt.NDArray[np.integer]) -> sparse.csr_array:
+    """(N, classes + 1), the last column for the unknown label -1."""
+    num_classes = int(label.max(initial=-1)) + 1
+    column = np.where(label < 0, num_classes, label)
+    values = np.ones(label.size, dtype=np.float32)
+    shape = (label.size, num_classes + 1)
+    return sparse.coo_array((values, (np.arange(label.size), column)), shape=shape).tocsr()

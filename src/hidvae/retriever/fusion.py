@@ -1,0 +1,138 @@
+"""Second half of stage train: how much the item graph counts at decoding, chosen on validation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from hidvae.artifacts import StageFolder, read_json, read_stage, write_json, write_stage
+from hidvae.config import FusionConfig, RunConfig, build_section
+from hidvae.data.interactions import count_repeats
+from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
+from hidvae.features.embeddings import ItemEmbeddings, load_embeddings
+from hidvae.features.item_graph import ItemGraph
+from hidvae.features.tags.vocabulary import load_tags
+from hidvae.retriever.build import load_retriever
+from hidvae.retriever.prior import GraphPrior
+from hidvae.retriever.ranker import GenerativeRanker
+from hidvae.retriever.train import VALIDATION_BEAMS, choose_users
+from hidvae.semantic_ids.table import SemanticIds
+from hidvae.training.runtime import start_fabric
+
+CHOSEN = "fusion.json"
+
+logger = logging.getLogger("hidvae.train")
+
+
+def choose_fusion(
+    config: FusionConfig, run: RunConfig, folders: Mapping[str, StageFolder], output: Path
+) -> StageFolder:
+    """Try each weight on validation, history excluded, and write the stage folder ``fusion``.
+
+    Among equals the smallest weight wins. With the single weight 0 nothing is ranked.
+
+    Args:
+        config: The graph, and the weights to choose from.
+        run: Seed of the users that are drawn, device.
+        folders: The run's ``dataset``, ``embeddings``, ``tags``, ``semantic_ids``, ``retriever``.
+        output: The stage folder to write.
+    """
+    dataset = load_dataset(folders["dataset"])
+    embeddings = load_embeddings(folders["embeddings"])
+    with write_stage(
+        output,
+        stage="fusion",
+        config=asdict(config),
+        inputs={name: folder.fingerprint for name, folder in folders.items()},
+        seed=run.seed,
+    ) as stage:
+        scores = {0.0: 0.0}
+        if max(config.weights) > 0:
+            graph = build_graph(config, dataset, embeddings)
+            retriever = load_retriever(
+                folders["retriever"],
+                SemanticIds.load(folders["semantic_ids"]),
+                embeddings.matrix,
+                load_tags(folders["tags"]),
+            ).to(start_fabric(run).device)
+            max_history = folders["retriever"].config["max_history"]
+            rows = choose_users(
+                len(dataset.split.validation_targets), config.validation_users, run.seed
+            )
+            histories = dataset.split.validation_histories.take(rows)
+            targets = dataset.split.validation_targets[rows]
+            users = dataset.split.validation_users[rows]
+            scores = {}
+            for weight in sorted(config.weights):
+                prior = build_prior(config, weight, graph, dataset) if weight else None
+                ranker = GenerativeRanker(retriever, VALIDATION_BEAMS, max_history, prior=prior)
+                ranked = ranker.rank(histories, 10, users).excluding
+                ranks = target_ranks(ranked, targets)
+                scores[weight] = float(ndcg_at(ranks, 10).mean())
+                logger.info(
+                    "fusion weight %g  validation recall@10 %.4f  ndcg@10 %.4f",
+                    weight,
+                    float(recall_at(ranks, 10).mean()),
+                    scores[weight],
+                )
+        best = max(scores, key=lambda weight: scores[weight])  # the first, smallest, of equals
+        # In a file, as a fingerprint covers files alone, and all of it changes the ranking.
+        write_json(stage.path / CHOSEN, {"weight": best, "settings": asdict(config)})
+        stage.metrics |= {f"validation_ndcg@10_weight_{w:g}": score for w, score in scores.items()}
+    return read_stage(output, produced_by="hidvae train")
+
+
+def load_prior(
+    folder: StageFolder, dataset: Dataset, embeddings: ItemEmbeddings
+) -> GraphPrior | None:
+    """The prior that was chosen, or None where the generator does better alone."""
+    chosen = read_json(folder.path / CHOSEN)
+    config = build_section(FusionConfig, chosen["settings"])
+    weight = float(chosen["weight"])
+    if weight == 0:
+        return None
+    return build_prior(config, weight, build_graph(config, dataset, embeddings), dataset)
+
+
+def build_prior(
+    config: FusionConfig, weight: float, graph: ItemGraph, dataset: Dataset
+) -> GraphPrior:
+    """A prior of some weight; it favours items of the history only if users do repeat items."""
+    return GraphPrior(
+        graph,
+        weight,
+        config.smoothing,
+        config.num_candidates,
+        favours_history=count_repeats(dataset.split.train) > 0,
+    )
+
+
+def build_graph(config: FusionConfig, dataset: Dataset, embeddings: ItemEmbeddings) -> ItemGraph:
+    """The item graph of a dataset's training histories, content and labels."""
+    content = embeddings.content
+    frame = dataset.catalogue.frame
+    return ItemGraph(
+        dataset.split.train,
+        dataset.catalogue.num_items,
+        content if content.shape[1] else None,
+        [_numbered(frame[column]) for column in config.label_columns if column in frame.columns],
+        max_distance=config.max_distance,
+        two_hop_weight=config.two_hop_weight,
+        content_weight=config.content_weight,
+        label_weight=config.label_weight,
+        num_latest=config.num_latest,
+        decay=config.decay,
+    )
+
+
+def _numbered(labels: pl.Series) -> np.ndarray:
+    """Class numbers (N,) of a column, -1 where it is empty."""
+    texts = labels.cast(pl.String)
+    present = texts.replace("", None).is_not_null().to_numpy()
+    return np.where(present, texts.rank("dense").fill_null(0).to_numpy().astype(np.int64), -1)

@@ -1,0 +1,114 @@
+"""The product of generator and item graph, against scoring every item."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hidvae.data.interactions import Sequences
+from hidvae.features.item_graph import ItemGraph
+from hidvae.retriever.beam_search import beam_search
+from hidvae.retriever.prior import Bonus, GraphPrior
+from hidvae.retriever.ranker import GenerativeRanker
+
+from .tiny import CASES, MAX_HISTORY, histories, make_retriever, teacher_forced_scores
+
+N = 32
+TRAIN = Sequences.from_lists([[0, 1, 2, 3], [2, 1, 4], [5, 6, 7, 8, 9], [9, 0, 11]])
+
+
+def random_bonus(num_users: int, seed: int = 0) -> Bonus:
+    rng = np.random.default_rng(seed)
+    items = np.stack([rng.permutation(N)[:6] for _ in range(num_users)])
+    items[0, 4:] = -1
+    values = np.where(items >= 0, rng.uniform(0, 12, items.shape), 0)
+    return Bonus(torch.from_numpy(items), torch.from_numpy(values.astype(np.float32)))
+
+
+def prior(weight: float = 8.0, candidates: int = 10, favours_history: bool = False) -> GraphPrior:
+    content = np.random.default_rng(1).normal(size=(N, 5)).astype(np.float32)
+    graph = ItemGraph(
+        TRAIN,
+        N,
+        content,
+        max_distance=5,
+        two_hop_weight=1.0,
+        content_weight=0.1,
+        num_latest=3,
+        decay=0.6,
+    )
+    return GraphPrior(graph, weight, 0.03, candidates, favours_history)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_wide_beam_ranks_by_log_probability_plus_bonus(case: str) -> None:
+    retriever, batch = make_retriever(**CASES[case]), histories()
+    bonus = random_bonus(len(batch[0]))
+    log_probs = teacher_forced_scores(retriever, *batch)
+    gained = torch.zeros_like(log_probs)
+    for user in range(len(log_probs)):
+        for item, value in zip(bonus.items[user], bonus.values[user], strict=True):
+            if item >= 0:
+                gained[user, item] = value
+    found = beam_search(retriever, *batch, beam_width=N, bonus=bonus)
+    expected = log_probs + gained
+    torch.testing.assert_close(
+        found.scores, expected.sort(dim=1, descending=True).values, rtol=1e-5, atol=1e-5
+    )
+    torch.testing.assert_close(found.scores, expected.gather(1, found.items), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.log_probs, log_probs.gather(1, found.items))
+
+
+def test_one_beam_finds_the_item_whose_bonus_comes_at_its_last_code() -> None:
+    retriever, batch = make_retriever(), histories()
+    worst = teacher_forced_scores(retriever, *batch).argmin(dim=1, keepdim=True)
+    bonus = Bonus(worst, torch.full(worst.shape, 100.0))
+    found = beam_search(retriever, *batch, beam_width=1, bonus=bonus)
+    assert found.items.tolist() == worst.tolist()
+
+
+def test_without_anything_to_gain_nothing_changes() -> None:
+    retriever, batch = make_retriever(), histories()
+    nothing = Bonus(torch.full((len(batch[0]), 2), -1), torch.zeros(len(batch[0]), 2))
+    plain = beam_search(retriever, *batch, beam_width=5)
+    found = beam_search(retriever, *batch, beam_width=5, bonus=nothing)
+    assert found.items.tolist() == plain.items.tolist()
+    assert torch.equal(found.scores, plain.log_probs)
+
+
+def test_gains_are_log_ratios_of_the_graphs_scores() -> None:
+    some = Sequences.from_lists([[5, 2], [0]])
+    ours = prior(weight=3.0, candidates=7)
+    scores = ours.graph.scores(some)
+    bonus = ours.bonus(some)
+    assert bonus.items.shape == (2, 7)
+    for user in range(2):
+        unseen = [item for item in range(N) if item not in some[user]]
+        best = sorted(unseen, key=lambda item: -scores[user, item])[:7]
+        assert bonus.items[user].tolist() == best
+        shifted = np.maximum(scores[user, best], 0) + 0.03
+        expected = 3.0 * np.log(shifted / shifted[-1])
+        np.testing.assert_allclose(bonus.values[user], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_items_of_the_history_gain_only_where_they_may() -> None:
+    some = Sequences.from_lists([[1, 2, 3]])
+    assert not set(prior().bonus(some).items[0].tolist()) & {1, 2, 3}
+    assert set(prior(favours_history=True).bonus(some).items[0].tolist()) & {1, 2, 3}
+
+
+def test_only_candidates_gain() -> None:
+    allowed = np.zeros(N, dtype=bool)
+    allowed[[20, 21, 22]] = True
+    bonus = prior().bonus(Sequences.from_lists([[1, 2], [9]]), allowed)
+    assert all(set(row) - {-1} == {20, 21, 22} for row in bonus.items.tolist())
+    assert bonus.values.max() > 0
+
+
+def test_a_heavy_prior_ranks_as_the_graph_does() -> None:
+    some = Sequences.from_lists([[5], [2, 1], [9, 0]])
+    heavy = prior(weight=1e4)
+    ranker = GenerativeRanker(make_retriever(), 10, MAX_HISTORY, prior=heavy)
+    ranked = ranker.rank(some, 3, None).excluding
+    assert ranked.tolist() == heavy.bonus(some).items[:, :3].tolist()

@@ -1,0 +1,143 @@
+"""Held-out items from the settings to the metrics: nothing learns from them, all can be found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hidvae.artifacts import StageFolder, read_json, read_stage
+from hidvae.config import Config, load_config
+from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.data.split import draw_cold_items, hold_out_items
+from hidvae.evaluation.metrics import ndcg_at
+from hidvae.features.embeddings import load_embeddings
+from hidvae.pipeline import open_folders, run_pipeline
+from hidvae.recommender import Recommender
+from hidvae.retriever import train as retriever_train
+from hidvae.semantic_ids.table import SemanticIds
+from hidvae.tokenizer.train import load_held_out
+
+SHARE, SEED = 0.1, 5
+
+
+@pytest.fixture(scope="module")
+def config(tiny_settings: list[str]) -> Config:
+    cold = [f"DatasetConfig.cold_item_share={SHARE}", f"DatasetConfig.cold_item_seed={SEED}"]
+    baselines = "EvaluationConfig.baselines=('popularity', 'text_similarity')"
+    return load_config([], [*tiny_settings, *cold, baselines])
+
+
+@pytest.fixture(scope="module")
+def known_items(config: Config) -> list[np.ndarray]:
+    """What the retriever's training was told; filled while ``run`` is made."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(
+    config: Config, known_items: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    output = tmp_path_factory.mktemp("cold") / "run"
+    build = retriever_train.build_retriever
+
+    def seen(*arguments: Any) -> Any:
+        known_items.append(arguments[-1])
+        return build(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retriever_train, "build_retriever", seen)
+        run_pipeline(config, output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def folders(run: Path) -> dict[str, StageFolder]:
+    return open_folders(run)
+
+
+@pytest.fixture(scope="module")
+def dataset(folders: dict[str, StageFolder]) -> Dataset:
+    return load_dataset(folders["dataset"])
+
+
+def test_the_split_made_again_from_the_stage_is_the_same(
+    folders: dict[str, StageFolder], dataset: Dataset
+) -> None:
+    sequences = dataset.interactions.sequences
+    expected = hold_out_items(sequences, draw_cold_items(sequences, SHARE, SEED))
+    for found in (dataset.split, load_dataset(folders["dataset"]).split):
+        assert found.cold_items.tolist() == expected.cold_items.tolist()
+        assert found.test_users.tolist() == expected.test_users.tolist()
+        assert found.train.items.tolist() == expected.train.items.tolist()
+    metrics = folders["dataset"].metrics
+    assert metrics["cold_items"] == dataset.split.cold_items.size == 12
+    assert metrics["cold_test_users"] == dataset.split.test_users.size > 0
+
+
+def test_nothing_learns_from_held_out_items(
+    folders: dict[str, StageFolder], dataset: Dataset, known_items: list[np.ndarray]
+) -> None:
+    cold = dataset.split.cold_items
+    assert not np.isin(dataset.split.train.items, cold).any()
+    assert not load_embeddings(folders["embeddings"]).part("collaborative")[cold].any()
+    assert load_held_out(folders["tokenizer"])[cold].all()
+    assert folders["tokenizer"].facts["num_held_out"] < 12 + 120 * 0.05 + 1
+    (known,) = known_items
+    assert known.dtype == np.bool_ and not known[cold].any()
+    assert known.tolist() == np.isin(np.arange(120), dataset.split.train.items).tolist()
+
+
+def test_held_out_items_have_ids_of_their_own_and_can_be_found(run: Path, dataset: Dataset) -> None:
+    assert SemanticIds.load(read_stage(run / "semantic_ids", produced_by="")).is_unique
+    recommender = Recommender.load(run, "cpu")
+    histories = dataset.split.test_histories.take([0, 1])
+    ranked = recommender.rank(histories, 120, None).including
+    assert (np.sort(ranked, axis=1) == np.arange(120)).all()
+
+
+def test_metrics_stand_beside_the_floor(run: Path, dataset: Dataset) -> None:
+    metrics = read_json(run / "evaluation" / "metrics.json")
+    num_users = dataset.split.test_users.size
+    for scored in (metrics, *metrics["baselines"].values()):
+        for key in ("test", "cold", "cold_excluding_history"):
+            assert scored[key]["num_users"] == num_users
+            assert len(scored[key]["recall@10_ci"]) == 2
+        assert scored["cold"]["recall@10"] == scored["cold_excluding_history"]["recall@10"]
+        assert scored["cold"]["recall@10"] >= scored["test_excluding_history"]["recall@10"]
+    floor = metrics["random_guess"]
+    assert floor["num_cold_items"] == 12
+    assert floor["recall@5"] == pytest.approx(5 / 12)
+    assert floor["ndcg@5"] == pytest.approx(ndcg_at(np.arange(1, 6), 5).sum() / 12)
+
+
+def test_leave_one_out_names_no_floor(tiny_run: Path) -> None:
+    assert "random_guess" not in read_json(tiny_run / "evaluation" / "metrics.json")
+
+
+def test_items_without_a_training_event_are_no_alternatives_under_leave_one_out(
+    tiny_run: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def stop(*arguments: Any) -> Any:
+        told.append(arguments[-1])
+        raise InterruptedError
+
+    monkeypatch.setattr(retriever_train, "build_retriever", stop)
+    folders = [
+        read_stage(tiny_run / name, produced_by="")
+        for name in ("dataset", "embeddings", "tags", "semantic_ids")
+    ]
+    with pytest.raises(InterruptedError):
+        retriever_train.train_retriever(
+            replace(config.retriever, epochs=1), config.run, *folders, tmp_path / "retriever"
+        )
+    train = load_dataset(folders[0]).split.train
+    assert torch.equal(
+        torch.from_numpy(told[0]), torch.bincount(torch.from_numpy(train.items), minlength=120) > 0
+    )
