@@ -15,14 +15,20 @@ from hidvae.artifacts import StageFolder
 from hidvae.baselines.sasrec import load_sasrec, train_sasrec
 from hidvae.baselines.tiger import tiger
 from hidvae.baselines.trained import make_or_skip
-from hidvae.baselines.untrained import ContentGraph, Popularity
+from hidvae.baselines.untrained import ContentGraph, Popularity, TextSimilarity
 from hidvae.config import RunConfig, SasRecConfig
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError
 from hidvae.evaluation.ranking import Ranker
 from hidvae.features.embeddings import load_embeddings
 
-BASELINES: tuple[str, ...] = ("popularity", "content_graph", "sasrec", "tiger")
+BASELINES: tuple[str, ...] = (
+    "popularity",
+    "text_similarity",
+    "content_graph",
+    "sasrec",
+    "tiger",
+)
 
 
 def build_baseline(
@@ -52,6 +58,15 @@ def build_baseline(
     if name == "content_graph":
         content = load_embeddings(folders["embeddings"]).content
         return ContentGraph(dataset.split.train, num_items, content if content.shape[1] else None)
+    if name == "text_similarity":
+        content = load_embeddings(folders["embeddings"]).content
+        if not content.shape[1]:
+            raise ConfigError(
+                f"{folders['embeddings'].path}: expected a text, file or image part for the "
+                "baseline text_similarity, found none; leave it out of "
+                "EvaluationConfig.baselines or set EmbeddingConfig.text_encoder"
+            )
+        return TextSimilarity(content)
     if name == "sasrec":
         folder = make_or_skip(
             output / name,
