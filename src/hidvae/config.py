@@ -449,25 +449,25 @@ class SasRecConfig:
     """Dropout on inputs, attention outputs and feed-forward outputs."""
     max_history: int = 50
     """Latest items of a history that the model reads."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     """Share of the target that is spread evenly over the catalogue."""
-    epochs: int = 40
+    epochs: int = 12
     """Most passes over the training histories."""
     patience: int = 3
     """Validations without a better ndcg@10 before training stops; 0 never stops early."""
-    validate_every: int = 2
+    validate_every: int = 3
     """Epochs between validations."""
     validation_users: int = 5000
     """Users drawn for validation during training; 0 takes all."""
     batch_tokens: int = 1024
     """Positions per step, padding included."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
     warmup_steps: int = 200
     """Steps of linear warm-up."""
     weight_decay: float = 0.05
     """Weight decay of AdamW."""
-    weight_average: float = 0.0
+    weight_average: float = 0.999
     """Decay of an exponential moving average of the weights per step; 0 turns it off."""
 
     def __post_init__(self) -> None:

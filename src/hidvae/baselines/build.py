@@ -21,6 +21,7 @@ from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError
 from hidvae.evaluation.ranking import Ranker
 from hidvae.features.embeddings import load_embeddings
+from hidvae.training.runtime import start_fabric
 
 BASELINES: tuple[str, ...] = (
     "popularity",
@@ -75,7 +76,7 @@ def build_baseline(
             inputs={"dataset": folders["dataset"]},
             seed=run.seed,
         )
-        return load_sasrec(folder, num_items)
+        return load_sasrec(folder, num_items, start_fabric(run).device)
     if name == "tiger":
         return tiger(run, folders, output / name)
     raise _unknown(name)

@@ -223,8 +223,10 @@ def build_sasrec(config: SasRecConfig, num_items: int) -> SasRec:
     )
 
 
-def load_sasrec(folder: StageFolder, num_items: int) -> SasRecRanker:
-    """The ranker of a trained stage folder, on the CPU.
+def load_sasrec(
+    folder: StageFolder, num_items: int, device: torch.device | None = None
+) -> SasRecRanker:
+    """The ranker of a trained stage folder, on the CPU by default.
 
     Raises:
         ArtifactError: If the weights are damaged or are those of another model.
@@ -238,4 +240,4 @@ def load_sasrec(folder: StageFolder, num_items: int) -> SasRecRanker:
             f"{file}: cannot be read ({' '.join(str(error).split())[:200]}); delete {folder.path} "
             "and run `hidvae evaluate` again"
         ) from error
-    return SasRecRanker(model.eval())
+    return SasRecRanker(model.to(device).eval())
