@@ -38,8 +38,13 @@ FULL = "full"
 K = 10
 RESAMPLES = 1000
 
-SHORT = ["TokenizerConfig.epochs=20", "RetrieverConfig.epochs=6"]
-"""The schedule of every ablation row."""
+SHORT = [
+    "TokenizerConfig.epochs=20",
+    "RetrieverConfig.epochs=6",
+    "EvaluationConfig.beam_width=20",
+    "EvaluationConfig.cutoffs=(5, 10)",
+]
+"""The schedule and the search of every ablation row."""
 NO_ALIGNMENT = "TokenizerConfig.tag_alignment_weight=0"
 NO_PREDICTION = "TokenizerConfig.tag_prediction_weight=0"
 ABLATION: dict[str, list[str]] = {
@@ -51,7 +56,7 @@ ABLATION: dict[str, list[str]] = {
     "without collaborative signal": ["EmbeddingConfig.collaborative_dim=0"],
     "without content input": ["RetrieverConfig.content_input=False"],
     "without prefix normalisation": ["RetrieverConfig.prefix_normalized=False"],
-    # "without decode-time fusion": ["EvaluationConfig.NAME=VALUE"],
+    "without decode-time fusion": ["FusionConfig.weights=(0.0,)"],
 }
 ROWS: dict[str, dict[str, list[str]]] = {
     "final": {"default": []},
