@@ -210,7 +210,7 @@ def test_evaluate_with_baselines_prints_one_table_and_the_differences(
     assert json.loads((run / "config.json").read_text(encoding="utf-8"))["evaluation"][
         "baselines"
     ] == ["content_graph", "popularity"]
-    table, differences = out.split("hidvae minus …")
+    table, differences = out.split("hidvae minus …", 1)
     columns = "recall@5 recall@10 ndcg@5 ndcg@10 coverage novelty diversity".split()
     assert next(line for line in table.splitlines() if "recall@5" in line).split() == columns
     metrics = json.loads((run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
@@ -228,7 +228,9 @@ def test_evaluate_with_baselines_prints_one_table_and_the_differences(
         for name, found in metrics["comparisons"]["hidvae"].items():
             low, high = found[key]["ndcg@10"]["ci"]
             interval = f"{found[key]['ndcg@10']['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
-            assert re.search(rf"^  {name} .* {re.escape(interval)}$", differences, re.MULTILINE)
+            assert re.search(
+                rf"^  {re.escape(name)} .* {re.escape(interval)}$", differences, re.MULTILINE
+            )
     assert max(len(line) for line in out.splitlines()) <= 100
 
 

@@ -56,7 +56,8 @@ def measured(
         rows = {
             "final": {"default": epochs},
             "ablation": {"full": scripts.SHORT, "without input": [*scripts.SHORT,
-                         "RetrieverConfig.content_input=False"]},
+                         "RetrieverConfig.content_input=False"],
+                         "without fusion": [*scripts.SHORT, "FusionConfig.weights=(0.0,)"]},
             "cold": {"default": [*epochs, *off, "DatasetConfig.cold_item_share=0.1"]},
         }  # fmt: skip
         patch.setattr(scripts, "ROWS", rows)
@@ -95,7 +96,7 @@ def test_an_ablation_row_is_compared_with_the_full_model_and_makes_no_stage_twic
     measured: Path,
 ) -> None:
     ablation = read_json(measured / "results" / "demo-ablation.json")
-    assert set(ablation["comparisons"]) == {"full", "without input"}
+    assert set(ablation["comparisons"]) == {"full", "without input", "without fusion"}
     for key in KEYS:
         nothing = ablation["comparisons"]["full"]["hidvae"][key]["ndcg@10"]
         assert (nothing["difference"], nothing["ci"]) == (0, [0, 0])
@@ -113,6 +114,11 @@ def test_an_ablation_row_is_compared_with_the_full_model_and_makes_no_stage_twic
                 for row in ("full", "without-input")
             }
             assert (len(written) == 1) == is_shared, stage
+        retrievers = {
+            (runs / f"{row}-seed-{seed}" / "retriever" / "manifest.json").read_text("utf-8")
+            for row in ("full", "without-fusion")
+        }
+        assert len(retrievers) == 1  # what changes decoding alone trains nothing
 
 
 def test_cold_items_are_ranked_among_themselves_too(measured: Path) -> None:
