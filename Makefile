@@ -48,9 +48,10 @@ bench: .venv/.installed ## time the hot paths (benchmarks/)
 		[ -e "$$file" ] || { echo "no benchmarks/bench_*.py"; exit 1; }; \
 		echo "$$file"; $(BIN)/python "$$file" || exit 1; done
 
-results: .venv/.installed ## the tables of docs/results.md on DATA=FOLDER: three seeds, then the ablation
+results: .venv/.installed ## the tables of docs/results.md on DATA=FOLDER: final, ablation, cold; three seeds each
 	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows final
 	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows ablation
+	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows cold
 
 docs: .venv/.installed ## write docs/configuration.md from the settings in config.py
 	$(BIN)/python scripts/write_configuration_docs.py

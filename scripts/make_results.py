@@ -61,7 +61,7 @@ ABLATION: dict[str, list[str]] = {
 ROWS: dict[str, dict[str, list[str]]] = {
     "final": {"default": []},
     "ablation": {row: [*SHORT, *overrides] for row, overrides in ABLATION.items()},
-    "cold": {"default": ["DatasetConfig.cold_item_share=0.1"]},
+    "cold": {"default": ["DatasetConfig.cold_item_share=0.05"]},
 }
 """Per kind of experiment: row -> settings; every row is run with every seed."""
 

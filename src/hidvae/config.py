@@ -517,6 +517,9 @@ class FusionConfig:
     """Score of an item that is no neighbour; larger makes the graph's opinion flatter."""
     num_candidates: int = 200
     """Neighbours of a history that gain anything."""
+    unknown_factor: float = 2.0
+    """Times that the weight counts for items without a training event, of which the generator
+    knows little."""
     validation_users: int = 5000
     """Users drawn to choose the weight; 0 takes all."""
 
@@ -524,7 +527,13 @@ class FusionConfig:
         _check(
             bool(self.weights) and min(self.weights) >= 0, self, "weights", "non-empty, at least 0"
         )
-        for name in ("two_hop_weight", "content_weight", "label_weight", "validation_users"):
+        for name in (
+            "two_hop_weight",
+            "content_weight",
+            "label_weight",
+            "unknown_factor",
+            "validation_users",
+        ):
             _check(getattr(self, name) >= 0, self, name, "at least 0")
         for name in ("max_distance", "num_latest", "num_candidates"):
             _check(getattr(self, name) >= 1, self, name, "at least 1")

@@ -102,8 +102,10 @@ class Recommender:
         ids = SemanticIds.load(folders["semantic_ids"])
         tags = load_tags(folders["tags"])
         embeddings = load_embeddings(folders["embeddings"])
-        retriever = load_retriever(folders["retriever"], ids, embeddings.matrix, tags)
         dataset = load_dataset(folders["dataset"])
+        retriever = load_retriever(
+            folders["retriever"], ids, embeddings.matrix, tags, dataset.known_items
+        )
         return cls(
             dataset.catalogue,
             ids,

@@ -206,3 +206,32 @@ def test_stepping_along_many_beams_equals_teacher_forcing(case: str) -> None:
         tags = tables.tag_ids[targets]
         state = model.advance(state, level, parents, codes, tags)
     close(total, true_scores(case).gather(1, targets))
+
+
+def test_an_unknown_item_is_as_probable_as_a_typical_sibling() -> None:
+    known = np.ones(N, dtype=bool)
+    known[[3, 4, 11, 30]] = False
+    model = make_retriever(known_items=known)
+    tables = model.tables
+    items, users = histories()
+    state = model.begin(model.read(items, users))
+    logits, _ = model.step(model.read(items, users), state, 0)
+    _, code, child = tables.children_at(0, torch.zeros(1, dtype=torch.long))
+    of_child = logits[:, 0, code]
+    is_known = tables.is_known(1, child)
+    assert is_known is not None
+    expected = of_child.clone()
+    expected[:, ~is_known] = of_child[:, is_known].mean(dim=1, keepdim=True)
+    found = beam_search(model, items, users, beam_width=N)
+    of_code = {
+        int(tables.codes[item, 0]): prob
+        for item, prob in zip(found.items[0], found.code_log_probs[0, :, 0], strict=True)
+    }
+    for place, first in enumerate(code.tolist()):
+        close(of_code[first], expected.log_softmax(dim=1)[0, place])
+    close(found.log_probs.exp().sum(dim=1), torch.ones(len(items)))
+    siblings = found.code_log_probs[0]
+    for rank, item in enumerate(found.items[0].tolist()):
+        same = (tables.codes[found.items[0], :2] == tables.codes[item, :2]).all(dim=1)
+        if not known[item] and not known[found.items[0][same].numpy()].any():
+            close(siblings[rank, 2].exp(), torch.tensor(1 / int(same.sum())))

@@ -106,6 +106,7 @@ def make_retriever(
     disambiguated: bool = False,
     seed: int = 0,
     spread: float = 0.2,
+    known_items: np.ndarray | None = None,
     **settings: Any,
 ) -> Retriever:
     """A retriever in evaluation mode, its weights stirred so that items' scores differ."""
@@ -114,7 +115,7 @@ def make_retriever(
     config = RetrieverConfig(**{**defaults, "max_history": MAX_HISTORY, **settings})
     content = np.random.default_rng(seed).normal(size=(ids.num_items, 7)).astype(np.float32)
     torch.manual_seed(seed)
-    model = build_retriever(config, ids, content, random_tags(ids))
+    model = build_retriever(config, ids, content, random_tags(ids), known_items)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=spread)

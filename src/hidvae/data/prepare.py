@@ -6,10 +6,12 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hidvae.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
@@ -65,6 +67,11 @@ class Dataset:
     interactions: Interactions
     split: Split
     name: str
+
+    @cached_property
+    def known_items(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether an item occurs in a training history."""
+        return np.bincount(self.split.train.items, minlength=self.catalogue.num_items) > 0
 
 
 def prepare(config: DatasetConfig, output: Path) -> StageFolder:

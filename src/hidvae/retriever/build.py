@@ -37,8 +37,8 @@ def build_retriever(
         ids: Semantic IDs of the catalogue, without tag tokens.
         content: (N, D_in) item embeddings.
         tags: Vocabulary and text embeddings of the tags.
-        known_items: (N,) booleans, the items that occur in training; needed to train, as only they
-            are alternatives in the loss.
+        known_items: (N,) booleans, the items that occur in training; all by default. Only they are
+            alternatives in the loss.
 
     Raises:
         ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags.
@@ -86,7 +86,11 @@ def build_retriever(
 
 
 def load_retriever(
-    folder: StageFolder, ids: SemanticIds, content: np.ndarray, tags: ItemTags
+    folder: StageFolder,
+    ids: SemanticIds,
+    content: np.ndarray,
+    tags: ItemTags,
+    known_items: np.ndarray | None = None,
 ) -> Retriever:
     """The trained retriever of a stage folder, in evaluation mode on the CPU.
 
@@ -94,7 +98,7 @@ def load_retriever(
         ArtifactError: If the weights are damaged or are those of another model.
     """
     config = build_section(RetrieverConfig, folder.config)
-    retriever = build_retriever(config, ids, content, tags)
+    retriever = build_retriever(config, ids, content, tags, known_items)
     file = folder.path / WEIGHTS
     try:
         retriever.load_state_dict(load_file(file))

@@ -38,8 +38,7 @@ class CatalogueTables(nn.Module):
 
         Args:
             ids: Of the catalogue.
-            known_items: (N,) booleans, the items that occur in training; all by default, as it
-                is of no account when no loss is asked for.
+            known_items: (N,) booleans, the items that occur in training; all by default.
             trie: Of ``ids``, if there is one already.
         """
         super().__init__()
@@ -47,6 +46,7 @@ class CatalogueTables(nn.Module):
         is_known = trie.reachable(
             np.ones(trie.num_items, bool) if known_items is None else known_items
         )
+        self.are_all_known = known_items is None or bool(known_items.all())
         self.level_sizes = ids.level_sizes
         self.trie = trie
         self._put("codes", ids.codes)
@@ -116,6 +116,13 @@ class CatalogueTables(nn.Module):
         """How many codes may follow nodes (...) of a depth, by known items."""
         counts: Tensor = getattr(self, f"num_known_{depth}")
         return counts[nodes]
+
+    def is_known(self, depth: int, nodes: Tensor) -> Tensor | None:
+        """Whether a known item lies below nodes (n,) of a depth of at least 1; None: all do."""
+        if self.are_all_known:
+            return None
+        known: Tensor = getattr(self, f"is_known_child_{depth - 1}")
+        return known[nodes]
 
     def tags_of_nodes(self, depth: int, nodes: Tensor) -> Tensor:
         """Tags (..., L) of an item below each node; all below share those of the prefix."""

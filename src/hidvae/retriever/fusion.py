@@ -60,6 +60,7 @@ def choose_fusion(
                 SemanticIds.load(folders["semantic_ids"]),
                 embeddings.matrix,
                 load_tags(folders["tags"]),
+                dataset.known_items,
             ).to(start_fabric(run).device)
             max_history = folders["retriever"].config["max_history"]
             rows = choose_users(
@@ -110,6 +111,8 @@ def build_prior(
         config.smoothing,
         config.num_candidates,
         favours_history=count_repeats(dataset.split.train) > 0,
+        known_items=dataset.known_items,
+        unknown_factor=config.unknown_factor,
     )
 
 

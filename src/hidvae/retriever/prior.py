@@ -64,7 +64,8 @@ class GraphPrior:
         weight * log((g + smoothing) / (g_last + smoothing)),
 
     g_last being the least of these scores, so that the gain falls to 0 at the last one. The item is
-    then ranked by log p(ID | history) plus its gain.
+    then ranked by log p(ID | history) plus its gain. Of an item that never occurs in training the
+    generator knows little, so the graph counts ``unknown_factor`` times as much there.
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class GraphPrior:
         smoothing: float,
         num_candidates: int,
         favours_history: bool,
+        known_items: npt.NDArray[np.bool_],
+        unknown_factor: float,
     ) -> None:
         """Keep the settings.
 
@@ -83,11 +86,14 @@ class GraphPrior:
             smoothing: Score of an item that is no neighbour, above 0.
             num_candidates: Items per history that gain, C.
             favours_history: Whether items of the history may gain; no, where nobody repeats items.
+            known_items: (N,), the items that occur in training.
+            unknown_factor: On the gains of all others.
         """
         self.graph = graph
         self.weight, self.smoothing = weight, smoothing
         self.num_candidates = num_candidates
         self.favours_history = favours_history
+        self._factor = np.where(known_items, 1.0, unknown_factor)  # (N,)
 
     def bonus(self, histories: Sequences, candidates: npt.NDArray[np.bool_] | None = None) -> Bonus:
         """The gains of B histories.
@@ -104,5 +110,6 @@ class GraphPrior:
         best = np.where(items >= 0, np.take_along_axis(scores, np.maximum(items, 0), axis=1), 0.0)
         shifted = np.maximum(best, 0.0) + self.smoothing
         last = np.where(items >= 0, shifted, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-        gains = np.where(items >= 0, self.weight * np.log(shifted / last), 0.0)
+        weights = self.weight * self._factor[items]
+        gains = np.where(items >= 0, weights * np.log(shifted / last), 0.0)
         return Bonus(torch.from_numpy(items), torch.from_numpy(gains.astype(np.float32)))

@@ -76,12 +76,12 @@ def train_retriever(
             for name, folder in (("dataset", dataset), ("embeddings", embeddings), ("tags", tags))
         },
     )
-    split = load_dataset(dataset).split
+    data = load_dataset(dataset)
+    split = data.split
     ids = SemanticIds.load(semantic_ids)
     make_reproducible(run.seed)
-    known_items = np.bincount(split.train.items, minlength=ids.num_items) > 0
     matrix = load_embeddings(embeddings).matrix
-    model = build_retriever(config, ids, matrix, load_tags(tags), known_items)
+    model = build_retriever(config, ids, matrix, load_tags(tags), data.known_items)
     batches = TrainingBatches(
         split.train,
         config.max_history,
