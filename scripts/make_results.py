@@ -24,7 +24,7 @@ import polars as pl
 from results_page import write_page
 
 from hidvae.artifacts import read_json, write_json
-from hidvae.baselines.build import BASELINES
+from hidvae.baselines.build import ALL
 from hidvae.config import Config, load_config
 from hidvae.evaluation.bootstrap import paired_bootstrap
 from hidvae.evaluation.metrics import ndcg_at, recall_at
@@ -34,6 +34,7 @@ from hidvae.scoring import METRICS, RANKS, rankers_of
 RUNS = Path("runs/results")
 RESULTS = Path("results")
 PAGE = Path("docs/results.md")
+BASELINES = (ALL,)
 FULL = "full"
 K = 10
 RESAMPLES = 1000

@@ -209,7 +209,7 @@ def test_evaluate_with_baselines_prints_one_table_and_the_differences(
     assert code == 0
     assert json.loads((run / "config.json").read_text(encoding="utf-8"))["evaluation"][
         "baselines"
-    ] == ["content_graph", "popularity"]
+    ] == ["all"]
     table, differences = out.split("hidvae minus …", 1)
     columns = "recall@5 recall@10 ndcg@5 ndcg@10 coverage novelty diversity".split()
     assert next(line for line in table.splitlines() if "recall@5" in line).split() == columns

@@ -166,11 +166,11 @@ def evaluate(
     Ranks the whole catalogue, with and without the items of the history, beside the baselines of
     EvaluationConfig.baselines; with --baselines beside all there are, in one table.
     """
-    from hidvae.baselines.build import BASELINES
+    from hidvae.baselines.build import ALL
     from hidvae.display import print_comparison, print_metrics
 
     if baselines:
-        set_ = [*(set_ or []), f"EvaluationConfig.baselines={BASELINES}"]
+        set_ = [*(set_ or []), f"EvaluationConfig.baselines=('{ALL}',)"]
     _run_stage("evaluate", output, None, config, set_)
     if baselines:
         print_comparison(output)

@@ -554,7 +554,8 @@ class EvaluationConfig:
     bootstrap_samples: int = 1000
     """Resamples of the users for the confidence intervals."""
     baselines: tuple[str, ...] = ("popularity",)
-    """Baselines scored on the same split."""
+    """Baselines scored on the same split: popularity, text_similarity, content_graph, and, trained
+    when needed, sasrec and tiger; or "all"."""
 
     def __post_init__(self) -> None:
         _check(

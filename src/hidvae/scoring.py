@@ -21,7 +21,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hidvae.artifacts import StageFolder, read_json, read_stage, write_json, write_stage
-from hidvae.baselines.build import build_baseline, check_baselines
+from hidvae.baselines.build import ALL, build_baseline, chosen_baselines
 from hidvae.baselines.untrained import item_popularity
 from hidvae.config import EvaluationConfig, RunConfig, SasRecConfig
 from hidvae.data.interactions import Sequences
@@ -115,7 +115,7 @@ def tasks_of(split: Split, num_items: int) -> list[Task]:
 def evaluation_settings(config: EvaluationConfig, sasrec: SasRecConfig) -> dict[str, Any]:
     """The settings that change the stage's result, as its manifest keeps them."""
     settings = {**dataclasses.asdict(config), "metrics_format": _METRICS_FORMAT}
-    if "sasrec" in config.baselines:
+    if {"sasrec", ALL} & {*config.baselines}:
         settings["sasrec"] = dataclasses.asdict(sasrec)
     return settings
 
@@ -143,7 +143,7 @@ def evaluate_run(
     Raises:
         ConfigError: If a baseline is unknown.
     """
-    check_baselines(config.baselines)
+    baseline_names = chosen_baselines(config.baselines, folders["embeddings"])
     dataset = load_dataset(folders["dataset"])
     num_items = dataset.catalogue.num_items
     tasks = tasks_of(dataset.split, num_items)
@@ -169,7 +169,7 @@ def evaluate_run(
         }
         own_seconds = time.perf_counter() - started
         baselines: dict[str, Results] = {}
-        for name in config.baselines:
+        for name in baseline_names:
             with in_stage(name):
                 ranker = build_baseline(
                     name, run, sasrec, folders, output.parent / TRAINED_BASELINES

@@ -10,10 +10,11 @@ import pytest
 
 from hidvae.artifacts import StageFolder, read_stage
 from hidvae.baselines import build
-from hidvae.baselines.build import BASELINES, build_baseline, check_baselines
+from hidvae.baselines.build import BASELINES, build_baseline, chosen_baselines
 from hidvae.config import RunConfig, SasRecConfig
 from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError
+from hidvae.features.embeddings import ItemEmbeddings
 
 RUN = RunConfig(device="cpu")
 SASREC = SasRecConfig(dim=8, num_layers=1, num_heads=1, epochs=1)
@@ -75,5 +76,20 @@ def test_an_unknown_name_names_the_nearest(
         build_baseline(name, RUN, SASREC, folders, tmp_path)
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match=f"did you mean {nearest}"):
-        check_baselines(["popularity", name])
-    check_baselines(BASELINES)
+        chosen_baselines(["popularity", name], folders["embeddings"])
+
+
+def test_all_is_every_baseline_that_the_items_have_the_inputs_of(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert chosen_baselines(["tiger", "all"], folders["embeddings"]) == (
+        "tiger",
+        *(name for name in BASELINES if name != "tiger"),
+    )
+    assert chosen_baselines(["sasrec"], folders["embeddings"]) == ("sasrec",)
+    nothing = ItemEmbeddings(np.zeros((5, 3), np.float32), 0, {"collaborative": (0, 3)})
+    monkeypatch.setattr(build, "load_embeddings", lambda folder: nothing)
+    without = chosen_baselines(["all"], folders["embeddings"])
+    assert without == ("popularity", "content_graph", "sasrec")
+    assert "text_similarity and tiger" in caplog.text
+    assert chosen_baselines(["tiger"], folders["embeddings"]) == ("tiger",)  # refused when built

@@ -7,6 +7,7 @@ date, so that a second evaluation trains nothing.
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,11 @@ BASELINES: tuple[str, ...] = (
     "sasrec",
     "tiger",
 )
+ALL = "all"
+"""In the settings: every baseline that the items have the inputs of."""
+_READ_CONTENT = ("text_similarity", "tiger")
+
+logger = logging.getLogger(__name__)
 
 
 def build_baseline(
@@ -82,20 +88,32 @@ def build_baseline(
     raise _unknown(name)
 
 
-def check_baselines(names: Iterable[str]) -> None:
-    """Refuse an unknown name before anything is trained or ranked.
+def chosen_baselines(names: Iterable[str], embeddings: StageFolder) -> tuple[str, ...]:
+    """The baselines of the settings, ``all`` spelled out, checked before anything is trained.
+
+    Where the items have no content, ``all`` leaves out those that read it, with a log line.
+
+    Args:
+        names: ``EvaluationConfig.baselines``.
+        embeddings: The run's stage folder.
 
     Raises:
         ConfigError: If there is no such baseline.
     """
+    chosen: list[str] = []
     for name in names:
-        if name not in BASELINES:
+        if name != ALL and name not in BASELINES:
             raise _unknown(name)
+        chosen += BASELINES if name == ALL else [name]
+    if ALL in names and not load_embeddings(embeddings).content.shape[1]:
+        logger.warning("left out %s: the items have no content", " and ".join(_READ_CONTENT))
+        chosen = [name for name in chosen if name not in _READ_CONTENT]
+    return tuple(dict.fromkeys(chosen))
 
 
 def _unknown(name: str) -> ConfigError:
-    close = difflib.get_close_matches(name, BASELINES, n=1, cutoff=0.0)
+    close = difflib.get_close_matches(name, [*BASELINES, ALL], n=1, cutoff=0.0)
     return ConfigError(
-        f"unknown baseline {name!r}; expected some of {', '.join(BASELINES)}; did you mean "
-        f"{close[0]}?"
+        f"unknown baseline {name!r}; expected some of {', '.join(BASELINES)}, or {ALL}; did you "
+        f"mean {close[0]}?"
     )
