@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     recommender = Recommender.load(options.run)
     dataset = load_dataset(read_stage(options.run / "dataset", produced_by="hidvae prepare"))
-    users = dataset.interactions.user_ids
+    users = [dataset.interactions.user_ids[user] for user in dataset.split.test_users]
     if options.user not in (None, *users):
         raise DataError(f"--user: expected a user of the log, such as {users[0]!r}")
     row = users.index(options.user) if options.user else 0

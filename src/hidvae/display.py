@@ -114,18 +114,19 @@ def print_users(recommender: Recommender, dataset: Dataset, console: Console | N
     console = console or make_console()
     titles, item_ids = dataset.catalogue.titles, dataset.catalogue.item_ids
     histories, targets = dataset.split.test_histories, dataset.split.test_targets
+    names = [dataset.interactions.user_ids[user] for user in dataset.split.test_users]
     console.print(f"\n[bold]Recommendations for {_SHOWN_USERS} users[/bold] (* = taken next)")
-    for user in _spread(histories.num_users, _SHOWN_USERS):
-        history = histories[user].tolist()
+    for row in _spread(histories.num_users, _SHOWN_USERS):
+        history = histories[row].tolist()
         shown = history[-_SHOWN_HISTORY:]
         console.print(
-            f"\n[bold]User {escape(dataset.interactions.user_ids[user])}[/bold], latest "
+            f"\n[bold]User {escape(names[row])}[/bold], latest "
             f"{len(shown)} of {len(history)} items, oldest first:"
         )
         for index in shown:
             console.print(f"  - {_short(titles[index])}")
         recommended = recommender.recommend([item_ids[index] for index in history], _TOP_K)
-        print_recommendations(recommended, console, taken=item_ids[int(targets[user])])
+        print_recommendations(recommended, console, taken=item_ids[int(targets[row])])
 
 
 def print_recommendations(
