@@ -102,7 +102,7 @@ def test_scores_are_the_documented_formula():
     links = graph.graph.transitions.toarray()
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     expected = query @ (links + 0.3 * links @ links + 0.7 * unit @ unit.T)
-    scores = graph.graph.scores(Sequences.from_lists([[17, 4, 9]]))
+    scores = graph.scores(Sequences.from_lists([[17, 4, 9]]))
     np.testing.assert_allclose(scores[0], expected, rtol=1e-4, atol=1e-6)
 
 
@@ -126,7 +126,7 @@ def test_items_without_text_are_similar_to_nothing():
     graph = ContentGraph(TRAIN, 5, np.zeros((5, 3)))
     plain = ContentGraph(TRAIN, 5)
     history = Sequences.from_lists([[1]])
-    assert (graph.graph.scores(history) == plain.graph.scores(history)).all()
+    assert (graph.scores(history) == plain.scores(history)).all()
 
 
 def test_wrong_input_is_refused():

@@ -69,7 +69,34 @@ class Popularity:
         return _joined(parts, top_k)
 
 
-class ContentGraph:
+class _ByScore:
+    """Ranks by the scores of all items, in blocks of users."""
+
+    name: str
+    num_items: int
+
+    def scores(self, histories: Sequences) -> npt.NDArray[np.float32]:
+        """(B, N) scores of a block of histories, items of the history included."""
+        raise NotImplementedError
+
+    def rank(
+        self,
+        histories: Sequences,
+        top_k: int,
+        user_index: npt.NDArray[np.integer] | None = None,
+        candidates: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranking:
+        """Rank by the scores; an empty history scores every item 0."""
+        check_top_k(top_k)
+        parts = []
+        for block in _blocks(histories, self.num_items):
+            width = list_width(block, top_k, self.num_items)
+            best = top_items(self.scores(block), width, candidates)
+            parts.append(split_protocols(best, block, top_k, self.num_items))
+        return _joined(parts, top_k)
+
+
+class ContentGraph(_ByScore):
     """Neighbours of the latest history items, by transitions and content (``ItemGraph``).
 
     The defaults were chosen on the validation split of Amazon Beauty 2014. There, the mean cosine
@@ -90,7 +117,7 @@ class ContentGraph:
         decay: float = 0.6,
         name: str = "content_graph",
     ) -> None:
-        self.name = name
+        self.name, self.num_items = name, num_items
         self.graph = ItemGraph(
             train,
             num_items,
@@ -102,29 +129,16 @@ class ContentGraph:
             decay=decay,
         )
 
-    def rank(
-        self,
-        histories: Sequences,
-        top_k: int,
-        user_index: npt.NDArray[np.integer] | None = None,
-        candidates: npt.NDArray[np.bool_] | None = None,
-    ) -> Ranking:
-        """Rank by the graph's scores; an empty history scores every item 0."""
-        check_top_k(top_k)
-        num_items = self.graph.num_items
-        parts = []
-        for block in _blocks(histories, num_items):
-            width = list_width(block, top_k, num_items)
-            best = top_items(self.graph.scores(block), width, candidates)
-            parts.append(split_protocols(best, block, top_k, num_items))
-        return _joined(parts, top_k)
+    def scores(self, histories: Sequences) -> npt.NDArray[np.float32]:
+        """(B, N) of the graph."""
+        return self.graph.scores(histories)
 
 
-class TextSimilarity:
+class TextSimilarity(_ByScore):
     """Items whose content is like that of the latest history items, whoever bought them.
 
-    With X the L2-normalised item embeddings and q the weights of ``ContentGraph``, the score is the
-    cosine of q X to each item: the known rule for items that have no events yet.
+    With X the L2-normalised item embeddings and q the weights of ``ItemGraph``, the score is the
+    cosine of q X to each item, but for a factor: the known rule for items that have no events yet.
 
     Args of the constructor:
         item_embeddings: (N, D), any scale.
@@ -140,27 +154,15 @@ class TextSimilarity:
         decay: float = 0.6,
         name: str = "text_similarity",
     ) -> None:
-        self.name = name
+        self.name, self.num_items = name, len(item_embeddings)
         self.num_latest, self.decay = num_latest, decay
-        self._content = unit_rows(item_embeddings, len(item_embeddings))
+        self._content = unit_rows(item_embeddings, self.num_items)
 
-    def rank(
-        self,
-        histories: Sequences,
-        top_k: int,
-        user_index: npt.NDArray[np.integer] | None = None,
-        candidates: npt.NDArray[np.bool_] | None = None,
-    ) -> Ranking:
-        """Rank by the score above; an empty history scores every item 0."""
-        check_top_k(top_k)
-        num_items = len(self._content)
-        parts = []
-        for block in _blocks(histories, num_items):
-            query = recency_query(block, num_items, self.num_latest, self.decay)
-            scores = np.asarray(query @ self._content) @ self._content.T  # cosines but for a factor
-            best = top_items(scores, list_width(block, top_k, num_items), candidates)
-            parts.append(split_protocols(best, block, top_k, num_items))
-        return _joined(parts, top_k)
+    def scores(self, histories: Sequences) -> npt.NDArray[np.float32]:
+        """(B, N) of q X X'."""
+        query = recency_query(histories, self.num_items, self.num_latest, self.decay)
+        scores: npt.NDArray[np.float32] = np.asarray(query @ self._content) @ self._content.T
+        return scores
 
 
 def _blocks(histories: Sequences, width: int) -> Iterator[Sequences]:
