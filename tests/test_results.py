@@ -49,7 +49,7 @@ def measured(
     settings = [name for name in tiny_settings if not name.startswith(of_data)]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr(scripts, "BASELINES", ("popularity", "content_graph"))
+        baselines = ("popularity", "content_graph")
         patch.setattr(scripts, "SHORT", ["TokenizerConfig.epochs=2", "RetrieverConfig.epochs=1"])
         off = ["TokenizerConfig.uniqueness_weight=0"]
         epochs = [*scripts.SHORT, "RetrieverConfig.validate_every=1"]
@@ -62,7 +62,7 @@ def measured(
         }  # fmt: skip
         patch.setattr(scripts, "ROWS", rows)
         for kind in rows:
-            scripts.run_rows(data, kind, 1 if kind == "cold" else 2, [], settings)
+            scripts.run_rows(data, kind, 1 if kind == "cold" else 2, [], settings, baselines)
         scripts.write_page(root / "results", root / "results.md")
     return root
 
