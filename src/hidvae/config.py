@@ -498,7 +498,7 @@ class FusionConfig:
     """
 
     weights: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0)
-    """Weights to choose from; (0.0,) leaves the graph out."""
+    """Weights to choose from; a single one is taken as it is, and (0.0,) leaves the graph out."""
     two_hop_weight: float = 1.0
     """Weight of paths of two transitions against one."""
     content_weight: float = 0.1

@@ -115,3 +115,10 @@ def test_a_heavy_prior_ranks_as_the_graph_does() -> None:
     ranked = ranker.rank(some, 3, None).excluding
     best = heavy.bonus(some)
     assert ranked.tolist() == best.items.gather(1, best.values.topk(3).indices).tolist()
+
+
+def test_where_nothing_is_left_nothing_gains() -> None:
+    bonus = prior().bonus(Sequences.from_lists([list(range(N)), [5]]))
+    assert bonus.items[0].tolist() == [-1] * 10
+    assert not bonus.values[0].any()
+    assert bonus.values[1].any()

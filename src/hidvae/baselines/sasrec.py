@@ -14,18 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hidvae.artifacts import StageFolder
 from hidvae.config import RunConfig, SasRecConfig, build_section
 from hidvae.data.interactions import Sequences
 from hidvae.data.prepare import load_dataset
-from hidvae.errors import ArtifactError, DataError
+from hidvae.errors import DataError
 from hidvae.evaluation.ranking import Ranking, list_width, split_protocols, top_items
 from hidvae.retriever.batches import TrainingBatches, reading_batches
-from hidvae.retriever.build import WEIGHTS
+from hidvae.retriever.build import load_weights
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.train import train_next_item
 from hidvae.retriever.transformer import Block, init_weights
@@ -232,12 +230,5 @@ def load_sasrec(
         ArtifactError: If the weights are damaged or are those of another model.
     """
     model = build_sasrec(build_section(SasRecConfig, folder.config), num_items)
-    file = folder.path / WEIGHTS
-    try:
-        model.load_state_dict(load_file(file))
-    except (SafetensorError, OSError, RuntimeError) as error:  # torch: names or shapes differ
-        raise ArtifactError(
-            f"{file}: cannot be read ({' '.join(str(error).split())[:200]}); delete {folder.path} "
-            "and run `hidvae evaluate` again"
-        ) from error
+    load_weights(model, folder, "hidvae evaluate")
     return SasRecRanker(model.to(device).eval())

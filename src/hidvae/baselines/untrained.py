@@ -6,6 +6,7 @@ D width of the item embeddings, B users of a block.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -69,15 +70,15 @@ class Popularity:
         return _joined(parts, top_k)
 
 
-class _ByScore:
+class _ByScore(ABC):
     """Ranks by the scores of all items, in blocks of users."""
 
     name: str
     num_items: int
 
+    @abstractmethod
     def scores(self, histories: Sequences) -> npt.NDArray[np.float32]:
         """(B, N) scores of a block of histories, items of the history included."""
-        raise NotImplementedError
 
     def rank(
         self,

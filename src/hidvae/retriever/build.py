@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from hidvae.artifacts import StageFolder
 from hidvae.config import RetrieverConfig, build_section
@@ -99,15 +100,29 @@ def load_retriever(
     """
     config = build_section(RetrieverConfig, folder.config)
     retriever = build_retriever(config, ids, content, tags, known_items)
+    load_weights(retriever, folder, "hidvae train")
+    return retriever.eval()
+
+
+def load_weights(model: nn.Module, folder: StageFolder, command: str) -> None:
+    """Put the weights of a trained stage folder into a fresh model.
+
+    Args:
+        model: Of the folder's settings.
+        folder: Holds ``WEIGHTS``.
+        command: What makes the folder again.
+
+    Raises:
+        ArtifactError: If the weights are damaged or are those of another model.
+    """
     file = folder.path / WEIGHTS
     try:
-        retriever.load_state_dict(load_file(file))
+        model.load_state_dict(load_file(file))
     except (SafetensorError, OSError, RuntimeError) as error:  # torch: names or shapes differ
         raise ArtifactError(
             f"{file}: cannot be read ({' '.join(str(error).split())[:200]}); delete {folder.path} "
-            "and run `hidvae train` again"
+            f"and run `{command}` again"
         ) from error
-    return retriever.eval()
 
 
 def _standardized(content: np.ndarray) -> torch.Tensor:

@@ -35,7 +35,7 @@ def choose_fusion(
 ) -> StageFolder:
     """Try each weight on validation, history excluded, and write the stage folder ``fusion``.
 
-    Among equals the smallest weight wins. With the single weight 0 nothing is ranked.
+    Among equals the smallest weight wins. A single weight is taken as it is, and nothing is ranked.
 
     Args:
         config: The graph, and the weights to choose from.
@@ -52,41 +52,53 @@ def choose_fusion(
         inputs={name: folder.fingerprint for name, folder in folders.items()},
         seed=run.seed,
     ) as stage:
-        scores = {0.0: 0.0}
-        if max(config.weights) > 0:
-            graph = build_graph(config, dataset, embeddings)
-            retriever = load_retriever(
-                folders["retriever"],
-                SemanticIds.load(folders["semantic_ids"]),
-                embeddings.matrix,
-                load_tags(folders["tags"]),
-                dataset.known_items,
-            ).to(start_fabric(run).device)
-            max_history = folders["retriever"].config["max_history"]
-            rows = choose_users(
-                len(dataset.split.validation_targets), config.validation_users, run.seed
-            )
-            histories = dataset.split.validation_histories.take(rows)
-            targets = dataset.split.validation_targets[rows]
-            users = dataset.split.validation_users[rows]
-            scores = {}
-            for weight in sorted(config.weights):
-                prior = build_prior(config, weight, graph, dataset) if weight else None
-                ranker = GenerativeRanker(retriever, VALIDATION_BEAMS, max_history, prior=prior)
-                ranked = ranker.rank(histories, 10, users).excluding
-                ranks = target_ranks(ranked, targets)
-                scores[weight] = float(ndcg_at(ranks, 10).mean())
-                logger.info(
-                    "fusion weight %g  validation recall@10 %.4f  ndcg@10 %.4f",
-                    weight,
-                    float(recall_at(ranks, 10).mean()),
-                    scores[weight],
-                )
-        best = max(scores, key=lambda weight: scores[weight])  # the first, smallest, of equals
+        best, scores = config.weights[0], {}
+        if len(set(config.weights)) > 1:
+            scores = _scores_by_weight(config, run, folders, dataset, embeddings)
+            best = max(scores, key=lambda weight: scores[weight])  # the smallest of equals
         # In a file, as a fingerprint covers files alone, and all of it changes the ranking.
         write_json(stage.path / CHOSEN, {"weight": best, "settings": asdict(config)})
         stage.metrics |= {f"validation_ndcg@10_weight_{w:g}": score for w, score in scores.items()}
     return read_stage(output, produced_by="hidvae train")
+
+
+def _scores_by_weight(
+    config: FusionConfig,
+    run: RunConfig,
+    folders: Mapping[str, StageFolder],
+    dataset: Dataset,
+    embeddings: ItemEmbeddings,
+) -> dict[float, float]:
+    """ndcg@10 on validation, history excluded, by weight, rising."""
+    graph = build_graph(config, dataset, embeddings)
+    retriever = load_retriever(
+        folders["retriever"],
+        SemanticIds.load(folders["semantic_ids"]),
+        embeddings.matrix,
+        load_tags(folders["tags"]),
+        dataset.known_items,
+    ).to(start_fabric(run).device)
+    max_history = folders["retriever"].config["max_history"]
+    split = dataset.split
+    rows = choose_users(len(split.validation_targets), config.validation_users, run.seed)
+    histories, users = split.validation_histories.take(rows), split.validation_users[rows]
+    scores: dict[float, float] = {}
+    for weight in sorted(set(config.weights)):
+        prior = build_prior(config, weight, graph, dataset) if weight else None
+        ranker = GenerativeRanker(retriever, VALIDATION_BEAMS, max_history, prior=prior)
+        ranked = ranker.rank(histories, 10, users).excluding
+        ranks = target_ranks(ranked, split.validation_targets[rows])
+        recall, scores[weight] = (
+            float(recall_at(ranks, 10).mean()),
+            float(ndcg_at(ranks, 10).mean()),
+        )
+        logger.info(
+            "fusion weight %g  validation recall@10 %.4f  ndcg@10 %.4f",
+            weight,
+            recall,
+            scores[weight],
+        )
+    return scores
 
 
 def load_prior(

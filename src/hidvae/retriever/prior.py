@@ -108,8 +108,7 @@ class GraphPrior:
             scores[rows, histories.items] = -np.inf
         items = top_items(scores, self.num_candidates, candidates)  # (B, C), best first
         best = np.where(items >= 0, np.take_along_axis(scores, np.maximum(items, 0), axis=1), 0.0)
-        shifted = np.maximum(best, 0.0) + self.smoothing
-        last = np.where(items >= 0, shifted, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-        weights = self.weight * self._factor[items]
-        gains = np.where(items >= 0, weights * np.log(shifted / last), 0.0)
+        logs = np.log(np.maximum(best, 0.0) + self.smoothing)
+        last = np.where(items >= 0, logs, np.inf).min(axis=1, keepdims=True)
+        gains = np.where(items >= 0, self.weight * self._factor[items] * (logs - last), 0.0)
         return Bonus(torch.from_numpy(items), torch.from_numpy(gains.astype(np.float32)))
