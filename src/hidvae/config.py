@@ -494,26 +494,24 @@ class FusionConfig:
     """The item graph that is added to the generator's scores at decoding (stage train).
 
     The graph is untrained: neighbours of the latest history items by training transitions, by
-    content and by equal labels. Only its weight is chosen, by ndcg@10 on validation.
+    content and by common words. Only its weight is chosen, by ndcg@10 on validation.
     """
 
     weights: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0)
     """Weights to choose from; a single one is taken as it is, and (0.0,) leaves the graph out."""
-    two_hop_weight: float = 1.0
+    two_hop_weight: float = 4.0
     """Weight of paths of two transitions against one."""
     content_weight: float = 0.1
     """Weight of the cosine of two items' content."""
-    label_weight: float = 0.03
-    """Weight of two items' having the same label."""
-    label_columns: tuple[str, ...] = ("brand",)
-    """Columns of the items that are labels, where present."""
+    word_weight: float = 0.2
+    """Weight of the likeness of two texts word by word."""
     max_distance: int = 5
     """Two items of one training history are linked when at most this many steps apart."""
     num_latest: int = 10
     """Latest items of a history whose neighbours count."""
     decay: float = 0.6
     """Weight of a history item relative to the one after it."""
-    smoothing: float = 0.03
+    smoothing: float = 0.05
     """Score of an item that is no neighbour; larger makes the graph's opinion flatter."""
     num_candidates: int = 200
     """Neighbours of a history that gain anything."""
@@ -530,7 +528,7 @@ class FusionConfig:
         for name in (
             "two_hop_weight",
             "content_weight",
-            "label_weight",
+            "word_weight",
             "unknown_factor",
             "validation_users",
         ):

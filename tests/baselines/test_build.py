@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from hidvae.artifacts import StageFolder, read_stage
 from hidvae.baselines import build
@@ -87,7 +88,9 @@ def test_all_is_every_baseline_that_the_items_have_the_inputs_of(
         *(name for name in BASELINES if name != "tiger"),
     )
     assert chosen_baselines(["sasrec"], folders["embeddings"]) == ("sasrec",)
-    nothing = ItemEmbeddings(np.zeros((5, 3), np.float32), 0, {"collaborative": (0, 3)})
+    nothing = ItemEmbeddings(
+        np.zeros((5, 3), np.float32), 0, {"collaborative": (0, 3)}, sparse.csr_array((5, 0))
+    )
     monkeypatch.setattr(build, "load_embeddings", lambda folder: nothing)
     without = chosen_baselines(["all"], folders["embeddings"])
     assert without == ("popularity", "content_graph", "sasrec")

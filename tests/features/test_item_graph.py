@@ -8,14 +8,16 @@ import pytest
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
 from hidvae.features.item_graph import ItemGraph, normalized_transitions
+from hidvae.features.words import word_vectors
 
 TRAIN = Sequences.from_lists([[0, 1, 2, 3], [2, 1, 4], [3, 4, 0]])
 N = 6
+WORDS = word_vectors(["red nail", "polish", "red shampoo", "", "dry shampoo", "nail"])
 SETTINGS = {
     "max_distance": 2,
     "two_hop_weight": 0.7,
     "content_weight": 0.3,
-    "label_weight": 0.2,
+    "word_weight": 0.2,
     "num_latest": 2,
     "decay": 0.5,
 }
@@ -23,31 +25,28 @@ SETTINGS = {
 
 def graph(**changes: float) -> ItemGraph:
     content = np.random.default_rng(0).normal(size=(N, 4)).astype(np.float32)
-    labels = [np.array([0, 0, 1, -1, -1, 1]), np.array([2, 1, 2, 1, 0, 0])]
-    return ItemGraph(TRAIN, N, content, labels, **{**SETTINGS, **changes})  # type: ignore[arg-type]
+    return ItemGraph(TRAIN, N, content, WORDS, **{**SETTINGS, **changes})  # type: ignore[arg-type]
 
 
 def test_scores_are_the_formula() -> None:
     content = np.random.default_rng(0).normal(size=(N, 4))
     unit = content / np.linalg.norm(content, axis=1, keepdims=True)
     links = normalized_transitions(TRAIN, N, 2).toarray()
-    labels = [np.array([0, 0, 1, -1, -1, 1]), np.array([2, 1, 2, 1, 0, 0])]
     query = np.zeros(N)
     query[4], query[1] = 1.0, 0.5  # the history's first item is too old to count
     expected = query @ links + 0.7 * query @ links @ links + 0.3 * query @ unit @ unit.T
-    for label in labels:
-        same = (label[:, None] == label) & (label >= 0)
-        expected += 0.2 * query @ same
+    expected += 0.2 * query @ WORDS.toarray() @ WORDS.toarray().T
     found = graph().scores(Sequences.from_lists([[0, 1, 4], []]))
     np.testing.assert_allclose(found[0], expected, rtol=1e-5)
     assert not found[1].any()
 
 
-def test_unknown_labels_are_not_equal() -> None:
-    with_labels, without = graph(), graph(label_weight=0.0)
-    history = Sequences.from_lists([[3]])
-    gained = (with_labels.scores(history) - without.scores(history))[0]
-    np.testing.assert_allclose(gained, [0, 0.2, 0, 0.2, 0, 0], atol=1e-6)  # by the second label
+def test_an_item_without_words_gains_nothing_from_them() -> None:
+    with_words, without = graph(), graph(word_weight=0.0)
+    history = Sequences.from_lists([[3], [5]])
+    gained = with_words.scores(history) - without.scores(history)
+    assert not gained[0].any()
+    assert gained[1, 5] > gained[1, 0] > 0 == gained[1, 3] == gained[1, 4]
 
 
 def test_bad_settings_and_inputs_are_refused() -> None:

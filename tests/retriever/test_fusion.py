@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from hidvae.artifacts import StageFolder, read_json, read_stage
@@ -25,7 +24,7 @@ def folders(tiny_run: Path) -> Folders:
 
 
 def test_the_best_weight_on_validation_is_kept_and_used(folders: Folders, tmp_path: Path) -> None:
-    config = FusionConfig(weights=(3.0, 0.0, 500.0), label_weight=0.0, validation_users=80)
+    config = FusionConfig(weights=(3.0, 0.0, 500.0), validation_users=80)
     chosen = choose_fusion(config, RUN, folders, tmp_path / "fusion")
     scores = {
         weight: chosen.manifest["metrics"][f"validation_ndcg@10_weight_{weight:g}"]
@@ -58,10 +57,3 @@ def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) 
     ]
     first, second, again = (folder.fingerprint for folder in made)
     assert first != second == again
-
-
-def test_labels_are_numbered_and_the_empty_ones_unknown() -> None:
-    numbers = fusion._numbered(pl.Series(["b", None, "a", "", "b"]))
-    assert numbers[0] == numbers[4] != numbers[2]
-    assert numbers[[1, 3]].tolist() == [-1, -1]
-    assert (fusion._numbered(pl.Series([3, 3, None])) >= 0).tolist() == [True, True, False]

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
 
 from hidvae.artifacts import StageFolder, read_stage, write_stage
 from hidvae.config import EmbeddingConfig, LLMConfig, RunConfig, TagConfig, TokenizerConfig
 from hidvae.features.embed import embed
-from hidvae.features.embeddings import EMBEDDINGS_FILE, EMBEDDINGS_TENSOR, load_embeddings
+from hidvae.features.embeddings import load_embeddings, save_embeddings
 from hidvae.features.tags.tag import tag
 from hidvae.tokenizer.residual_quantizer import ResidualQuantizer
 from hidvae.tokenizer.train import train_tokenizer
@@ -97,7 +96,7 @@ def changed_embeddings(
         inputs = embeddings.manifest["inputs"]
         output = tmp_path / "changed"
         with write_stage(output, stage="embed", config=embeddings.config, inputs=inputs) as stage:
-            save_file({EMBEDDINGS_TENSOR: matrix}, stage.path / EMBEDDINGS_FILE)
+            save_embeddings(matrix, load_embeddings(embeddings).words, stage.path)
             stage.facts |= {**embeddings.facts, "dim": matrix.shape[1]}
         return read_stage(output, produced_by="hidvae embed")
 

@@ -63,8 +63,10 @@ def build_baseline(
     if name == "popularity":
         return Popularity(dataset.split.train, num_items)
     if name == "content_graph":
-        content = load_embeddings(folders["embeddings"]).content
-        return ContentGraph(dataset.split.train, num_items, content if content.shape[1] else None)
+        items = load_embeddings(folders["embeddings"])
+        content = items.content if items.content.shape[1] else None
+        words = items.words if items.words.shape[1] else None
+        return ContentGraph(dataset.split.train, num_items, content, words)
     if name == "text_similarity":
         content = load_embeddings(folders["embeddings"]).content
         if not content.shape[1]:

@@ -1,6 +1,6 @@
-"""Untrained baselines: popularity, a graph of content and transitions, and content alone.
+"""Untrained baselines: popularity, a graph of transitions and content, and content alone.
 
-Both read training histories only and need no torch. Symbols: U users, N items, E training events,
+They read training histories only and need no torch. Symbols: U users, N items, E training events,
 D width of the item embeddings, B users of a block.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from hidvae.data.interactions import Sequences
 from hidvae.evaluation.ranking import (
@@ -98,11 +99,11 @@ class _ByScore(ABC):
 
 
 class ContentGraph(_ByScore):
-    """Neighbours of the latest history items, by transitions and content (``ItemGraph``).
+    """Neighbours of the latest history items, by transitions, content and words (``ItemGraph``).
 
-    The defaults were chosen on the validation split of Amazon Beauty 2014. There, the mean cosine
-    of two items is 0.4 and the mean transition weight 0.01, so weighing them equally would drown
-    the transitions.
+    The defaults were chosen on the validation split of Amazon Beauty 2014, for the graph alone.
+    There, the mean cosine of two items' content is 0.4 and the mean transition weight 0.01, so
+    weighing them equally would drown the transitions.
     """
 
     def __init__(
@@ -110,10 +111,12 @@ class ContentGraph(_ByScore):
         train: Sequences,
         num_items: int,
         item_embeddings: npt.NDArray[np.floating] | None = None,
+        words: sparse.csr_array | None = None,
         *,
         max_distance: int = 5,
-        two_hop_weight: float = 0.3,
-        content_weight: float = 0.1,
+        two_hop_weight: float = 4.0,
+        content_weight: float = 0.05,
+        word_weight: float = 0.1,
         num_latest: int = 10,
         decay: float = 0.6,
         name: str = "content_graph",
@@ -123,9 +126,11 @@ class ContentGraph(_ByScore):
             train,
             num_items,
             item_embeddings,
+            words,
             max_distance=max_distance,
             two_hop_weight=two_hop_weight,
             content_weight=content_weight,
+            word_weight=word_weight,
             num_latest=num_latest,
             decay=decay,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from scipy import sparse
 
 from hidvae.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
 from hidvae.config import EmbeddingConfig
@@ -23,12 +23,13 @@ from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError
 from hidvae.features.categorical import multi_hot
 from hidvae.features.collaborative import collaborative_embedding
-from hidvae.features.embeddings import EMBEDDINGS_FILE, EMBEDDINGS_TENSOR
+from hidvae.features.embeddings import save_embeddings
 from hidvae.features.image_encoder import embed_images, image_values
 from hidvae.features.image_files import is_url
-from hidvae.features.item_text import item_texts
+from hidvae.features.item_text import has_text, item_texts
 from hidvae.features.matrix_file import read_matrix_file
 from hidvae.features.text_cache import encode_texts
+from hidvae.features.words import word_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,9 @@ def embed(config: EmbeddingConfig, dataset: StageFolder, output: Path) -> StageF
     """Write the stage folder ``embeddings``.
 
     ``embeddings.safetensors`` holds ``item_embeddings`` (N, D) float32, the fused parts; rows of a
-    part are zeros for items that it knows nothing of (no image, no training event). The facts are
-    ``dim``, ``parts``, ``num_categorical``, ``categorical_values``, ``text_encoder`` and
+    part are zeros for items that it knows nothing of (no image, no training event). Beside them
+    stand the sparse word vectors of the texts, for the item graph. The facts are ``dim``,
+    ``parts``, ``num_categorical``, ``categorical_values``, ``num_terms``, ``text_encoder`` and
     ``image_encoder``.
 
     Raises:
@@ -53,7 +55,9 @@ def embed(config: EmbeddingConfig, dataset: StageFolder, output: Path) -> StageF
         stage.facts.update(_facts(config, parts, values))
         stage.metrics["items_without_transitions"] = _num_zero_rows(parts.get("collaborative"))
         matrix = np.concatenate(list(parts.values()), axis=1)
-        save_file({EMBEDDINGS_TENSOR: np.ascontiguousarray(matrix)}, stage.path / EMBEDDINGS_FILE)
+        words = _words(config, load_dataset(dataset).catalogue)
+        stage.facts["num_terms"] = words.shape[1]
+        save_embeddings(matrix, words, stage.path)
         logger.info("embedded %d items in %d dimensions", *matrix.shape)
     return read_stage(output, produced_by="hidvae embed", expect=inputs)
 
@@ -129,6 +133,13 @@ def _text_vectors(config: EmbeddingConfig, catalogue: Catalogue) -> np.ndarray:
     all_vectors = np.zeros((len(texts), vectors.shape[1]), vectors.dtype)
     all_vectors[spoken] = vectors
     return all_vectors
+
+
+def _words(config: EmbeddingConfig, catalogue: Catalogue) -> sparse.csr_array:
+    """Word vectors (N, V) of the texts; V = 0 where text is off, or the table has none."""
+    if config.text_encoder == "none" or not has_text(catalogue, config.text_columns):
+        return sparse.csr_array((catalogue.num_items, 0), dtype=np.float32)
+    return word_vectors(item_texts(catalogue, config.text_columns, allow_missing=True))
 
 
 def _image_vectors(

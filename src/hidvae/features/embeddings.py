@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
+from scipy import sparse
 
 from hidvae.artifacts import StageFolder, read_stage, write_stage
 from hidvae.errors import ArtifactError, ConfigError
 
 EMBEDDINGS_FILE = "embeddings.safetensors"
 EMBEDDINGS_TENSOR = "item_embeddings"
+_CSR_PARTS = ("data", "indices", "indptr")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class ItemEmbeddings:
     parts: dict[str, tuple[int, int]]
     """Columns [start, end) of the parts that are on, in the order text or file, image,
     collaborative, categorical."""
+    words: sparse.csr_array
+    """(N, V) of ``word_vectors``, V = 0 where items have no text."""
 
     @property
     def num_items(self) -> int:
@@ -62,10 +66,15 @@ def load_embeddings(folder: StageFolder) -> ItemEmbeddings:
     """
     file = folder.path / EMBEDDINGS_FILE
     try:
-        matrix = load_file(file)[EMBEDDINGS_TENSOR]
-    except (safetensors.SafetensorError, OSError, KeyError) as error:
+        tensors = load_file(file)
+        matrix = tensors[EMBEDDINGS_TENSOR]
+        shape = (len(matrix), int(folder.facts["num_terms"]))
+        words = sparse.csr_array(shape, dtype=np.float32)
+        if shape[1]:
+            words = sparse.csr_array(tuple(tensors[f"words.{part}"] for part in _CSR_PARTS), shape)
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise ArtifactError(
-            f"{file}: cannot be read ({error}); run `hidvae embed` again"
+            f"{file}: cannot be read ({error}); delete the folder and run `hidvae embed` again"
         ) from error
     dim = folder.facts["dim"]
     if matrix.ndim != 2 or matrix.shape[1] != dim or not np.isfinite(matrix).all():
@@ -74,7 +83,21 @@ def load_embeddings(folder: StageFolder) -> ItemEmbeddings:
             "`hidvae embed` again"
         )
     parts = {name: (int(start), int(end)) for name, (start, end) in folder.facts["parts"].items()}
-    return ItemEmbeddings(matrix, int(folder.facts["num_categorical"]), parts)
+    return ItemEmbeddings(matrix, int(folder.facts["num_categorical"]), parts, words)
+
+
+def save_embeddings(matrix: np.ndarray, words: sparse.csr_array, folder: Path) -> None:
+    """Write what ``load_embeddings`` reads, ``embeddings.safetensors``.
+
+    Args:
+        matrix: (N, D) float32.
+        words: (N, V); the stage's facts must say V as ``num_terms``.
+        folder: Where to.
+    """
+    tensors = {EMBEDDINGS_TENSOR: np.ascontiguousarray(matrix)}
+    if words.shape[1]:
+        tensors |= {f"words.{part}": getattr(words, part) for part in _CSR_PARTS}
+    save_file(tensors, folder / EMBEDDINGS_FILE)
 
 
 def write_content(embeddings: StageFolder, dataset: StageFolder, output: Path) -> StageFolder:
@@ -97,10 +120,11 @@ def write_content(embeddings: StageFolder, dataset: StageFolder, output: Path) -
         )
     inputs = {"dataset": dataset.fingerprint, "embeddings": embeddings.fingerprint}
     with write_stage(output, stage="content", config={}, inputs=inputs) as stage:
-        save_file({EMBEDDINGS_TENSOR: np.ascontiguousarray(content)}, stage.path / EMBEDDINGS_FILE)
+        save_embeddings(content, sparse.csr_array((len(content), 0)), stage.path)
         stage.facts |= {
             "dim": content.shape[1],
             "parts": {"file": [0, content.shape[1]]},
             "num_categorical": 0,
+            "num_terms": 0,
         }
     return read_stage(output, produced_by="hidvae evaluate")

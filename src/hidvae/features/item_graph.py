@@ -1,12 +1,10 @@
-"""How near every item is to a history: by transitions, by content and by equal labels.
+"""How near every item is to a history: by transitions, by content and by common words.
 
 Nothing here is trained; it reads training histories and the catalogue. Symbols: U users, N items,
 D width of the item embeddings, B users of a block.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +22,10 @@ class ItemGraph:
 
     With A the symmetric matrix of training transitions (two items of one history, at most
     ``max_distance`` steps apart, weigh 1 / distance; an item is not its own neighbour),
-    S = D^-1/2 A D^-1/2, X the L2-normalised item embeddings, and one-hot matrices L of labels such
-    as the brand, a user scores
+    S = D^-1/2 A D^-1/2, X the L2-normalised item embeddings and V the items' word vectors, a user
+    scores
 
-        q S + two_hop_weight q S S + content_weight q X X' + label_weight sum over L of q L L',
+        q S + two_hop_weight q S S + content_weight q X X' + word_weight q V V',
 
     where q weighs the latest ``num_latest`` items of the history by ``decay`` ** steps back.
     S S is never formed.
@@ -36,11 +34,11 @@ class ItemGraph:
         train: Training histories.
         num_items: N.
         item_embeddings: (N, D), any scale, or None to leave content out.
-        labels: Arrays (N,) of class numbers, -1 unknown; two items of one class are neighbours.
+        words: (N, V) of ``word_vectors``, or None to leave words out.
         max_distance: Most steps between two linked items.
         two_hop_weight: Weight of paths of two transitions.
         content_weight: Weight of the cosine of the item embeddings.
-        label_weight: Weight of an equal label.
+        word_weight: Weight of the cosine of the word vectors.
         num_latest: History items that count.
         decay: Weight of an item relative to the one after it, in (0, 1].
     """
@@ -50,12 +48,12 @@ class ItemGraph:
         train: Sequences,
         num_items: int,
         item_embeddings: npt.NDArray[np.floating] | None = None,
-        labels: Sequence[npt.NDArray[np.integer]] = (),
+        words: sparse.csr_array | None = None,
         *,
         max_distance: int,
         two_hop_weight: float,
         content_weight: float,
-        label_weight: float = 0.0,
+        word_weight: float = 0.0,
         num_latest: int,
         decay: float,
     ) -> None:
@@ -69,10 +67,10 @@ class ItemGraph:
         self.num_items = num_items
         self.num_latest, self.decay = num_latest, decay
         self.two_hop_weight, self.content_weight = two_hop_weight, content_weight
-        self.label_weight = label_weight
+        self.word_weight = word_weight
         self.transitions = normalized_transitions(train, num_items, max_distance)  # (N, N)
         self._content = None if item_embeddings is None else unit_rows(item_embeddings, num_items)
-        self._labels = [(label, _one_hot(label)) for label in labels] if label_weight else []
+        self._words = words
 
     def scores(self, histories: Sequences) -> FloatMatrix:
         """(B, N) scores of a block of histories, items of the history included."""
@@ -84,10 +82,9 @@ class ItemGraph:
         if self._content is not None and self.content_weight:
             profile = np.asarray(query @ self._content)  # (B, D)
             total += self.content_weight * (profile @ self._content.T)
-        for label, one_hot in self._labels:
-            of_label = (query @ one_hot).toarray()  # (B, classes), the last for the unknown
-            of_label[:, -1] = 0.0
-            total += self.label_weight * of_label[:, label]
+        if self._words is not None and self.word_weight:
+            profile = (query @ self._words).toarray()  # (B, V)
+            total += self.word_weight * (self._words @ profile.T).T
         scores: FloatMatrix = total
         return scores
 
@@ -154,12 +151,3 @@ def unit_rows(embeddings: npt.NDArray[np.floating], num_items: int) -> FloatMatr
     matrix = embeddings.astype(np.float32)
     length = np.linalg.norm(matrix, axis=1, keepdims=True)
     return (matrix / np.where(length > 0, length, 1.0)).astype(np.float32)
-
-
-def _one_hot(label: npt.NDArray[np.integer]) -> sparse.csr_array:
-    """(N, classes + 1), the last column for the unknown label -1."""
-    num_classes = int(label.max(initial=-1)) + 1
-    column = np.where(label < 0, num_classes, label)
-    values = np.ones(label.size, dtype=np.float32)
-    shape = (label.size, num_classes + 1)
-    return sparse.coo_array((values, (np.arange(label.size), column)), shape=shape).tocsr()

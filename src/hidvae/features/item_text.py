@@ -46,7 +46,7 @@ def item_texts(
         )
     frame = catalogue.frame
     present = [name for name in text_columns if name in frame.columns]
-    if not present and Columns.TEXT not in frame.columns:
+    if not has_text(catalogue, text_columns):
         raise DataError(
             f"items: expected one of the text columns {', '.join(text_columns)} or "
             f"{Columns.TEXT}; found {', '.join(frame.columns)}; set EmbeddingConfig.text_columns"
@@ -63,6 +63,11 @@ def item_texts(
         spoken = pl.select(pl.when(spoken == "").then(own_text).otherwise(spoken)).to_series()
     _check_texts(spoken, catalogue, present, allow_missing)
     return spoken.to_list()
+
+
+def has_text(catalogue: Catalogue, text_columns: Sequence[str]) -> bool:
+    """Whether the table has one of the columns, or the column ``text``."""
+    return not {*text_columns, Columns.TEXT}.isdisjoint(catalogue.frame.columns)
 
 
 def _check_texts(

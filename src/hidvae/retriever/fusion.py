@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import polars as pl
-
 from hidvae.artifacts import StageFolder, read_json, read_stage, write_json, write_stage
 from hidvae.config import FusionConfig, RunConfig, build_section
 from hidvae.data.interactions import count_repeats
@@ -129,25 +126,17 @@ def build_prior(
 
 
 def build_graph(config: FusionConfig, dataset: Dataset, embeddings: ItemEmbeddings) -> ItemGraph:
-    """The item graph of a dataset's training histories, content and labels."""
-    content = embeddings.content
-    frame = dataset.catalogue.frame
+    """The item graph of a dataset's training histories, content and words."""
+    content, words = embeddings.content, embeddings.words
     return ItemGraph(
         dataset.split.train,
         dataset.catalogue.num_items,
         content if content.shape[1] else None,
-        [_numbered(frame[column]) for column in config.label_columns if column in frame.columns],
+        words if words.shape[1] else None,
         max_distance=config.max_distance,
         two_hop_weight=config.two_hop_weight,
         content_weight=config.content_weight,
-        label_weight=config.label_weight,
+        word_weight=config.word_weight,
         num_latest=config.num_latest,
         decay=config.decay,
     )
-
-
-def _numbered(labels: pl.Series) -> np.ndarray:
-    """Class numbers (N,) of a column, -1 where it is empty."""
-    texts = labels.cast(pl.String)
-    present = texts.replace("", None).is_not_null().to_numpy()
-    return np.where(present, texts.rank("dense").fill_null(0).to_numpy().astype(np.int64), -1)

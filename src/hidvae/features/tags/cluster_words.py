@@ -15,6 +15,7 @@ import polars as pl
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.schema import Columns
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR
+from hidvae.features.words import NO_SPACES
 
 _WORDS_PER_NAME = 3
 _WORDS_TO_CHOOSE_FROM = 12
@@ -26,8 +27,7 @@ _SHORTEST = 3
 """Bytes: two letters of most scripts have more, "of" and "oz" have not."""
 _ITEMS_PER_CLUSTER = 1000
 """Items of a cluster that are read for its name."""
-_NO_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}ー"
-_WORD = rf"[\p{{L}}--[{_NO_SPACES}]][[\p{{L}}\p{{M}}\p{{N}}]--[{_NO_SPACES}]]+(?:['’-]\p{{L}}+)*"
+_WORD = rf"[\p{{L}}--[{NO_SPACES}]][[\p{{L}}\p{{M}}\p{{N}}]--[{NO_SPACES}]]+(?:['’-]\p{{L}}+)*"
 
 
 def words_to_name_by(catalogue: Catalogue, columns: Sequence[str]) -> pl.Series | None:
@@ -156,7 +156,7 @@ def _words(items: pl.DataFrame) -> pl.DataFrame:
     others = pl.exclude("text")
     words = items.select(others, word=text.str.extract_all(_WORD)).explode("word")
     words = words.filter(pl.col("word").str.len_bytes() >= _SHORTEST)
-    runs = items.select(others, run=text.str.extract_all(rf"[{_NO_SPACES}]{{2,}}")).explode("run")
+    runs = items.select(others, run=text.str.extract_all(rf"[{NO_SPACES}]{{2,}}")).explode("run")
     runs = runs.drop_nulls("run").with_row_index("number")
     letters = runs.with_columns(word=pl.col("run").str.split("")).drop("run").explode("word")
     pairs = letters.with_columns(
