@@ -360,22 +360,24 @@ class TokenizerConfig:
 class RetrieverConfig:
     """The transformer that generates the next item's semantic ID (stage train)."""
 
-    architecture: Literal["item_decoder", "encoder_decoder"] = "item_decoder"
-    """item_decoder reads items, encoder_decoder the flattened codes (as published)."""
-    dim: int = 192
+    architecture: Literal["item_softmax", "item_decoder", "encoder_decoder"] = "item_softmax"
+    """item_softmax reads items and compares all IDs at once; item_decoder reads items and decodes
+    code by code, at a cost that does not grow with the catalogue; encoder_decoder reads the
+    flattened codes (as published)."""
+    dim: int = 128
     """Model width."""
     num_layers: int = 2
     """Backbone layers (of encoder and of decoder each, for encoder_decoder)."""
-    num_heads: int = 4
+    num_heads: int = 2
     """Attention heads."""
-    dropout: float = 0.3
+    dropout: float = 0.5
     """Dropout on inputs, attention outputs and feed-forward outputs."""
     max_history: int = 50
     """Latest items of a history that the model reads."""
     content_input: bool = True
-    """Add a projection of the item embedding to an item's input (item_decoder)."""
+    """Add a projection of the item embedding to an item's input (not encoder_decoder)."""
     item_input: bool = True
-    """Add a learned embedding of the item itself to its input (item_decoder)."""
+    """Add a learned embedding of the item itself to its input (not encoder_decoder)."""
     tag_text_input: bool = False
     """Concatenate the tag's text embedding to a code's embedding (paper, stage 2)."""
     level_type_input: bool = True
@@ -388,14 +390,14 @@ class RetrieverConfig:
     """Normalise each code's probability over the codes that exist under the prefix."""
     label_smoothing: float = 0.1
     """Label smoothing over the codes that a step may choose."""
-    order_noise: float = 1.5
+    order_noise: float = 0.0
     """Noise on the positions of a training history, drawn in [0, order_noise) every epoch: events
     closer than this may change places; 0 keeps the order, above 1 swaps neighbours."""
     reverse_probability: float = 0.0
     """Probability that a training history is read backwards in an epoch."""
     drop_item_probability: float = 0.0
     """Probability that an item is left out of a training history in an epoch."""
-    epochs: int = 16
+    epochs: int = 12
     """Most passes over the training histories."""
     patience: int = 3
     """Validations without a better ndcg@10 before training stops; 0 never stops early."""
@@ -403,15 +405,15 @@ class RetrieverConfig:
     """Epochs between validations."""
     validation_users: int = 5000
     """Users drawn for validation during training; 0 takes all."""
-    batch_tokens: int = 256
+    batch_tokens: int = 1024
     """Positions per step, padding included."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 2e-3
     """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
     warmup_steps: int = 200
     """Steps of linear warm-up."""
     weight_decay: float = 0.05
     """Weight decay of AdamW."""
-    weight_average: float = 0.0
+    weight_average: float = 0.999
     """Decay of an exponential moving average of the weights per step; 0 turns it off."""
 
     def __post_init__(self) -> None:
@@ -497,7 +499,7 @@ class FusionConfig:
     content and by common words. Only its weight is chosen, by ndcg@10 on validation.
     """
 
-    weights: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0)
+    weights: tuple[float, ...] = (0.0, 2.0, 4.0, 6.0, 8.0, 12.0)
     """Weights to choose from; a single one is taken as it is, and (0.0,) leaves the graph out."""
     two_hop_weight: float = 4.0
     """Weight of paths of two transitions against one."""

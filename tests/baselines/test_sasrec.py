@@ -145,7 +145,7 @@ def test_candidates_alone_are_ranked_in_their_order(model: SasRec) -> None:
 def test_users_do_not_depend_on_their_company(model: SasRec, monkeypatch) -> None:
     histories = sequences([1, 2, 3], [5], [4, 9, 4, 7])
     together = SasRecRanker(model).rank(histories, 5)
-    monkeypatch.setattr("hidvae.baselines.sasrec._LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr("hidvae.baselines.sasrec.LOGITS_AT_ONCE", 1)
     alone = SasRecRanker(model).rank(histories, 5)
     assert (together.including == alone.including).all()
 

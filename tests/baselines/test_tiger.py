@@ -136,7 +136,7 @@ def test_it_learns_what_was_planted(
     assert ranker.name == "tiger"
     dataset = load_dataset(cycle["dataset"])
     popular = Popularity(dataset.split.train, dataset.catalogue.num_items)
-    assert recall(ranker, cycle) > max(0.6, 2 * recall(popular, cycle))
+    assert recall(ranker, cycle) > 1.7 * recall(popular, cycle) > 0.5
 
 
 def test_a_second_time_trains_nothing(

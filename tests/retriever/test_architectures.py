@@ -12,7 +12,7 @@ from hidvae.retriever.interface import HistoryBatch
 
 from .tiny import MAX_HISTORY, histories, make_retriever, single_target
 
-ARCHITECTURES = ["item_decoder", "encoder_decoder"]
+ARCHITECTURES = ["item_softmax", "item_decoder", "encoder_decoder"]
 
 
 @torch.no_grad()
@@ -128,7 +128,7 @@ def test_one_batch_can_be_overfitted(architecture: str) -> None:
     ).train()
     items = np.random.default_rng(3).permutation(32)[:30]  # no history begins like another
     sequences = Sequences.from_lists(items.reshape(10, 3))
-    batches = TrainingBatches(sequences, MAX_HISTORY, 1000, architecture == "item_decoder")
+    batches = TrainingBatches(sequences, MAX_HISTORY, 1000, architecture != "encoder_decoder")
     (batch,) = batches.epoch(np.random.default_rng(0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     first = float(model(batch).detach())

@@ -13,11 +13,13 @@ from hidvae.retriever.beam_search import beam_search, exhaustive_scores
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.losses import code_log_probs
 
-from .tiny import CASES, histories, make_retriever, teacher_forced_scores
+from .tiny import CASES, histories, make_retriever, single_target, teacher_forced_scores
 
 N = 32
 every_case = pytest.mark.parametrize("case", CASES)
-one_of_each = pytest.mark.parametrize("case", ["item_decoder, all inputs", "encoder_decoder"])
+one_of_each = pytest.mark.parametrize(
+    "case", ["item_softmax", "item_decoder, all inputs", "encoder_decoder"]
+)
 
 
 @cache
@@ -203,8 +205,8 @@ def test_stepping_along_many_beams_equals_teacher_forcing(case: str) -> None:
             parents = torch.from_numpy(np.stack([rng.permutation(5) for _ in range(4)]))
             targets, total = targets.gather(1, parents), total.gather(1, parents)
             codes = codes.gather(1, parents)
-        tags = tables.tag_ids[targets]
-        state = model.advance(state, level, parents, codes, tags)
+        nodes = tables.nodes_of_items[level + 1, targets]
+        state = model.advance(state, level, parents, codes, nodes)
     close(total, true_scores(case).gather(1, targets))
 
 
@@ -235,3 +237,33 @@ def test_an_unknown_item_is_as_probable_as_a_typical_sibling() -> None:
         same = (tables.codes[found.items[0], :2] == tables.codes[item, :2]).all(dim=1)
         if not known[item] and not known[found.items[0][same].numpy()].any():
             close(siblings[rank, 2].exp(), torch.tensor(1 / int(same.sum())))
+
+
+@torch.no_grad()
+def test_item_softmax_ranks_unknown_items_by_their_logits_and_never_teaches_against_them() -> None:
+    known = np.ones(N, dtype=bool)
+    known[[3, 4, 11, 30]] = False
+    model = make_retriever(architecture="item_softmax", known_items=known)
+    items, users = histories()
+    found = exhaustive_scores(model, items, users)
+    close(found, exhaustive_scores(make_retriever(architecture="item_softmax"), items, users))
+    among_known = found[:, known].log_softmax(dim=1)
+    places = np.flatnonzero(known)
+    for row in range(4):
+        length = int((items[row] >= 0).sum())
+        for place in (0, 2, 20):
+            batch = single_target(
+                items[row : row + 1, :length], users[row : row + 1], int(places[place])
+            )
+            close(model.loss(batch), -among_known[row, place])
+
+
+@torch.no_grad()
+def test_item_softmax_sees_new_weights_once_it_is_switched() -> None:
+    model = make_retriever(architecture="item_softmax")
+    before = exhaustive_scores(model, *histories())
+    close(exhaustive_scores(model, *histories()), before)
+    for parameter in model.parameters():
+        parameter.mul_(0.5)
+    after = exhaustive_scores(model.train().eval(), *histories())
+    assert (after - before).abs().max() > 0.1

@@ -15,7 +15,7 @@ from hidvae.retriever.ranker import GenerativeRanker
 from .tiny import MAX_HISTORY, make_retriever
 
 N = 32
-ARCHITECTURES = ["item_decoder", "encoder_decoder"]
+ARCHITECTURES = ["item_softmax", "item_decoder", "encoder_decoder"]
 
 
 @pytest.fixture(params=ARCHITECTURES)

@@ -31,6 +31,8 @@ from hidvae.semantic_ids.table import SemanticIds
 from hidvae.training.progress import Stopwatch
 
 CONFIG = RetrieverConfig(
+    architecture="item_decoder",
+    weight_average=0.0,
     dim=8,
     num_layers=1,
     num_heads=2,
@@ -89,6 +91,7 @@ def differ(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> b
 VARIANTS = {
     "item_decoder": {},
     "averaged": {"weight_average": 0.9},
+    "item_softmax": {"architecture": "item_softmax"},
     "encoder_decoder": {"architecture": "encoder_decoder", "batch_tokens": 800, "epochs": 2},
 }
 
@@ -213,6 +216,7 @@ def stop_after_saves(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     ("variant", "place"),
     [
         *((v, p) for v in ("item_decoder", "averaged") for p in PLACES),
+        ("item_softmax", "within"),
         ("encoder_decoder", "within"),
     ],
 )

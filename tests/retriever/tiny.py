@@ -21,6 +21,17 @@ TAG_SIZES = (2, 3, 4)
 MAX_HISTORY = 6
 
 CASES: dict[str, dict[str, Any]] = {
+    "item_softmax": {"architecture": "item_softmax"},
+    "item_softmax, all inputs": {
+        "architecture": "item_softmax",
+        "tag_text_input": True,
+        "num_user_buckets": 3,
+    },
+    "item_softmax, interleaved, disambiguated": {
+        "architecture": "item_softmax",
+        "tag_tokens": "interleaved",
+        "disambiguated": True,
+    },
     "item_decoder": {},
     "item_decoder, all inputs": {"tag_text_input": True, "num_user_buckets": 3},
     "item_decoder, codes alone": {
@@ -112,6 +123,7 @@ def make_retriever(
     """A retriever in evaluation mode, its weights stirred so that items' scores differ."""
     ids = ids or random_ids(disambiguated=disambiguated)
     defaults = {"dim": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.0}
+    settings = {"architecture": "item_decoder", **settings}
     config = RetrieverConfig(**{**defaults, "max_history": MAX_HISTORY, **settings})
     content = np.random.default_rng(seed).normal(size=(ids.num_items, 7)).astype(np.float32)
     torch.manual_seed(seed)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +23,12 @@ from hidvae.errors import DataError
 from hidvae.evaluation.ranking import Ranking, list_width, split_protocols, top_items
 from hidvae.retriever.batches import TrainingBatches, reading_batches
 from hidvae.retriever.build import load_weights
+from hidvae.retriever.full_cross_entropy import LOGITS_AT_ONCE, full_cross_entropy
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.train import train_next_item
 from hidvae.retriever.transformer import Block, init_weights
 from hidvae.training.dropout import Dropout
 from hidvae.training.runtime import make_reproducible
-
-_LOGITS_AT_ONCE = 1 << 22
-"""Logits held at a time, 16 MiB, in training and in ranking."""
 
 
 class SasRec(nn.Module):
@@ -85,64 +82,6 @@ class SasRec(nn.Module):
         return self.states(items)[rows, last] @ self.item_vectors.weight.T
 
 
-class _FullCrossEntropy(torch.autograd.Function):
-    """Sum of the targets' cross-entropies; its gradients are made with it, block by block.
-
-    So no more than a block of logits is ever held, and none is made twice.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, weights: Tensor, targets: Tensor, smoothing: float, block: int
-    ) -> Tensor:
-        states_gradient, weights_gradient = torch.empty_like(states), torch.zeros_like(weights)
-        total = states.new_zeros(())
-        for start in range(0, len(states), block):
-            rows = slice(start, start + block)
-            part, wanted = states[rows], targets[rows].unsqueeze(1)  # (b, d), (b, 1)
-            log_probs = (part @ weights.T).log_softmax(dim=1)  # (b, N)
-            total -= (1 - smoothing) * log_probs.gather(1, wanted).sum()
-            if smoothing:
-                total -= smoothing * log_probs.mean(dim=1).sum()
-            gradient = log_probs.exp_()  # of the logits: probability minus target
-            gradient.scatter_add_(1, wanted, gradient.new_full(wanted.shape, smoothing - 1))
-            if smoothing:
-                gradient -= smoothing / len(weights)
-            states_gradient[rows] = gradient @ weights
-            weights_gradient.addmm_(gradient.T, part)
-        ctx.save_for_backward(states_gradient, weights_gradient)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        states_gradient, weights_gradient = ctx.saved_tensors
-        return states_gradient * outer[0], weights_gradient * outer[0], None, None, None
-
-
-def full_cross_entropy(
-    states: Tensor,
-    item_vectors: Tensor,
-    targets: Tensor,
-    label_smoothing: float = 0.0,
-    logits_at_once: int = _LOGITS_AT_ONCE,
-) -> Tensor:
-    """Mean of -log softmax(W s)[target] over the catalogue, in bounded memory.
-
-    Args:
-        states: (n, d).
-        item_vectors: W, (N, d).
-        targets: (n,) item_index.
-        label_smoothing: In [0, 1), share of the target spread evenly over the N items.
-        logits_at_once: Most logits held at a time, one row of N at least.
-    """
-    block = max(1, logits_at_once // len(item_vectors))
-    with torch.autocast(states.device.type, enabled=False):
-        total: Tensor = _FullCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            states.float(), item_vectors, targets, label_smoothing, block
-        )
-    return total / len(states)
-
-
 class SasRecRanker:
     """Ranks by the score of every item; implements ``evaluation.Ranker``."""
 
@@ -177,7 +116,7 @@ class SasRecRanker:
         self.model.eval()
         try:
             for rows, items, _ in reading_batches(
-                histories, len(self.model.position.weight), max(1, _LOGITS_AT_ONCE // num_items)
+                histories, len(self.model.position.weight), max(1, LOGITS_AT_ONCE // num_items)
             ):
                 scores = self.model.scores(items.to(weight.device)).float().cpu().numpy()
                 width = list_width(histories.take(rows), top_k, num_items)

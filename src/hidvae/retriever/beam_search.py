@@ -71,7 +71,7 @@ def beam_search(
             logits.float().flatten(0, 1),
             beam,
             code,
-            tables.is_known(level + 1, child),
+            None if retriever.ranks_unknown_items else tables.is_known(level + 1, child),
             retriever.prefix_normalized,
         )
         totals = sums.flatten()[beam] + log_probs
@@ -90,8 +90,7 @@ def beam_search(
         earlier = history.gather(1, parents.unsqueeze(2).expand(-1, -1, level))
         history = torch.cat([earlier, log_probs[chosen].unsqueeze(2)], dim=2)
         if level < last_level:
-            tags = tables.tags_of_nodes(level + 1, nodes)
-            state = retriever.advance(state, level, parents, codes, tags)
+            state = retriever.advance(state, level, parents, codes, nodes)
     found = tables.item_at_leaf[nodes].masked_fill(scores == -torch.inf, -1)
     missing = num_results - scores.shape[1]  # the beams had too few children to choose from
     return Generated(

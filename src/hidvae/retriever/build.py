@@ -18,6 +18,8 @@ from hidvae.retriever.catalogue_tables import CatalogueTables
 from hidvae.retriever.encoder_decoder import EncoderDecoder
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.item_decoder import ItemDecoder
+from hidvae.retriever.item_softmax import ItemSoftmax
+from hidvae.retriever.item_transformer import ItemTransformer
 from hidvae.retriever.vocabulary import CodeEmbedding, tag_level_of_token
 from hidvae.semantic_ids.table import SemanticIds
 
@@ -42,7 +44,8 @@ def build_retriever(
             alternatives in the loss.
 
     Raises:
-        ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags.
+        ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags, or
+            item_softmax is to be normalised otherwise.
     """
     has_tags = bool((ids.tag_ids >= 0).any())
     for name in ("tag_text_input", "tag_tokens"):
@@ -52,6 +55,11 @@ def build_retriever(
                 "tokenizer predicts none; turn it off, or train the tokenizer with "
                 "TokenizerConfig.tag_prediction_weight above 0"
             )
+    if config.architecture == "item_softmax" and not config.prefix_normalized:
+        raise ConfigError(
+            "RetrieverConfig.prefix_normalized = False: item_softmax is normalised over the items "
+            "that exist; set it to True, or choose item_decoder or encoder_decoder"
+        )
     tokens = ids.with_tag_tokens(config.tag_tokens, tags.vocabulary.sizes)
     tables = CatalogueTables(tokens, known_items)
     code_embedding = CodeEmbedding(
@@ -72,10 +80,16 @@ def build_retriever(
             num_user_buckets=config.num_user_buckets,
             prefix_normalized=config.prefix_normalized,
         )
-    return ItemDecoder(
+    kind: type[ItemTransformer] = ItemDecoder
+    projected = _standardized(content)
+    if config.architecture == "item_softmax":
+        # As it is, in rows of length 1 a part. At the scale of the code decoder's input, content
+        # would drown the codes and the items' own vectors, which are outputs here as well.
+        kind, projected = ItemSoftmax, torch.tensor(content)
+    return kind(
         tables,
         code_embedding,
-        content=_standardized(content) if config.content_input else None,
+        content=projected if config.content_input else None,
         has_item_vectors=config.item_input,
         num_layers=config.num_layers,
         num_heads=config.num_heads,

@@ -124,6 +124,15 @@ class CatalogueTables(nn.Module):
         known: Tensor = getattr(self, f"is_known_child_{depth - 1}")
         return known[nodes]
 
+    def known_items(self) -> Tensor | None:
+        """(N,) booleans, the items that occur in training; None: all do."""
+        return self.is_known(self.num_levels, self.nodes_of_items[self.num_levels])
+
+    def parents_of_nodes(self, depth: int) -> Tensor:
+        """The node at depth - 1, ascending, that each node of a depth hangs from."""
+        start: Tensor = getattr(self, f"child_start_{depth - 1}")
+        return torch.repeat_interleave(start.diff())
+
     def tags_of_nodes(self, depth: int, nodes: Tensor) -> Tensor:
         """Tags (..., L) of an item below each node; all below share those of the prefix."""
         first_item: Tensor = getattr(self, f"first_item_{depth}")

@@ -149,9 +149,10 @@ class EncoderDecoder(Retriever):
         return self._logits(self.decoder_norm(x), level), BeamState(state.token, cache)
 
     def advance(
-        self, state: BeamState, level: int, parents: Tensor, codes: Tensor, tag_ids: Tensor
+        self, state: BeamState, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
     ) -> BeamState:
         """See ``Retriever.advance``."""
+        tag_ids = self.tables.tags_of_nodes(level + 1, nodes)
         cache = [(gather_beams(k, parents), gather_beams(v, parents)) for k, v in state.cache]
         return BeamState(self.code_embedding(codes, tag_ids, level), cache)
 

@@ -28,6 +28,9 @@ class Retriever(nn.Module, ABC):
     all beams, and the *state* of the beams, which is reordered as they fork and die.
     """
 
+    ranks_unknown_items = False
+    """Whether the logits mean something for items that training never saw."""
+
     def __init__(self, tables: CatalogueTables, prefix_normalized: bool = True) -> None:
         super().__init__()
         self.tables = tables
@@ -54,9 +57,7 @@ class Retriever(nn.Module, ABC):
         """Logits (B, W, K_level) of the next code of every beam, and the state after looking."""
 
     @abstractmethod
-    def advance(
-        self, state: Any, level: int, parents: Tensor, codes: Tensor, tag_ids: Tensor
-    ) -> Any:
+    def advance(self, state: Any, level: int, parents: Tensor, codes: Tensor, nodes: Tensor) -> Any:
         """State of the beams that survive.
 
         Args:
@@ -64,7 +65,7 @@ class Retriever(nn.Module, ABC):
             level: Level of ``codes``.
             parents: (B, W'), which old beam each new one goes on from.
             codes: (B, W'), the code it takes.
-            tag_ids: (B, W', L), tags of the new prefixes.
+            nodes: (B, W'), the trie's node at depth level + 1 that it then stands on.
         """
 
 

@@ -1,56 +1,20 @@
 """``item_decoder``: a causal transformer over items, and a small decoder over codes.
 
-A history of T items is T positions, not T x M tokens, and every position is trained at once. The
-backbone runs once per user; the beam runs only through the code decoder.
+The beam runs only through the code decoder, whose cost does not depend on the catalogue's size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from hidvae.retriever.catalogue_tables import CatalogueTables
-from hidvae.retriever.interface import HistoryBatch, Retriever, gather_beams
+from hidvae.retriever.interface import HistoryBatch, gather_beams
+from hidvae.retriever.item_transformer import ItemTransformer
 from hidvae.retriever.losses import next_code_loss
-from hidvae.retriever.transformer import Block, init_weights
-from hidvae.retriever.vocabulary import CodeEmbedding, UserEmbedding
 from hidvae.training.dropout import Dropout
-
-
-class ItemInput(nn.Module):
-    """Input vector of an item beside its codes: its content, and a learned vector of its own."""
-
-    content: Tensor | None
-
-    def __init__(
-        self, num_items: int, dim: int, content: Tensor | None, has_item_vectors: bool
-    ) -> None:
-        """Build.
-
-        Args:
-            num_items: N.
-            dim: Width d.
-            content: (N, D_in) item embeddings, or None to leave them out.
-            has_item_vectors: Learn one vector per item.
-        """
-        super().__init__()
-        self.register_buffer("content", content, persistent=False)
-        self.projection: nn.Linear | None = None
-        if content is not None:
-            self.projection = nn.Linear(content.shape[1], dim, bias=False)
-        self.item_vectors = nn.Embedding(num_items, dim) if has_item_vectors else None
-
-    def forward(self, items: Tensor, code_vectors: Tensor) -> Tensor:
-        """Vectors (..., d) of items (...), given the sum (..., d) of their codes' embeddings."""
-        vectors = code_vectors
-        if self.projection is not None and self.content is not None:
-            vectors = vectors + self.projection(self.content[items])
-        if self.item_vectors is not None:
-            vectors = vectors + self.item_vectors(items)
-        return vectors
 
 
 class CodeDecoder(nn.Module):
@@ -92,53 +56,14 @@ class BeamState(NamedTuple):
     prefix: Tensor
 
 
-class ItemDecoder(Retriever):
+class ItemDecoder(ItemTransformer):
     """Causal transformer over items with a code decoder at every position."""
 
-    def __init__(
-        self,
-        tables: CatalogueTables,
-        code_embedding: CodeEmbedding,
-        *,
-        content: Tensor | None,
-        has_item_vectors: bool,
-        num_layers: int,
-        num_heads: int,
-        dropout: float,
-        max_history: int,
-        num_user_buckets: int = 0,
-        prefix_normalized: bool = True,
-    ) -> None:
-        super().__init__(tables, prefix_normalized)
-        dim = code_embedding.dim
-        self.code_embedding = code_embedding
-        self.item_input = ItemInput(tables.num_items, dim, content, has_item_vectors)
-        self.position = nn.Embedding(max_history, dim)
-        self.user = UserEmbedding(num_user_buckets, dim) if num_user_buckets else None
-        self.input_norm = nn.LayerNorm(dim, bias=False)
-        self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout) for _ in range(num_layers))
-        self.code_decoder = CodeDecoder(tables.level_sizes, dim, dropout)
-        init_weights(self)
-        for table in (self.position, self.item_input.item_vectors):
-            if table is not None:
-                nn.init.normal_(table.weight, std=0.02)
-
-    def states(self, items: Tensor, users: Tensor) -> Tensor:
-        """Backbone states (B, T, d) of histories (B, T); those at padding mean nothing.
-
-        Padding is on the right, where a causal position never looks, so it needs no mask.
-        """
-        rows = items.clamp_min(0)
-        code_vectors = self.code_embedding(self.tables.codes[rows], self.tables.tag_ids[rows])
-        x = self.item_input(rows, code_vectors.sum(dim=-2))
-        x = x + self.position.weight[: items.shape[1]]
-        if self.user is not None:
-            x = x + self.user(users).unsqueeze(1)
-        x = self.dropout(self.input_norm(x))
-        for block in self.blocks:
-            x = block(x, is_causal=True)
-        return x
+    def __init__(self, *args: Any, dropout: float, **settings: Any) -> None:
+        """As ``ItemTransformer``."""
+        super().__init__(*args, dropout=dropout, **settings)
+        self.code_decoder = CodeDecoder(self.tables.level_sizes, self.code_embedding.dim, dropout)
+        self.reset_weights()
 
     def loss(self, batch: HistoryBatch, label_smoothing: float = 0.0) -> Tensor:
         """See ``Retriever.loss``."""
@@ -170,9 +95,7 @@ class ItemDecoder(Retriever):
 
     def read(self, items: Tensor, users: Tensor) -> Tensor:
         """State (B, d) after the last item of each history."""
-        last = (items >= 0).sum(dim=1) - 1
-        rows = torch.arange(len(items), device=items.device)
-        return self.states(items, users)[rows, last]
+        return self.last_states(items, users)
 
     def begin(self, memory: Tensor) -> BeamState:
         """See ``Retriever.begin``."""
@@ -184,9 +107,10 @@ class ItemDecoder(Retriever):
         return self._logits(states, state.prefix, level), state
 
     def advance(
-        self, state: BeamState, level: int, parents: Tensor, codes: Tensor, tag_ids: Tensor
+        self, state: BeamState, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
     ) -> BeamState:
         """See ``Retriever.advance``."""
+        tag_ids = self.tables.tags_of_nodes(level + 1, nodes)
         vectors = self.code_embedding(codes, tag_ids, level)
         return BeamState(gather_beams(state.prefix, parents) + vectors)
 

@@ -86,7 +86,7 @@ def train_retriever(
         split.train,
         config.max_history,
         config.batch_tokens,
-        every_position=config.architecture == "item_decoder",
+        every_position=config.architecture != "encoder_decoder",
         order_noise=config.order_noise,
         reverse_probability=config.reverse_probability,
         drop_item_probability=config.drop_item_probability,

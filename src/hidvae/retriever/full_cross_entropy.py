@@ -1,0 +1,69 @@
+"""Cross-entropy over the whole catalogue in bounded memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LOGITS_AT_ONCE = 1 << 22
+"""Logits held at a time, 16 MiB."""
+
+
+class _FullCrossEntropy(torch.autograd.Function):
+    """Sum of the targets' cross-entropies; its gradients are made with it, block by block.
+
+    So no more than a block of logits is ever held, and none is made twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weights: Tensor, targets: Tensor, smoothing: float, block: int
+    ) -> Tensor:
+        states_gradient, weights_gradient = torch.empty_like(states), torch.zeros_like(weights)
+        total = states.new_zeros(())
+        for start in range(0, len(states), block):
+            rows = slice(start, start + block)
+            part, wanted = states[rows], targets[rows].unsqueeze(1)  # (b, d), (b, 1)
+            log_probs = (part @ weights.T).log_softmax(dim=1)  # (b, N)
+            total -= (1 - smoothing) * log_probs.gather(1, wanted).sum()
+            if smoothing:
+                total -= smoothing * log_probs.mean(dim=1).sum()
+            gradient = log_probs.exp_()  # of the logits: probability minus target
+            gradient.scatter_add_(1, wanted, gradient.new_full(wanted.shape, smoothing - 1))
+            if smoothing:
+                gradient -= smoothing / len(weights)
+            states_gradient[rows] = gradient @ weights
+            weights_gradient.addmm_(gradient.T, part)
+        ctx.save_for_backward(states_gradient, weights_gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        states_gradient, weights_gradient = ctx.saved_tensors
+        return states_gradient * outer[0], weights_gradient * outer[0], None, None, None
+
+
+def full_cross_entropy(
+    states: Tensor,
+    item_vectors: Tensor,
+    targets: Tensor,
+    label_smoothing: float = 0.0,
+    logits_at_once: int = LOGITS_AT_ONCE,
+) -> Tensor:
+    """Mean of -log softmax(W s)[target] over the catalogue, in bounded memory.
+
+    Args:
+        states: (n, d).
+        item_vectors: W, (N, d).
+        targets: (n,) item_index.
+        label_smoothing: In [0, 1), share of the target spread evenly over the N items.
+        logits_at_once: Most logits held at a time, one row of N at least.
+    """
+    block = max(1, logits_at_once // len(item_vectors))
+    with torch.autocast(states.device.type, enabled=False):
+        total: Tensor = _FullCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            states.float(), item_vectors, targets, label_smoothing, block
+        )
+    return total / len(states)

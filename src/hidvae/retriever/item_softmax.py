@@ -1,0 +1,125 @@
+"""``item_softmax``: a causal transformer over items, and one softmax over all their IDs.
+
+An ID's logit is the inner product of the state with the item's vector, which is the sum of its
+codes' vectors, a projection of its content and a vector of its own, the same as at the input. So
+items that share codes share what is learned of them, and one that training never saw is found by
+its codes and content. The next code of a prefix then has the exact probability
+
+    p(c | prefix, history) = sum of exp(logit) over the IDs that begin with prefix and c
+                           / sum of exp(logit) over those that begin with prefix,
+
+which is what a beam search steps through. Against one softmax per code (``item_decoder``), every
+item competes with every other; that ranks better (docs/experiments.md), and costs N d per user.
+
+Symbols: B users, T positions, W beams, N items, M codes per ID, K codes per level, d width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hidvae.retriever.full_cross_entropy import full_cross_entropy
+from hidvae.retriever.interface import HistoryBatch
+from hidvae.retriever.item_transformer import ItemTransformer
+
+
+class PrefixLogits(NamedTuple):
+    """What is known of a batch of histories."""
+
+    of_depth: list[Tensor]
+    """Per depth from 1 to M (B, nodes): log of the sum of exp(logit) over the IDs below."""
+
+
+class BeamState(NamedTuple):
+    """What a beam carries: the node (B, W) that its prefix leads to."""
+
+    nodes: Tensor
+
+
+class ItemSoftmax(ItemTransformer):
+    """Causal transformer over items whose states are compared with every item's vector."""
+
+    ranks_unknown_items = True
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        """As ``ItemTransformer``; always normalised over the prefixes that exist."""
+        super().__init__(*args, **settings)
+        self.output_norm = nn.LayerNorm(self.code_embedding.dim, bias=False)
+        self.reset_weights()
+        self._vectors: Tensor | None = None  # of all items, while the weights stand still
+
+    def train(self, mode: bool = True) -> ItemSoftmax:
+        """See ``nn.Module.train``; the weights may have changed since the last search."""
+        self._vectors = None
+        super().train(mode)
+        return self
+
+    def loss(self, batch: HistoryBatch, label_smoothing: float = 0.0) -> Tensor:
+        """See ``Retriever.loss``; items that training never saw are no alternatives."""
+        vectors = self._item_table()
+        has_target = batch.targets >= 0
+        states = self.states(batch.items, batch.users, vectors)[has_target]  # (n, d)
+        targets = batch.targets[has_target]  # (n,)
+        known = self.tables.known_items()
+        if known is not None:
+            targets = (known.cumsum(0) - 1)[targets]
+            vectors = vectors[known]
+        return full_cross_entropy(self.output_norm(states), vectors, targets, label_smoothing)
+
+    def read(self, items: Tensor, users: Tensor) -> PrefixLogits:
+        """See ``Retriever.read``."""
+        if self.training or torch.is_grad_enabled():
+            vectors = self._item_table()
+        else:
+            vectors = self._vectors = self._item_table() if self._vectors is None else self._vectors
+        states = self.output_norm(self.last_states(items, users, vectors))  # (B, d)
+        tables = self.tables
+        of_depth = [states @ vectors[tables.item_at_leaf].T]  # (B, N), in the order of the leaves
+        for depth in range(tables.num_levels - 1, 0, -1):
+            of_depth.insert(0, _sums_below(of_depth[0], tables.parents_of_nodes(depth + 1)))
+        return PrefixLogits(of_depth)
+
+    def begin(self, memory: PrefixLogits) -> BeamState:
+        """See ``Retriever.begin``."""
+        first = memory.of_depth[0]
+        return BeamState(torch.zeros(len(first), 1, dtype=torch.long, device=first.device))
+
+    def step(self, memory: PrefixLogits, state: BeamState, level: int) -> tuple[Tensor, BeamState]:
+        """See ``Retriever.step``; codes that do not exist under a prefix have logit 0."""
+        num_beams = state.nodes.shape[1]
+        row, code, child = self.tables.children_at(level, state.nodes.flatten())
+        below = memory.of_depth[level]
+        logits = below.new_zeros(state.nodes.numel(), self.tables.level_sizes[level])
+        logits[row, code] = below[row // num_beams, child]
+        return logits.unflatten(0, state.nodes.shape), state
+
+    def advance(
+        self, state: BeamState, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
+    ) -> BeamState:
+        """See ``Retriever.advance``."""
+        return BeamState(nodes)
+
+    def _item_table(self) -> Tensor:
+        """(N, d)."""
+        return self.item_vectors(
+            torch.arange(self.tables.num_items, device=self.position.weight.device)
+        )
+
+
+def _sums_below(logits: Tensor, parent: Tensor) -> Tensor:
+    """Log of the sum of exp over the children of each node.
+
+    Args:
+        logits: (B, n) of the children.
+        parent: (n,), ascending, every number from 0 on.
+
+    Returns: (B, parents).
+    """
+    index = parent.expand_as(logits)
+    size = (len(logits), int(parent[-1]) + 1)
+    largest = logits.new_full(size, -torch.inf).scatter_reduce(1, index, logits, "amax")
+    shares = (logits - largest.gather(1, index)).exp()
+    return largest + logits.new_zeros(size).index_add(1, parent, shares).log()

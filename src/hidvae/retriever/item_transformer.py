@@ -1,0 +1,116 @@
+"""What the architectures that read items share: an item's vector, and a causal transformer.
+
+A history of T items is T positions, not T x M tokens, and every position is trained at once. The
+transformer runs once per user.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hidvae.retriever.catalogue_tables import CatalogueTables
+from hidvae.retriever.interface import Retriever
+from hidvae.retriever.transformer import Block, init_weights
+from hidvae.retriever.vocabulary import CodeEmbedding, UserEmbedding
+from hidvae.training.dropout import Dropout
+
+
+class ItemInput(nn.Module):
+    """Input vector of an item beside its codes: its content, and a learned vector of its own."""
+
+    content: Tensor | None
+
+    def __init__(
+        self, num_items: int, dim: int, content: Tensor | None, has_item_vectors: bool
+    ) -> None:
+        """Build.
+
+        Args:
+            num_items: N.
+            dim: Width d.
+            content: (N, D_in) item embeddings, or None to leave them out.
+            has_item_vectors: Learn one vector per item.
+        """
+        super().__init__()
+        self.register_buffer("content", content, persistent=False)
+        self.projection: nn.Linear | None = None
+        if content is not None:
+            self.projection = nn.Linear(content.shape[1], dim, bias=False)
+        self.item_vectors = nn.Embedding(num_items, dim) if has_item_vectors else None
+
+    def forward(self, items: Tensor, code_vectors: Tensor) -> Tensor:
+        """Vectors (..., d) of items (...), given the sum (..., d) of their codes' embeddings."""
+        vectors = code_vectors
+        if self.projection is not None and self.content is not None:
+            vectors = vectors + self.projection(self.content[items])
+        if self.item_vectors is not None:
+            vectors = vectors + self.item_vectors(items)
+        return vectors
+
+
+class ItemTransformer(Retriever):
+    """A causal transformer over items; how an ID is generated from its states is up to others."""
+
+    def __init__(
+        self,
+        tables: CatalogueTables,
+        code_embedding: CodeEmbedding,
+        *,
+        content: Tensor | None,
+        has_item_vectors: bool,
+        num_layers: int,
+        num_heads: int,
+        dropout: float,
+        max_history: int,
+        num_user_buckets: int = 0,
+        prefix_normalized: bool = True,
+    ) -> None:
+        super().__init__(tables, prefix_normalized)
+        dim = code_embedding.dim
+        self.code_embedding = code_embedding
+        self.item_input = ItemInput(tables.num_items, dim, content, has_item_vectors)
+        self.position = nn.Embedding(max_history, dim)
+        self.user = UserEmbedding(num_user_buckets, dim) if num_user_buckets else None
+        self.input_norm = nn.LayerNorm(dim, bias=False)
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout) for _ in range(num_layers))
+
+    def reset_weights(self) -> None:
+        """Fresh weights of the whole model; to be called once it is built."""
+        init_weights(self)
+        for table in (self.position, self.item_input.item_vectors):
+            if table is not None:
+                nn.init.normal_(table.weight, std=0.02)
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        """Vectors (..., d) of items (...): their codes, their content and what is their own."""
+        code_vectors = self.code_embedding(self.tables.codes[items], self.tables.tag_ids[items])
+        vectors: Tensor = self.item_input(items, code_vectors.sum(dim=-2))
+        return vectors
+
+    def states(self, items: Tensor, users: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """States (B, T, d) of histories (B, T); those at padding mean nothing.
+
+        Padding is on the right, where a causal position never looks, so it needs no mask.
+
+        Args:
+            items: (B, T), -1 padded.
+            users: (B,).
+            vectors: (N, d), the vectors of all items, where they have been made.
+        """
+        rows = items.clamp_min(0)
+        x = self.item_vectors(rows) if vectors is None else vectors[rows]
+        x = x + self.position.weight[: items.shape[1]]
+        if self.user is not None:
+            x = x + self.user(users).unsqueeze(1)
+        x = self.dropout(self.input_norm(x))
+        for block in self.blocks:
+            x = block(x, is_causal=True)
+        return x
+
+    def last_states(self, items: Tensor, users: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """State (B, d) after the last item of each history; arguments as for ``states``."""
+        last = (items >= 0).sum(dim=1) - 1
+        rows = torch.arange(len(items), device=items.device)
+        return self.states(items, users, vectors)[rows, last]
