@@ -47,6 +47,17 @@ SHORT = [
 """The schedule and the search of every ablation row."""
 NO_ALIGNMENT = "TokenizerConfig.tag_alignment_weight=0"
 NO_PREDICTION = "TokenizerConfig.tag_prediction_weight=0"
+PER_CODE = [
+    "RetrieverConfig.architecture=item_decoder",
+    "RetrieverConfig.dim=192",
+    "RetrieverConfig.num_heads=4",
+    "RetrieverConfig.dropout=0.3",
+    "RetrieverConfig.batch_tokens=256",
+    "RetrieverConfig.learning_rate=0.004",
+    "RetrieverConfig.order_noise=1.5",
+    "RetrieverConfig.weight_average=0",
+]
+"""The code decoder with the settings that were best for it (docs/experiments.md)."""
 ABLATION: dict[str, list[str]] = {
     FULL: [],
     "without tags (no hierarchical supervision)": [NO_ALIGNMENT, NO_PREDICTION],
@@ -55,7 +66,11 @@ ABLATION: dict[str, list[str]] = {
     "without uniqueness loss": ["TokenizerConfig.uniqueness_weight=0"],
     "without collaborative signal": ["EmbeddingConfig.collaborative_dim=0"],
     "without content input": ["RetrieverConfig.content_input=False"],
-    "without prefix normalisation": ["RetrieverConfig.prefix_normalized=False"],
+    "one softmax per code (item_decoder)": PER_CODE,
+    "… over whole codebooks, without prefix normalisation": [
+        *PER_CODE,
+        "RetrieverConfig.prefix_normalized=False",
+    ],
     "without decode-time fusion": ["FusionConfig.weights=(0.0,)"],
 }
 ROWS: dict[str, dict[str, list[str]]] = {

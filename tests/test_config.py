@@ -118,7 +118,7 @@ def test_overrides_may_leave_strings_unquoted_and_take_lists() -> None:
         ("TokenizerConfig.codebook_size=1", "expected between 2 and 65536; found 1"),
         ("TokenizerConfig.gradient_mode=rotations", "'rotation'; found 'rotations'"),
         ("TokenizerConfig.learning_rate=-1", "expected above 0; found -1.0"),
-        ("RetrieverConfig.num_heads=5", "expected a divisor of dim = 128; found 5"),
+        ("RetrieverConfig.num_heads=5", "expected a divisor of dim = 192; found 5"),
         ("EvaluationConfig.cutoffs=(5, 100)", "at least the largest cut-off (100); found 50"),
         ("RunConfig.seed=%ABSENT", "ABSENT"),
         ("RunConfig.seed=(1", "RunConfig.seed: expected int; found '(1'"),

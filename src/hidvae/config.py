@@ -364,11 +364,11 @@ class RetrieverConfig:
     """item_softmax reads items and compares all IDs at once; item_decoder reads items and decodes
     code by code, at a cost that does not grow with the catalogue; encoder_decoder reads the
     flattened codes (as published)."""
-    dim: int = 128
+    dim: int = 192
     """Model width."""
     num_layers: int = 2
     """Backbone layers (of encoder and of decoder each, for encoder_decoder)."""
-    num_heads: int = 2
+    num_heads: int = 4
     """Attention heads."""
     dropout: float = 0.5
     """Dropout on inputs, attention outputs and feed-forward outputs."""
