@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +66,17 @@ def test_scale_and_offset_of_the_content_do_not_matter() -> None:
         with torch.no_grad():
             outputs.append(model.read(torch.tensor([[1, 2]]), torch.tensor([-1])))
     torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["item_softmax", "item_decoder"])
+def test_an_item_that_training_never_sees_has_no_vector_of_its_own(architecture: str) -> None:
+    ids, known = random_ids(), np.arange(32) % 5 != 0
+    config = RetrieverConfig(architecture=architecture, dim=8, num_heads=2)  # type: ignore[arg-type]
+    model: Any = build_retriever(
+        config, ids, np.ones((32, 4), np.float32), random_tags(ids), known_items=known
+    )
+    own = model.item_input.item_vectors.weight.detach().numpy()
+    assert (own.any(axis=1) == known).all()
 
 
 def test_constant_content_is_finite() -> None:

@@ -16,7 +16,7 @@ Symbols: B users, T positions, W beams, N items, M codes per ID, K codes per lev
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,21 +26,12 @@ from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.item_transformer import ItemTransformer
 
 
-class PrefixLogits(NamedTuple):
-    """What is known of a batch of histories."""
-
-    of_depth: list[Tensor]
-    """Per depth from 1 to M (B, nodes): log of the sum of exp(logit) over the IDs below."""
-
-
-class BeamState(NamedTuple):
-    """What a beam carries: the node (B, W) that its prefix leads to."""
-
-    nodes: Tensor
-
-
 class ItemSoftmax(ItemTransformer):
-    """Causal transformer over items whose states are compared with every item's vector."""
+    """Causal transformer over items whose states are compared with every item's vector.
+
+    The memory of a history is, per depth from 1 to M, the log of the sum of exp(logit) over the IDs
+    below each node: (B, nodes). The state of the beams is the node (B, W) that each stands on.
+    """
 
     ranks_unknown_items = True
 
@@ -69,44 +60,43 @@ class ItemSoftmax(ItemTransformer):
             vectors = vectors[known]
         return full_cross_entropy(self.output_norm(states), vectors, targets, label_smoothing)
 
-    def read(self, items: Tensor, users: Tensor) -> PrefixLogits:
+    def read(self, items: Tensor, users: Tensor) -> list[Tensor]:
         """See ``Retriever.read``."""
-        if self.training or torch.is_grad_enabled():
-            vectors = self._item_table()
-        else:
-            vectors = self._vectors = self._item_table() if self._vectors is None else self._vectors
+        tables, vectors = self.tables, self._item_table()
         states = self.output_norm(self.last_states(items, users, vectors))  # (B, d)
-        tables = self.tables
-        of_depth = [states @ vectors[tables.item_at_leaf].T]  # (B, N), in the order of the leaves
+        of_depth = [(states @ vectors.T)[:, tables.item_at_leaf]]  # (B, N), the leaves in order
         for depth in range(tables.num_levels - 1, 0, -1):
             of_depth.insert(0, _sums_below(of_depth[0], tables.parents_of_nodes(depth + 1)))
-        return PrefixLogits(of_depth)
+        return of_depth
 
-    def begin(self, memory: PrefixLogits) -> BeamState:
+    def begin(self, memory: list[Tensor]) -> Tensor:
         """See ``Retriever.begin``."""
-        first = memory.of_depth[0]
-        return BeamState(torch.zeros(len(first), 1, dtype=torch.long, device=first.device))
+        first = memory[0]
+        return torch.zeros(len(first), 1, dtype=torch.long, device=first.device)  # the root
 
-    def step(self, memory: PrefixLogits, state: BeamState, level: int) -> tuple[Tensor, BeamState]:
+    def step(self, memory: list[Tensor], state: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """See ``Retriever.step``; codes that do not exist under a prefix have logit 0."""
-        num_beams = state.nodes.shape[1]
-        row, code, child = self.tables.children_at(level, state.nodes.flatten())
-        below = memory.of_depth[level]
-        logits = below.new_zeros(state.nodes.numel(), self.tables.level_sizes[level])
-        logits[row, code] = below[row // num_beams, child]
-        return logits.unflatten(0, state.nodes.shape), state
+        row, code, child = self.tables.children_at(level, state.flatten())
+        below = memory[level]
+        logits = below.new_zeros(state.numel(), self.tables.level_sizes[level])
+        logits[row, code] = below[row // state.shape[1], child]
+        return logits.unflatten(0, state.shape), state
 
     def advance(
-        self, state: BeamState, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
-    ) -> BeamState:
+        self, state: Tensor, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
+    ) -> Tensor:
         """See ``Retriever.advance``."""
-        return BeamState(nodes)
+        return nodes
 
     def _item_table(self) -> Tensor:
-        """(N, d)."""
-        return self.item_vectors(
-            torch.arange(self.tables.num_items, device=self.position.weight.device)
-        )
+        """Vectors (N, d) of all items; made once for all searches between two trainings."""
+        if self._vectors is None or self.training or torch.is_grad_enabled():
+            every_item = torch.arange(self.tables.num_items, device=self.position.weight.device)
+            vectors = self.item_vectors(every_item)
+            if self.training or torch.is_grad_enabled():
+                return vectors
+            self._vectors = vectors
+        return self._vectors
 
 
 def _sums_below(logits: Tensor, parent: Tensor) -> Tensor:

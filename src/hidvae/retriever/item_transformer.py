@@ -77,11 +77,20 @@ class ItemTransformer(Retriever):
         self.blocks = nn.ModuleList(Block(dim, num_heads, dropout) for _ in range(num_layers))
 
     def reset_weights(self) -> None:
-        """Fresh weights of the whole model; to be called once it is built."""
+        """Fresh weights of the whole model; to be called once it is built.
+
+        The own vector of an item that training never sees is 0 and stays so.
+        """
         init_weights(self)
-        for table in (self.position, self.item_input.item_vectors):
-            if table is not None:
-                nn.init.normal_(table.weight, std=0.02)
+        nn.init.normal_(self.position.weight, std=0.02)
+        if self.item_input.item_vectors is None:
+            return
+        own = self.item_input.item_vectors.weight
+        nn.init.normal_(own, std=0.02)
+        known = self.tables.known_items()
+        if known is not None:
+            with torch.no_grad():
+                own[~known] = 0.0
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Vectors (..., d) of items (...): their codes, their content and what is their own."""
