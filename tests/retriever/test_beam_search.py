@@ -261,7 +261,7 @@ def test_item_softmax_ranks_unknown_items_by_their_logits_and_never_teaches_agai
 
 
 @torch.no_grad()
-def test_item_softmax_sees_new_weights_once_it_is_switched() -> None:
+def test_item_softmax_sees_new_weights_once_it_is_switched_or_given_some() -> None:
     model = make_retriever(architecture="item_softmax")
     before = exhaustive_scores(model, *histories())
     close(exhaustive_scores(model, *histories()), before)
@@ -269,3 +269,6 @@ def test_item_softmax_sees_new_weights_once_it_is_switched() -> None:
         parameter.mul_(0.5)
     after = exhaustive_scores(model.train().eval(), *histories())
     assert (after - before).abs().max() > 0.1
+    weights = {name: value / 2 for name, value in model.state_dict().items()}
+    model.load_state_dict(weights)  # while it is in evaluation mode
+    assert (exhaustive_scores(model, *histories()) - after).abs().max() > 0.1

@@ -34,19 +34,27 @@ class ItemSoftmax(ItemTransformer):
     """
 
     ranks_unknown_items = True
+    _vectors: Tensor | None
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         """As ``ItemTransformer``; always normalised over the prefixes that exist."""
         super().__init__(*args, **settings)
         self.output_norm = nn.LayerNorm(self.code_embedding.dim, bias=False)
         self.reset_weights()
-        self._vectors: Tensor | None = None  # of all items, while the weights stand still
+        # Of all items, made once while the weights stand still; a buffer, so that it moves along.
+        self.register_buffer("_vectors", None, persistent=False)
 
     def train(self, mode: bool = True) -> ItemSoftmax:
-        """See ``nn.Module.train``; the weights may have changed since the last search."""
-        self._vectors = None
+        """See ``nn.Module.train``; whoever changes weights in evaluation mode must switch it."""
+        if mode or self.training:
+            self._vectors = None
         super().train(mode)
         return self
+
+    def load_state_dict(self, *args: Any, **settings: Any) -> Any:
+        """See ``nn.Module.load_state_dict``."""
+        self._vectors = None
+        return super().load_state_dict(*args, **settings)
 
     def loss(self, batch: HistoryBatch, label_smoothing: float = 0.0) -> Tensor:
         """See ``Retriever.loss``; items that training never saw are no alternatives."""
@@ -89,7 +97,7 @@ class ItemSoftmax(ItemTransformer):
         return nodes
 
     def _item_table(self) -> Tensor:
-        """Vectors (N, d) of all items; made once for all searches between two trainings."""
+        """Vectors (N, d) of all items."""
         if self._vectors is None or self.training or torch.is_grad_enabled():
             every_item = torch.arange(self.tables.num_items, device=self.position.weight.device)
             vectors = self.item_vectors(every_item)
