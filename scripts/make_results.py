@@ -66,6 +66,7 @@ ABLATION: dict[str, list[str]] = {
     "without uniqueness loss": ["TokenizerConfig.uniqueness_weight=0"],
     "without collaborative signal": ["EmbeddingConfig.collaborative_dim=0"],
     "without content input": ["RetrieverConfig.content_input=False"],
+    "without codes in an item's vector": ["RetrieverConfig.code_input=False"],
     "one softmax per code (item_decoder)": PER_CODE,
     "… over whole codebooks, without prefix normalisation": [
         *PER_CODE,

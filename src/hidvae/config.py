@@ -374,6 +374,8 @@ class RetrieverConfig:
     """Dropout on inputs, attention outputs and feed-forward outputs."""
     max_history: int = 50
     """Latest items of a history that the model reads."""
+    code_input: bool = True
+    """Add the embeddings of its codes to an item's input (encoder_decoder reads nothing else)."""
     content_input: bool = True
     """Add a projection of the item embedding to an item's input (not encoder_decoder)."""
     item_input: bool = True
@@ -427,6 +429,12 @@ class RetrieverConfig:
         )
         for name in ("dropout", "label_smoothing", "drop_item_probability", "weight_average"):
             _check(0 <= getattr(self, name) < 1, self, name, "in [0, 1)")
+        _check(
+            self.code_input or self.content_input or self.item_input,
+            self,
+            "code_input",
+            "True where content_input and item_input are False, as an item needs some input",
+        )
         _check(self.order_noise >= 0, self, "order_noise", "at least 0")
         _check(0 <= self.reverse_probability <= 1, self, "reverse_probability", "in [0, 1]")
         for name in ("max_history", "epochs", "validate_every", "batch_tokens"):

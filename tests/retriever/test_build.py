@@ -75,7 +75,7 @@ def test_an_item_that_training_never_sees_has_no_vector_of_its_own(architecture:
     model: Any = build_retriever(
         config, ids, np.ones((32, 4), np.float32), random_tags(ids), known_items=known
     )
-    own = model.item_input.item_vectors.weight.detach().numpy()
+    own = model.own_vectors.weight.detach().numpy()
     assert (own.any(axis=1) == known).all()
 
 

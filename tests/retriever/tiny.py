@@ -32,6 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
         "tag_tokens": "interleaved",
         "disambiguated": True,
     },
+    "item_softmax, without codes": {"architecture": "item_softmax", "code_input": False},
     "item_decoder": {},
     "item_decoder, all inputs": {"tag_text_input": True, "num_user_buckets": 3},
     "item_decoder, codes alone": {

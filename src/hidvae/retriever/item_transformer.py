@@ -16,41 +16,10 @@ from hidvae.retriever.vocabulary import CodeEmbedding, UserEmbedding
 from hidvae.training.dropout import Dropout
 
 
-class ItemInput(nn.Module):
-    """Input vector of an item beside its codes: its content, and a learned vector of its own."""
-
-    content: Tensor | None
-
-    def __init__(
-        self, num_items: int, dim: int, content: Tensor | None, has_item_vectors: bool
-    ) -> None:
-        """Build.
-
-        Args:
-            num_items: N.
-            dim: Width d.
-            content: (N, D_in) item embeddings, or None to leave them out.
-            has_item_vectors: Learn one vector per item.
-        """
-        super().__init__()
-        self.register_buffer("content", content, persistent=False)
-        self.projection: nn.Linear | None = None
-        if content is not None:
-            self.projection = nn.Linear(content.shape[1], dim, bias=False)
-        self.item_vectors = nn.Embedding(num_items, dim) if has_item_vectors else None
-
-    def forward(self, items: Tensor, code_vectors: Tensor) -> Tensor:
-        """Vectors (..., d) of items (...), given the sum (..., d) of their codes' embeddings."""
-        vectors = code_vectors
-        if self.projection is not None and self.content is not None:
-            vectors = vectors + self.projection(self.content[items])
-        if self.item_vectors is not None:
-            vectors = vectors + self.item_vectors(items)
-        return vectors
-
-
 class ItemTransformer(Retriever):
     """A causal transformer over items; how an ID is generated from its states is up to others."""
+
+    content: Tensor | None
 
     def __init__(
         self,
@@ -58,7 +27,8 @@ class ItemTransformer(Retriever):
         code_embedding: CodeEmbedding,
         *,
         content: Tensor | None,
-        has_item_vectors: bool,
+        has_codes: bool,
+        has_own_vectors: bool,
         num_layers: int,
         num_heads: int,
         dropout: float,
@@ -66,10 +36,30 @@ class ItemTransformer(Retriever):
         num_user_buckets: int = 0,
         prefix_normalized: bool = True,
     ) -> None:
+        """Build.
+
+        Args:
+            tables: Of the catalogue, N items.
+            code_embedding: Of width d.
+            content: (N, D_in) item embeddings, or None to leave them out of an item's vector.
+            has_codes: Whether an item's codes are part of its vector.
+            has_own_vectors: Whether a vector is learned for every item.
+            num_layers: Of the transformer.
+            num_heads: Of the transformer.
+            dropout: Of the transformer and of its input.
+            max_history: Most items that it reads.
+            num_user_buckets: Rows of the user embedding, 0 for none.
+            prefix_normalized: See ``code_log_probs``.
+        """
         super().__init__(tables, prefix_normalized)
         dim = code_embedding.dim
         self.code_embedding = code_embedding
-        self.item_input = ItemInput(tables.num_items, dim, content, has_item_vectors)
+        self.has_codes = has_codes
+        self.register_buffer("content", content, persistent=False)
+        self.content_projection: nn.Linear | None = None
+        if content is not None:
+            self.content_projection = nn.Linear(content.shape[1], dim, bias=False)
+        self.own_vectors = nn.Embedding(tables.num_items, dim) if has_own_vectors else None
         self.position = nn.Embedding(max_history, dim)
         self.user = UserEmbedding(num_user_buckets, dim) if num_user_buckets else None
         self.input_norm = nn.LayerNorm(dim, bias=False)
@@ -83,9 +73,9 @@ class ItemTransformer(Retriever):
         """
         init_weights(self)
         nn.init.normal_(self.position.weight, std=0.02)
-        if self.item_input.item_vectors is None:
+        if self.own_vectors is None:
             return
-        own = self.item_input.item_vectors.weight
+        own = self.own_vectors.weight
         nn.init.normal_(own, std=0.02)
         known = self.tables.known_items()
         if known is not None:
@@ -93,10 +83,16 @@ class ItemTransformer(Retriever):
                 own[~known] = 0.0
 
     def item_vectors(self, items: Tensor) -> Tensor:
-        """Vectors (..., d) of items (...): their codes, their content and what is their own."""
-        code_vectors = self.code_embedding(self.tables.codes[items], self.tables.tag_ids[items])
-        vectors: Tensor = self.item_input(items, code_vectors.sum(dim=-2))
-        return vectors
+        """Vectors (..., d) of items (...): the sum of what their codes, content and own are."""
+        parts: list[Tensor] = []
+        if self.has_codes:
+            codes, tags = self.tables.codes[items], self.tables.tag_ids[items]
+            parts.append(self.code_embedding(codes, tags).sum(dim=-2))
+        if self.content_projection is not None and self.content is not None:
+            parts.append(self.content_projection(self.content[items]))
+        if self.own_vectors is not None:
+            parts.append(self.own_vectors(items))
+        return sum(parts[1:], start=parts[0])
 
     def states(self, items: Tensor, users: Tensor, vectors: Tensor | None = None) -> Tensor:
         """States (B, T, d) of histories (B, T); those at padding mean nothing.
