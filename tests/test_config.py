@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from hidvae.config import PUBLISHED_NAMES, SECTIONS, Config, TokenizerConfig, load_config
+from hidvae.config import (
+    PUBLISHED_NAMES,
+    SECTIONS,
+    Config,
+    RetrieverConfig,
+    TokenizerConfig,
+    load_config,
+)
 from hidvae.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.gin"))
