@@ -523,6 +523,8 @@ class FusionConfig:
     """Weight of a history item relative to the one after it."""
     smoothing: float = 0.05
     """Score of an item that is no neighbour; larger makes the graph's opinion flatter."""
+    num_neighbours: int = 150
+    """Neighbours that are kept of an item; what is near to everything says little."""
     num_candidates: int = 200
     """Neighbours of a history that gain anything."""
     unknown_factor: float = 2.0
@@ -543,7 +545,7 @@ class FusionConfig:
             "validation_users",
         ):
             _check(getattr(self, name) >= 0, self, name, "at least 0")
-        for name in ("max_distance", "num_latest", "num_candidates"):
+        for name in ("max_distance", "num_latest", "num_neighbours", "num_candidates"):
             _check(getattr(self, name) >= 1, self, name, "at least 1")
         _check(0 < self.decay <= 1, self, "decay", "in (0, 1]")
         _check(self.smoothing > 0, self, "smoothing", "above 0")

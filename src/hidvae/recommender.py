@@ -113,7 +113,7 @@ class Recommender:
             retriever.to(start_fabric(RunConfig(device=device)).device).eval(),
             folders["retriever"].config["max_history"],
             tag_tokens=folders["retriever"].config["tag_tokens"],
-            prior=load_prior(folders["fusion"], dataset, embeddings),
+            prior=load_prior(folders["fusion"], dataset),
         )
 
     def recommend(

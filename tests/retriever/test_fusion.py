@@ -9,7 +9,7 @@ import pytest
 from hidvae.artifacts import StageFolder, read_json, read_stage
 from hidvae.config import FusionConfig, RunConfig
 from hidvae.data.prepare import load_dataset
-from hidvae.features.embeddings import load_embeddings
+from hidvae.errors import ArtifactError
 from hidvae.retriever import fusion
 from hidvae.retriever.fusion import choose_fusion, load_prior
 
@@ -34,7 +34,7 @@ def test_the_best_weight_on_validation_is_kept_and_used(folders: Folders, tmp_pa
     best = max(scores, key=lambda weight: scores[weight])
     assert read_json(chosen.path / fusion.CHOSEN)["weight"] == best > 0
     dataset = load_dataset(folders["dataset"])
-    prior = load_prior(chosen, dataset, load_embeddings(folders["embeddings"]))
+    prior = load_prior(chosen, dataset)
     assert prior is not None
     assert (prior.weight, prior.smoothing) == (best, config.smoothing)
 
@@ -45,7 +45,7 @@ def test_weight_0_is_no_graph_and_ranks_nobody(
     monkeypatch.delattr(fusion, "load_retriever")
     chosen = choose_fusion(FusionConfig(weights=(0.0,)), RUN, folders, tmp_path / "fusion")
     dataset = load_dataset(folders["dataset"])
-    assert load_prior(chosen, dataset, load_embeddings(folders["embeddings"])) is None
+    assert load_prior(chosen, dataset) is None
 
 
 def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) -> None:
@@ -57,3 +57,11 @@ def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) 
     ]
     first, second, again = (folder.fingerprint for folder in made)
     assert first != second == again
+
+
+def test_damaged_neighbours_are_one_line(folders: Folders, tmp_path: Path) -> None:
+    chosen = choose_fusion(FusionConfig(weights=(3.0,)), RUN, folders, tmp_path / "fusion")
+    file = chosen.path / fusion.NEIGHBOURS
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(ArtifactError, match=r"neighbours.safetensors: cannot be read .* train"):
+        load_prior(chosen, load_dataset(folders["dataset"]))

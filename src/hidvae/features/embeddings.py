@@ -12,10 +12,10 @@ from scipy import sparse
 
 from hidvae.artifacts import StageFolder, read_stage, write_stage
 from hidvae.errors import ArtifactError, ConfigError
+from hidvae.features.csr import csr_from_tensors, csr_to_tensors
 
 EMBEDDINGS_FILE = "embeddings.safetensors"
 EMBEDDINGS_TENSOR = "item_embeddings"
-_CSR_PARTS = ("data", "indices", "indptr")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def load_embeddings(folder: StageFolder) -> ItemEmbeddings:
         shape = (len(matrix), int(folder.facts["num_terms"]))
         words = sparse.csr_array(shape, dtype=np.float32)
         if shape[1]:
-            words = sparse.csr_array(tuple(tensors[f"words.{part}"] for part in _CSR_PARTS), shape)
+            words = csr_from_tensors("words", tensors, shape)
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise ArtifactError(
             f"{file}: cannot be read ({error}); delete the folder and run `hidvae embed` again"
@@ -96,7 +96,7 @@ def save_embeddings(matrix: np.ndarray, words: sparse.csr_array, folder: Path) -
     """
     tensors = {EMBEDDINGS_TENSOR: np.ascontiguousarray(matrix)}
     if words.shape[1]:
-        tensors |= {f"words.{part}": getattr(words, part) for part in _CSR_PARTS}
+        tensors |= csr_to_tensors("words", words)
     save_file(tensors, folder / EMBEDDINGS_FILE)
 
 

@@ -14,6 +14,8 @@ from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
 from hidvae.features.collaborative import transition_weights
 
+_ITEMS_PER_BLOCK = 512
+
 FloatMatrix = npt.NDArray[np.float32]
 
 
@@ -71,6 +73,32 @@ class ItemGraph:
         self.transitions = normalized_transitions(train, num_items, max_distance)  # (N, N)
         self._content = None if item_embeddings is None else unit_rows(item_embeddings, num_items)
         self._words = words
+
+    def neighbours(self, count: int) -> sparse.csr_array:
+        """The nearest items of every item, by the score of a history that holds it alone.
+
+        Args:
+            count: Most neighbours of an item, K.
+
+        Returns:
+            (N, N) float32 with at most K positive scores per row, columns ascending.
+        """
+        blocks = []
+        for start in range(0, self.num_items, _ITEMS_PER_BLOCK):
+            stop = min(start + _ITEMS_PER_BLOCK, self.num_items)
+            items = np.arange(start, stop, dtype=np.int32)
+            scores = self.scores(Sequences(items, np.arange(len(items) + 1)))  # (b, N)
+            if count < self.num_items:
+                nearest = np.sort(np.argpartition(-scores, count, axis=1)[:, :count], axis=1)
+            else:
+                nearest = np.broadcast_to(np.arange(self.num_items), scores.shape)
+            kept = np.maximum(np.take_along_axis(scores, nearest, axis=1), 0.0)
+            starts = np.arange(len(items) + 1) * nearest.shape[1]
+            shape = (len(items), self.num_items)
+            block = sparse.csr_array((kept.ravel(), nearest.ravel(), starts), shape=shape)
+            block.eliminate_zeros()
+            blocks.append(block)
+        return sparse.vstack(blocks, format="csr") if blocks else sparse.csr_array((0, 0))
 
     def scores(self, histories: Sequences) -> FloatMatrix:
         """(B, N) scores of a block of histories, items of the history included."""

@@ -7,11 +7,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+
 from hidvae.artifacts import StageFolder, read_json, read_stage, write_json, write_stage
 from hidvae.config import FusionConfig, RunConfig, build_section
 from hidvae.data.interactions import count_repeats
 from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.errors import ArtifactError
 from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
+from hidvae.features.csr import csr_from_tensors, csr_to_tensors
 from hidvae.features.embeddings import ItemEmbeddings, load_embeddings
 from hidvae.features.item_graph import ItemGraph
 from hidvae.features.tags.vocabulary import load_tags
@@ -23,6 +30,7 @@ from hidvae.semantic_ids.table import SemanticIds
 from hidvae.training.runtime import start_fabric
 
 CHOSEN = "fusion.json"
+NEIGHBOURS = "neighbours.safetensors"
 
 logger = logging.getLogger("hidvae.train")
 
@@ -50,11 +58,17 @@ def choose_fusion(
         seed=run.seed,
     ) as stage:
         best, scores = config.weights[0], {}
+        neighbours = sparse.csr_array((0, 0), dtype=np.float32)
+        if any(config.weights):
+            graph = build_graph(config, dataset, embeddings)
+            neighbours = graph.neighbours(config.num_neighbours)
         if len(set(config.weights)) > 1:
-            scores = _scores_by_weight(config, run, folders, dataset, embeddings)
+            scores = _scores_by_weight(config, run, folders, dataset, embeddings, neighbours)
             best = max(scores, key=lambda weight: scores[weight])  # the smallest of equals
         # In a file, as a fingerprint covers files alone, and all of it changes the ranking.
         write_json(stage.path / CHOSEN, {"weight": best, "settings": asdict(config)})
+        if best:
+            save_file(csr_to_tensors("neighbours", neighbours), stage.path / NEIGHBOURS)
         stage.metrics |= {f"validation_ndcg@10_weight_{w:g}": score for w, score in scores.items()}
     return read_stage(output, produced_by="hidvae train")
 
@@ -65,9 +79,9 @@ def _scores_by_weight(
     folders: Mapping[str, StageFolder],
     dataset: Dataset,
     embeddings: ItemEmbeddings,
+    neighbours: sparse.csr_array,
 ) -> dict[float, float]:
     """ndcg@10 on validation, history excluded, by weight, rising."""
-    graph = build_graph(config, dataset, embeddings)
     retriever = load_retriever(
         folders["retriever"],
         SemanticIds.load(folders["semantic_ids"]),
@@ -81,7 +95,7 @@ def _scores_by_weight(
     histories, users = split.validation_histories.take(rows), split.validation_users[rows]
     scores: dict[float, float] = {}
     for weight in sorted(set(config.weights)):
-        prior = build_prior(config, weight, graph, dataset) if weight else None
+        prior = build_prior(config, weight, neighbours, dataset) if weight else None
         ranker = GenerativeRanker(retriever, VALIDATION_BEAMS, max_history, prior=prior)
         ranked = ranker.rank(histories, 10, users).excluding
         ranks = target_ranks(ranked, split.validation_targets[rows])
@@ -98,27 +112,39 @@ def _scores_by_weight(
     return scores
 
 
-def load_prior(
-    folder: StageFolder, dataset: Dataset, embeddings: ItemEmbeddings
-) -> GraphPrior | None:
-    """The prior that was chosen, or None where the generator does better alone."""
+def load_prior(folder: StageFolder, dataset: Dataset) -> GraphPrior | None:
+    """The prior that was chosen, or None where the generator does better alone.
+
+    Raises:
+        ArtifactError: If the neighbours are damaged.
+    """
     chosen = read_json(folder.path / CHOSEN)
     config = build_section(FusionConfig, chosen["settings"])
     weight = float(chosen["weight"])
     if weight == 0:
         return None
-    return build_prior(config, weight, build_graph(config, dataset, embeddings), dataset)
+    num_items = dataset.catalogue.num_items
+    file = folder.path / NEIGHBOURS
+    try:
+        neighbours = csr_from_tensors("neighbours", load_file(file), (num_items, num_items))
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ArtifactError(
+            f"{file}: cannot be read ({error}); delete {folder.path} and run `hidvae train` again"
+        ) from error
+    return build_prior(config, weight, neighbours, dataset)
 
 
 def build_prior(
-    config: FusionConfig, weight: float, graph: ItemGraph, dataset: Dataset
+    config: FusionConfig, weight: float, neighbours: sparse.csr_array, dataset: Dataset
 ) -> GraphPrior:
     """A prior of some weight; it favours items of the history only if users do repeat items."""
     return GraphPrior(
-        graph,
-        weight,
-        config.smoothing,
-        config.num_candidates,
+        neighbours,
+        num_latest=config.num_latest,
+        decay=config.decay,
+        weight=weight,
+        smoothing=config.smoothing,
+        num_candidates=config.num_candidates,
         favours_history=count_repeats(dataset.split.train) > 0,
         known_items=dataset.known_items,
         unknown_factor=config.unknown_factor,

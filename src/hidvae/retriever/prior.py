@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from hidvae.data.interactions import Sequences
-from hidvae.evaluation.ranking import top_items
-from hidvae.features.item_graph import ItemGraph
+from hidvae.features.item_graph import recency_query
 from hidvae.retriever.catalogue_tables import CatalogueTables
 
 
@@ -57,20 +57,24 @@ class Bonus(NamedTuple):
 
 
 class GraphPrior:
-    """Turns an item graph's scores g into what an item gains over the rest of the catalogue.
+    """Turns the neighbours of the latest history items into what an item gains over the others.
 
-    Of the ``num_candidates`` best items of a history, each gains
+    With q the weights of the latest items (``recency_query``) and S the neighbours' scores, an item
+    has g = (q S). The ``num_candidates`` best items of a history gain
 
-        weight * log((g + smoothing) / (g_last + smoothing)),
+        weight * log((g + smoothing) / (g_next + smoothing)),
 
-    g_last being the least of these scores, so that the gain falls to 0 at the last one. The item is
-    then ranked by log p(ID | history) plus its gain. Of an item that never occurs in training the
-    generator knows little, so the graph counts ``unknown_factor`` times as much there.
+    g_next being the score of the best item that gains nothing. The item is then ranked by
+    log p(ID | history) plus its gain. Of an item that never occurs in training the generator knows
+    little, so the graph counts ``unknown_factor`` times as much there.
     """
 
     def __init__(
         self,
-        graph: ItemGraph,
+        neighbours: sparse.csr_array,
+        *,
+        num_latest: int,
+        decay: float,
         weight: float,
         smoothing: float,
         num_candidates: int,
@@ -81,15 +85,18 @@ class GraphPrior:
         """Keep the settings.
 
         Args:
-            graph: Of the training histories.
+            neighbours: S, (N, N), from ``ItemGraph.neighbours``.
+            num_latest: History items that count.
+            decay: Weight of an item relative to the one after it.
             weight: Of the graph against the generator, in nats per e-fold of the score.
             smoothing: Score of an item that is no neighbour, above 0.
-            num_candidates: Items per history that gain, C.
+            num_candidates: Most items per history that gain, C.
             favours_history: Whether items of the history may gain; no, where nobody repeats items.
             known_items: (N,), the items that occur in training.
             unknown_factor: On the gains of all others.
         """
-        self.graph = graph
+        self.neighbours = neighbours
+        self.num_latest, self.decay = num_latest, decay
         self.weight, self.smoothing = weight, smoothing
         self.num_candidates = num_candidates
         self.favours_history = favours_history
@@ -102,13 +109,30 @@ class GraphPrior:
             histories: B of them.
             candidates: (N,), the items that may be ranked; None means all.
         """
-        scores = self.graph.scores(histories)
+        num_items = self.neighbours.shape[0]
+        query = recency_query(histories, num_items, self.num_latest, self.decay)
+        found = query @ self.neighbours  # (B, N), few per row
+        found.sort_indices()
+        user = np.repeat(np.arange(histories.num_users), np.diff(found.indptr))
+        item, score = found.indices.astype(np.int64), found.data
+        may_gain = score > 0
+        if candidates is not None:
+            may_gain &= candidates[item]
         if not self.favours_history:
             rows = np.repeat(np.arange(histories.num_users), histories.lengths)
-            scores[rows, histories.items] = -np.inf
-        items = top_items(scores, self.num_candidates, candidates)  # (B, C), best first
-        best = np.where(items >= 0, np.take_along_axis(scores, np.maximum(items, 0), axis=1), 0.0)
-        logs = np.log(np.maximum(best, 0.0) + self.smoothing)
-        last = np.where(items >= 0, logs, np.inf).min(axis=1, keepdims=True)
-        gains = np.where(items >= 0, self.weight * self._factor[items] * (logs - last), 0.0)
-        return Bonus(torch.from_numpy(items), torch.from_numpy(gains.astype(np.float32)))
+            seen = rows * num_items + histories.items
+            may_gain &= ~np.isin(user * num_items + item, seen)
+        user, item, score = user[may_gain], item[may_gain], score[may_gain]
+        order = np.lexsort((item, -score, user))  # best first; of equals the lower item_index
+        user, item, score = user[order], item[order], score[order]
+        place = np.arange(len(user)) - np.searchsorted(user, user)
+        shape = (histories.num_users, self.num_candidates + 1)
+        best, items = np.zeros(shape, np.float32), np.full(shape, -1)
+        kept = place < shape[1]
+        best[user[kept], place[kept]] = score[kept]
+        items[user[kept], place[kept]] = item[kept]
+        logs = np.log(best + self.smoothing)
+        items = items[:, :-1]
+        gains = self.weight * self._factor[items] * (logs[:, :-1] - logs[:, -1:])
+        gains = np.where(items >= 0, gains, 0.0).astype(np.float32)
+        return Bonus(torch.from_numpy(items), torch.from_numpy(gains))
