@@ -523,7 +523,7 @@ class FusionConfig:
     """Weight of a history item relative to the one after it."""
     smoothing: float = 0.05
     """Score of an item that is no neighbour; larger makes the graph's opinion flatter."""
-    num_neighbours: int = 150
+    num_neighbours: int = 300
     """Neighbours that are kept of an item; what is near to everything says little."""
     num_candidates: int = 200
     """Neighbours of a history that gain anything."""
