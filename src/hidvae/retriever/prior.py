@@ -112,27 +112,36 @@ class GraphPrior:
         num_items = self.neighbours.shape[0]
         query = recency_query(histories, num_items, self.num_latest, self.decay)
         found = query @ self.neighbours  # (B, N), few per row
-        found.sort_indices()
-        user = np.repeat(np.arange(histories.num_users), np.diff(found.indptr))
-        item, score = found.indices.astype(np.int64), found.data
-        may_gain = score > 0
-        if candidates is not None:
-            may_gain &= candidates[item]
         if not self.favours_history:
-            rows = np.repeat(np.arange(histories.num_users), histories.lengths)
-            seen = rows * num_items + histories.items
-            may_gain &= ~np.isin(user * num_items + item, seen)
-        user, item, score = user[may_gain], item[may_gain], score[may_gain]
-        order = np.lexsort((item, -score, user))  # best first; of equals the lower item_index
-        user, item, score = user[order], item[order], score[order]
-        place = np.arange(len(user)) - np.searchsorted(user, user)
-        shape = (histories.num_users, self.num_candidates + 1)
-        best, items = np.zeros(shape, np.float32), np.full(shape, -1)
-        kept = place < shape[1]
-        best[user[kept], place[kept]] = score[kept]
-        items[user[kept], place[kept]] = item[kept]
+            longest = int(histories.lengths.max(initial=1))
+            seen = recency_query(histories, num_items, longest, 1.0) > 0
+            found = found - found.multiply(seen)
+        if candidates is not None:
+            found = found.multiply(candidates).tocsr()
+        best, items = _largest(found, self.num_candidates + 1)  # (B, C + 1)
         logs = np.log(best + self.smoothing)
         items = items[:, :-1]
         gains = self.weight * self._factor[items] * (logs[:, :-1] - logs[:, -1:])
         gains = np.where(items >= 0, gains, 0.0).astype(np.float32)
         return Bonus(torch.from_numpy(items), torch.from_numpy(gains))
+
+
+def _largest(matrix: sparse.csr_array, count: int) -> tuple[FloatMatrix, npt.NDArray[np.int64]]:
+    """The largest positive entries of each row, best first; of equals that of the lower column.
+
+    Returns: Values (B, count), 0 where there are fewer, and their columns (B, count), -1 there.
+    """
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    lengths = np.diff(matrix.indptr)
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.arange(len(row)) - np.repeat(matrix.indptr[:-1], lengths)
+    shape = (len(lengths), max(count, int(lengths.max(initial=0))))
+    values, columns = np.zeros(shape, np.float32), np.full(shape, -1)
+    values[row, place], columns[row, place] = matrix.data, matrix.indices
+    if shape[1] > count:
+        kept = np.sort(np.argpartition(-values, count, axis=1)[:, :count], axis=1)
+        values = np.take_along_axis(values, kept, axis=1)
+        columns = np.take_along_axis(columns, kept, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(values, order, axis=1), np.take_along_axis(columns, order, axis=1)
