@@ -15,7 +15,7 @@ from scipy import sparse
 from torch import Tensor
 
 from hidvae.data.interactions import Sequences
-from hidvae.features.item_graph import recency_query
+from hidvae.features.item_graph import FloatMatrix, recency_query
 from hidvae.retriever.catalogue_tables import CatalogueTables
 
 
