@@ -19,7 +19,7 @@ from scipy import sparse
 from hidvae.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
 from hidvae.config import EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.prepare import load_dataset
+from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.errors import ConfigError
 from hidvae.features.categorical import multi_hot
 from hidvae.features.collaborative import collaborative_embedding
@@ -51,11 +51,12 @@ def embed(config: EmbeddingConfig, dataset: StageFolder, output: Path) -> StageF
     inputs = embed_inputs(config, dataset)
     settings = embed_settings(config)
     with write_stage(output, stage="embed", config=settings, inputs=inputs) as stage:
-        parts, values, stage.metrics["images"] = _parts(config, dataset)
+        loaded = load_dataset(dataset)
+        parts, values, stage.metrics["images"] = _parts(config, loaded, _dataset_folder(dataset))
         stage.facts.update(_facts(config, parts, values))
         stage.metrics["items_without_transitions"] = _num_zero_rows(parts.get("collaborative"))
         matrix = np.concatenate(list(parts.values()), axis=1)
-        words = _words(config, load_dataset(dataset).catalogue)
+        words = _words(config, loaded.catalogue)
         stage.facts["num_terms"] = words.shape[1]
         save_embeddings(matrix, words, stage.path)
         logger.info("embedded %d items in %d dimensions", *matrix.shape)
@@ -82,10 +83,9 @@ def embed_settings(config: EmbeddingConfig) -> dict[str, Any]:
 
 
 def _parts(
-    config: EmbeddingConfig, folder: StageFolder
+    config: EmbeddingConfig, dataset: Dataset, folder: Path | None
 ) -> tuple[dict[str, np.ndarray], list[str], dict[str, int] | None]:
     """The parts in the order of their columns, the 0/1 features' names, and counts of images."""
-    dataset = load_dataset(folder)
     catalogue = dataset.catalogue
     parts: dict[str, np.ndarray] = {}
     images: dict[str, int] | None = None
@@ -95,7 +95,7 @@ def _parts(
     elif config.text_encoder != "none" and config.text_weight > 0:
         parts["text"] = _scaled(_text_vectors(config, catalogue), config.text_weight)
     if _has_images(config):
-        vectors, images = _image_vectors(config, catalogue, _dataset_folder(folder))
+        vectors, images = _image_vectors(config, catalogue, folder)
         parts["image"] = _scaled(vectors, config.image_weight)
     if config.collaborative_dim > 0 and config.collaborative_weight > 0:
         transitions = collaborative_embedding(

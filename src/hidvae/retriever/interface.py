@@ -1,4 +1,4 @@
-"""What both retriever architectures have in common: how they are trained and how they decode."""
+"""What the retriever architectures have in common: how they are trained and how they decode."""
 
 from __future__ import annotations
 

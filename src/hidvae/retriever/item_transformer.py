@@ -83,7 +83,7 @@ class ItemTransformer(Retriever):
                 own[~known] = 0.0
 
     def item_vectors(self, items: Tensor) -> Tensor:
-        """Vectors (..., d) of items (...): the sum of what their codes, content and own are."""
+        """Vectors (..., d) of items (...): those of codes and content, and their own, added up."""
         parts: list[Tensor] = []
         if self.has_codes:
             codes, tags = self.tables.codes[items], self.tables.tag_ids[items]

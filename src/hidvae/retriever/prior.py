@@ -60,7 +60,7 @@ class GraphPrior:
     """Turns the neighbours of the latest history items into what an item gains over the others.
 
     With q the weights of the latest items (``recency_query``) and S the neighbours' scores, an item
-    has g = (q S). The ``num_candidates`` best items of a history gain
+    has g = q S. The ``num_candidates`` best items of a history gain
 
         weight * log((g + smoothing) / (g_next + smoothing)),
 
@@ -127,7 +127,7 @@ class GraphPrior:
 
 
 def _largest(matrix: sparse.csr_array, count: int) -> tuple[FloatMatrix, npt.NDArray[np.int64]]:
-    """The largest positive entries of each row, best first; of equals that of the lower column.
+    """The largest positive entries of each row, best first, equals in the columns' order.
 
     Returns: Values (B, count), 0 where there are fewer, and their columns (B, count), -1 there.
     """
