@@ -7,7 +7,8 @@
     python scripts/make_results.py page                                # results/*.json -> the page
 
 Each experiment is an ordinary run under runs/results/; one that is there and whole is not repeated,
-and a stage that another of them has made with the same settings, inputs and seed is copied.
+and a stage that another of them has made with the same settings, inputs and seed is copied. With
+--jobs they run side by side (set OMP_NUM_THREADS to the cores that each may have).
 Baselines are trained once, with seed 0. Delete runs/results/ after a change to the code.
 """
 
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +87,7 @@ ROWS: dict[str, dict[str, list[str]]] = {
 
 def main() -> None:
     """Parse the command line and run."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    start_log()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -102,6 +105,7 @@ def main() -> None:
     run.add_argument(
         "--baselines", nargs="+", default=[ALL], help="of the final and cold rows; all by default"
     )
+    run.add_argument("--jobs", type=int, default=1, help="experiments that run side by side")
     commands.add_parser("page", help="write docs/results.md from results/*.json")
     arguments = parser.parse_args()
     if arguments.command == "run":
@@ -112,8 +116,14 @@ def main() -> None:
             arguments.config,
             arguments.overrides,
             tuple(arguments.baselines),
+            arguments.jobs,
         )
     write_page(RESULTS, PAGE)
+
+
+def start_log() -> None:
+    """Log of this process to standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 
 
 def run_rows(
@@ -123,6 +133,7 @@ def run_rows(
     files: Sequence[Path],
     overrides: Sequence[str],
     baselines: tuple[str, ...] = (ALL,),
+    num_jobs: int = 1,
 ) -> None:
     """Run every row with every seed; what is measured is stored after each row."""
     measured: dict[str, Any] = {
@@ -132,33 +143,56 @@ def run_rows(
         "comparisons": {},
     }
     ranks: dict[str, list[pl.DataFrame]] = {}
-    for row, settings in ROWS[kind].items():
-        folder = RUNS / data.name / kind
-        outputs = [folder / f"{_slug(row)}-seed-{seed}" for seed in range(num_seeds)]
-        runs = []
-        for seed, output in enumerate(outputs):
+    is_brief = kind == "ablation"
+    folder = RUNS / data.name / kind
+    experiments: dict[str, list[tuple[Config, Path]]] = {row: [] for row in ROWS[kind]}
+    for seed in range(num_seeds):
+        for row, settings in ROWS[kind].items():
             # One training of a baseline serves all seeds of ours, and no ablation needs one.
-            of_seed = baselines if kind != "ablation" and seed == 0 else ()
+            of_seed = baselines if not is_brief and seed == 0 else ()
             bindings = [
                 f"DatasetConfig.folder={data}",
-                "EmbeddingConfig.use_cache=False",  # wall time counts from the raw files on
+                # In a final row, wall time counts from the raw files on.
+                f"EmbeddingConfig.use_cache={kind != 'final'}",
                 f"RunConfig.seed={seed}",
                 f"EvaluationConfig.baselines={of_seed}",
             ]
             config = load_config(files, [*overrides, *settings, *bindings])
-            runs.append(run_experiment(config, output, is_brief=kind == "ablation"))
+            experiments[row].append((config, folder / f"{_slug(row)}-seed-{seed}"))
+    if num_jobs > 1:
+        run_side_by_side(experiments, is_brief, num_jobs)
+    for row, settings in ROWS[kind].items():
+        runs = [run_experiment(config, output, is_brief) for config, output in experiments[row]]
         measured["rows"][row] = {
             "overrides": [name for name in settings if name not in SHORT],
-            "config": _public(config, data),
+            "config": _public(experiments[row][0][0], data),
             "runs": runs,
         }
-        ranks[row] = [pl.read_parquet(output / "evaluation" / RANKS) for output in outputs]
-        if kind == "ablation":
+        ranks[row] = [
+            pl.read_parquet(output / "evaluation" / RANKS) for _, output in experiments[row]
+        ]
+        if is_brief:
             measured["comparisons"][row] = compare_rows(ranks[row], ranks[FULL])
         else:
             measured["comparisons"] = compare_rankers(runs, ranks[row])
         RESULTS.mkdir(exist_ok=True)
         write_json(RESULTS / f"{data.name}-{kind}.json", measured)
+
+
+def run_side_by_side(
+    experiments: Mapping[str, Sequence[tuple[Config, Path]]], is_brief: bool, num_jobs: int
+) -> None:
+    """Run all experiments, several at a time, seed by seed; the first alone, as all share stages.
+
+    Each is a process of its own, started afresh: a forked one could not use a GPU.
+    """
+    by_seed = [each for of_seed in zip(*experiments.values(), strict=True) for each in of_seed]
+    run_experiment(*by_seed[0], is_brief)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_jobs, mp_context=context, initializer=start_log) as pool:
+        waiting = [pool.submit(run_experiment, *each, is_brief) for each in by_seed[1:]]
+        for each in waiting:
+            each.result()
 
 
 def run_experiment(config: Config, output: Path, is_brief: bool) -> dict[str, Any]:

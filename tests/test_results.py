@@ -62,7 +62,8 @@ def measured(
         }  # fmt: skip
         patch.setattr(scripts, "ROWS", rows)
         for kind in rows:
-            scripts.run_rows(data, kind, 1 if kind == "cold" else 2, [], settings, baselines)
+            num_seeds, num_jobs = (1 if kind == "cold" else 2), (2 if kind == "final" else 1)
+            scripts.run_rows(data, kind, num_seeds, [], settings, baselines, num_jobs)
         scripts.write_page(root / "results", root / "results.md")
     return root
 
