@@ -49,6 +49,7 @@ def measured(
     settings = [name for name in tiny_settings if not name.startswith(of_data)]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        patch.syspath_prepend(ROOT / "scripts")  # for the processes that it starts
         baselines = ("popularity", "content_graph")
         patch.setattr(scripts, "SHORT", ["TokenizerConfig.epochs=2", "RetrieverConfig.epochs=1"])
         off = ["TokenizerConfig.uniqueness_weight=0"]
