@@ -88,6 +88,7 @@ def test_every_retriever_has_the_cpus_loss_and_search(case: str) -> None:
 
 def test_a_whole_run_with_trained_baselines(gpu_run: Path) -> None:
     assert all((gpu_run / stage.folder / "manifest.json").is_file() for stage in STAGES)
+    assert torch.cuda.get_device_name() in read_json(gpu_run / "retriever/manifest.json")["machine"]
     metrics = read_json(gpu_run / "evaluation" / "metrics.json")
     assert set(metrics["baselines"]) == {"sasrec", "tiger"}
     assert metrics["test"]["recall@10"] > 0.1  # a random guess finds 10 of 120 items

@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -266,14 +267,17 @@ def library_versions() -> dict[str, str]:
 
 
 def describe_machine() -> str:
-    """Processor, cores and system in one line."""
+    """Processor, cores, NVIDIA GPUs and system in one line."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 processor = line.split(":", 1)[1].strip()
                 break
-    return f"{processor}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    parts = [processor, f"{os.cpu_count()} cores"]
+    for gpu in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        parts += re.findall(r"^Model:\s*(.+?)\s*$", gpu.read_text(encoding="utf-8"), re.MULTILINE)
+    return ", ".join([*parts, f"{platform.system()} {platform.machine()}"])
 
 
 def git_commit() -> str | None:
