@@ -14,19 +14,27 @@ LOGITS_AT_ONCE = 1 << 22
 class _FullCrossEntropy(torch.autograd.Function):
     """Sum of the targets' cross-entropies; its gradients are made with it, block by block.
 
-    So no more than a block of logits is ever held, and none is made twice.
+    So no more than a block of logits is ever held, and none is made twice. Matrix products are of
+    ``dtype``, all else is float32.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weights: Tensor, targets: Tensor, smoothing: float, block: int
+        ctx: Any,
+        states: Tensor,
+        weights: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        block: int,
+        dtype: torch.dtype,
     ) -> Tensor:
         states_gradient, weights_gradient = torch.empty_like(states), torch.zeros_like(weights)
+        factors = weights.to(dtype)
         total = states.new_zeros(())
         for start in range(0, len(states), block):
             rows = slice(start, start + block)
-            part, wanted = states[rows], targets[rows].unsqueeze(1)  # (b, d), (b, 1)
-            log_probs = (part @ weights.T).log_softmax(dim=1)  # (b, N)
+            part, wanted = states[rows].to(dtype), targets[rows].unsqueeze(1)  # (b, d), (b, 1)
+            log_probs = (part @ factors.T).float().log_softmax(dim=1)  # (b, N)
             total -= (1 - smoothing) * log_probs.gather(1, wanted).sum()
             if smoothing:
                 total -= smoothing * log_probs.mean(dim=1).sum()
@@ -34,15 +42,19 @@ class _FullCrossEntropy(torch.autograd.Function):
             gradient.scatter_add_(1, wanted, gradient.new_full(wanted.shape, smoothing - 1))
             if smoothing:
                 gradient -= smoothing / len(weights)
-            states_gradient[rows] = gradient @ weights
-            weights_gradient.addmm_(gradient.T, part)
+            gradient = gradient.to(dtype)
+            states_gradient[rows] = gradient @ factors
+            if dtype == weights.dtype:
+                weights_gradient.addmm_(gradient.T, part)
+            else:
+                weights_gradient += gradient.T @ part
         ctx.save_for_backward(states_gradient, weights_gradient)
         return total
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         states_gradient, weights_gradient = ctx.saved_tensors
-        return states_gradient * outer[0], weights_gradient * outer[0], None, None, None
+        return states_gradient * outer[0], weights_gradient * outer[0], None, None, None, None
 
 
 def full_cross_entropy(
@@ -54,6 +66,8 @@ def full_cross_entropy(
 ) -> Tensor:
     """Mean of -log softmax(W s)[target] over the catalogue, in bounded memory.
 
+    Under autocast the matrix products are of its type, and the softmax of float32.
+
     Args:
         states: (n, d).
         item_vectors: W, (N, d).
@@ -62,8 +76,11 @@ def full_cross_entropy(
         logits_at_once: Most logits held at a time, one row of N at least.
     """
     block = max(1, logits_at_once // len(item_vectors))
-    with torch.autocast(states.device.type, enabled=False):
+    device = states.device.type
+    is_cast = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if is_cast else torch.float32
+    with torch.autocast(device, enabled=False):
         total: Tensor = _FullCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            states.float(), item_vectors, targets, label_smoothing, block
+            states.float(), item_vectors.float(), targets, label_smoothing, block, dtype
         )
     return total / len(states)
