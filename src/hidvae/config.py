@@ -461,11 +461,11 @@ class SasRecConfig:
     """Latest items of a history that the model reads."""
     label_smoothing: float = 0.1
     """Share of the target that is spread evenly over the catalogue."""
-    epochs: int = 12
+    epochs: int = 20
     """Most passes over the training histories."""
     patience: int = 3
     """Validations without a better ndcg@10 before training stops; 0 never stops early."""
-    validate_every: int = 3
+    validate_every: int = 2
     """Epochs between validations."""
     validation_users: int = 5000
     """Users drawn for validation during training; 0 takes all."""
