@@ -2,9 +2,10 @@
 
 Source: TIGER (arXiv:2305.05065). It runs through the stages of this package, with its own settings:
 no tags, no uniqueness loss, no transitions in the item embeddings; a further code parts items that
-share an ID; probabilities are normalised over whole codebooks. Differs, so that it trains in reasonable time:
-3 + 3 layers with learned positions (published: 4 + 4 layers, 6 heads of 64, T5's relative positions),
-a one-cycle learning rate and far fewer steps (published: 200,000 of 256 pairs).
+share an ID; probabilities are normalised over whole codebooks. Differs, so that it trains in
+reasonable time: 3 + 3 layers with learned positions (published: 4 + 4 layers, 6 heads of 64, T5's
+relative positions), a one-cycle learning rate and far fewer steps (published: 200,000 of 256
+pairs).
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ RETRIEVER = RetrieverConfig(
     learning_rate=1e-3,
     weight_decay=0.05,
 )
-"""A token per user of 2,000 buckets and the latest 20 items, as published. The best of five sizes on
-Amazon Beauty's validation (docs/experiments.md): three minutes on a large GPU, hours on two cores."""
+"""A token per user of 2,000 buckets and the latest 20 items, as published. The best of five sizes
+on Amazon Beauty's validation (docs/experiments.md): 3 minutes on an H200, hours on two cores."""
 
 
 def tiger(run: RunConfig, folders: Mapping[str, StageFolder], output: Path) -> GenerativeRanker:
