@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -27,7 +28,8 @@ def logging_to_stderr() -> Iterator[None]:
     logger = logging.getLogger("hidvae")
     level_before = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    logger.setLevel(logging.INFO if is_first else logging.WARNING)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ own module.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -30,10 +31,12 @@ from hidvae.retriever.train import train_retriever
 from hidvae.scoring import evaluate_run, evaluation_settings
 from hidvae.tokenizer.encode import encode_catalogue
 from hidvae.tokenizer.train import train_tokenizer
+from hidvae.training.runtime import alone, process_rank
 
 logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
+_SECONDS_BETWEEN_LOOKS = 0.2
 Folders = Mapping[str, StageFolder]
 
 
@@ -53,6 +56,8 @@ class Stage:
     """Whether RunConfig.seed changes its result."""
     make: Callable[[Config, Folders, Path], StageFolder]
     """Write the folder from the settings and the folders it needs."""
+    is_parallel: bool = False
+    """Whether the processes that torchrun started make it together; else the first one does."""
 
 
 _LEARNED_FROM = ("dataset", "embeddings", "tags")
@@ -103,6 +108,7 @@ STAGES = (
             folders["tags"],
             output,
         ),
+        is_parallel=True,
     ),
     Stage(
         folder="semantic_ids",
@@ -133,6 +139,7 @@ STAGES = (
             folders["semantic_ids"],
             output,
         ),
+        is_parallel=True,
     ),
     Stage(
         folder="fusion",
@@ -311,13 +318,18 @@ def _make_or_skip(
         if is_up_to_date(path):
             logger.info("skipped, %s is up to date", path)
             return read_stage(path, produced_by=f"hidvae {stage.command}")
+        if process_rank() > 0 and not stage.is_parallel:
+            while not is_up_to_date(path):  # torchrun ends this process if the first one fails
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            return read_stage(path, produced_by=f"hidvae {stage.command}")
         for run in reuse:
             if is_up_to_date(run / stage.folder):
                 _copy_folder(run / stage.folder, path)
                 logger.info("copied from %s", run)
                 return read_stage(path, produced_by=f"hidvae {stage.command}")
         started = time.perf_counter()
-        made = stage.make(config, needed, path)
+        with contextlib.nullcontext() if stage.is_parallel else alone():
+            made = stage.make(config, needed, path)
         logger.info("took %.1f s, wrote %s", time.perf_counter() - started, path)
         return made
 
@@ -348,6 +360,8 @@ def _inputs(stage: Stage, config: Config, needed: Folders) -> dict[str, str]:
 
 
 def _store_config(config: Config, output: Path) -> None:
+    if process_rank() > 0:
+        return
     try:
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / CONFIG, config.to_json())

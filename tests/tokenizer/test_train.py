@@ -317,10 +317,14 @@ def test_an_epoch_shows_every_item_at_most_once(
     forward = train_module.HiDVAE.forward
 
     def watch(
-        self: train_module.HiDVAE, items: torch.Tensor, tag_ids: torch.Tensor, index: torch.Tensor
+        self: train_module.HiDVAE,
+        items: torch.Tensor,
+        tag_ids: torch.Tensor,
+        index: torch.Tensor,
+        share: None,
     ) -> train_module.TokenizerLosses:
         seen.append(index.clone())
-        return forward(self, items, tag_ids, index)
+        return forward(self, items, tag_ids, index, share)
 
     monkeypatch.setattr(train_module.HiDVAE, "forward", watch)
     changed = replace(config, uniqueness_weight=uniqueness_weight, epochs=2)

@@ -37,6 +37,13 @@ from hidvae.training.checkpoint import (
     save_checkpoint,
     training_identity,
 )
+from hidvae.training.parallel import (
+    Share,
+    first_decides,
+    first_writes,
+    mean_over_processes,
+    seed_parts,
+)
 from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
 from hidvae.training.runtime import make_reproducible, start_fabric
 from hidvae.training.schedule import warmup_cosine
@@ -136,14 +143,15 @@ def train_next_item(
     identity = training_identity(settings, inputs, run)
     checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
     checkpoint = load_checkpoint(checkpoint_file, identity=identity)
-    with write_stage(
+    folder = write_stage(
         output,
         stage=output.name,
         config=settings,
         inputs=inputs,
         seed=run.seed,
         wall_seconds_before=checkpoint.state["seconds"] if checkpoint else 0.0,
-    ) as stage:
+    )
+    with first_writes(fabric, folder) as stage:
         loop = _Training(
             fabric, model, ranker, batches, split, config, run, checkpoint_file, identity
         )
@@ -155,7 +163,8 @@ def train_next_item(
             "num_epochs": len(loop.log.rows),
         }
         stage.metrics |= {"best_epoch": loop.best_epoch, "validation_ndcg@10": loop.best_score}
-    remove_checkpoint(checkpoint_file)
+    if fabric.is_global_zero:
+        remove_checkpoint(checkpoint_file)
     return read_stage(output, produced_by="hidvae train")
 
 
@@ -175,7 +184,8 @@ class _Training:
         identity: str,
     ) -> None:
         self.model, self.config = model, config
-        self.log = TrainingLog("train", checkpoint_file.with_name(LOG))
+        is_first = fabric.is_global_zero
+        self.log = TrainingLog("train", checkpoint_file.with_name(LOG) if is_first else None)
         self.best_score, self.best_epoch = -1.0, 0
         self.best_weights: dict[str, Tensor] = {}
         self._fabric, self._run = fabric, run
@@ -207,6 +217,7 @@ class _Training:
             self._average = _copy_of(self.model)
         if checkpoint is not None:
             self._restore(checkpoint, optimizer)
+        seed_parts(self._fabric, self._run.seed, self._steps_done)
         self.model.train()
         while self._epoch < config.epochs and not self._is_finished():
             batches = self._epoch_batches(self._epoch)
@@ -214,10 +225,8 @@ class _Training:
                 factor = warmup_cosine(self._steps_done, self._total_steps, config.warmup_steps)
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * factor
-                batch = HistoryBatch(
-                    *(part.to(self._fabric.device) for part in batches[self._step])
-                )
-                loss = forward(batch, config.label_smoothing)
+                batch, weight = self._own_part(batches[self._step])
+                loss = weight * forward(batch, config.label_smoothing)
                 self._fabric.backward(loss)
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
                 optimizer.step()
@@ -226,14 +235,30 @@ class _Training:
                 self._loss_sum += loss.detach()
                 self._step += 1
                 self._steps_done += 1
-                if self._watch.is_due(self._run.checkpoint_every_seconds):
+                is_due = self._watch.is_due(self._run.checkpoint_every_seconds)
+                if first_decides(self._fabric, is_due):
                     self._save(optimizer)
             self._end_epoch(len(batches))
+
+    def _own_part(self, batch: HistoryBatch) -> tuple[HistoryBatch, float]:
+        """This process's rows of a batch, and what the mean over their targets counts."""
+        fabric = self._fabric
+        weight = 1.0
+        if fabric.world_size > 1:
+            rows = Share(fabric, len(batch.items)).rows
+            if rows.start == rows.stop:  # none left: any row, which then counts nothing
+                rows, weight = slice(0, 1), 0.0
+            own = HistoryBatch(*(part[rows] for part in batch))
+            num_own, num_targets = int((own.targets >= 0).sum()), int((batch.targets >= 0).sum())
+            weight *= num_own * fabric.world_size / num_targets
+            batch = own
+        return HistoryBatch(*(part.to(fabric.device) for part in batch)), weight
 
     def _epoch_batches(self, epoch: int) -> list[HistoryBatch]:
         return self._batches.epoch(np.random.default_rng([self._run.seed, epoch]))
 
     def _end_epoch(self, num_batches: int) -> None:
+        self._loss_sum = mean_over_processes(self._fabric, self._loss_sum)
         check_finite(float(self._loss_sum), f"{type(self.config).__name__}.learning_rate")
         self._epoch, self._step = self._epoch + 1, 0
         row: dict[str, Any] = {
@@ -257,11 +282,13 @@ class _Training:
         trained = _copy_of(self.model)
         if self._average:
             self.model.load_state_dict(self._average)
-        rows = self._validation_rows
+        share = Share(self._fabric, len(self._validation_rows))
+        rows = self._validation_rows[share.rows]
         users = self._split.validation_users[rows]
         histories = self._split.validation_histories.take(rows)
         ranked = self._ranker.rank(histories, 10, users).excluding
-        ranks = target_ranks(ranked, self._split.validation_targets[rows])
+        own_ranks = target_ranks(ranked, self._split.validation_targets[rows])
+        ranks = share.gather(torch.from_numpy(own_ranks).to(self._fabric.device)).cpu().numpy()
         score = float(ndcg_at(ranks, 10).mean())
         if score > self.best_score:
             self.best_score, self.best_epoch = score, self._epoch
@@ -290,6 +317,9 @@ class _Training:
         )
 
     def _save(self, optimizer: Any) -> None:
+        self._loss_sum = mean_over_processes(self._fabric, self._loss_sum)
+        if not self._fabric.is_global_zero:
+            return
         extra = {f"best/{name}": value for name, value in self.best_weights.items()}
         extra |= {f"average/{name}": value for name, value in self._average.items()}
         extra["loss_sum"] = self._loss_sum

@@ -13,6 +13,7 @@ from hidvae.tokenizer.autoencoder import Autoencoder
 from hidvae.tokenizer.losses import tag_alignment_loss, tag_prediction_loss, uniqueness_loss
 from hidvae.tokenizer.residual_quantizer import Quantized, ResidualQuantizer
 from hidvae.tokenizer.tag_heads import TagHeads
+from hidvae.training.parallel import Share
 
 
 class TagLossOptions(NamedTuple):
@@ -63,35 +64,46 @@ class HiDVAE(nn.Module):
         self.tag_losses = tag_losses or TagLossOptions()
         self.predicts_tags = predicts_tags and tag_heads is not None
 
-    def forward(self, embeddings: Tensor, tag_ids: Tensor, item_index: Tensor) -> TokenizerLosses:
+    def forward(
+        self, embeddings: Tensor, tag_ids: Tensor, item_index: Tensor, share: Share | None = None
+    ) -> TokenizerLosses:
         """Losses of a batch.
 
         Args:
-            embeddings: (B, D_in).
+            embeddings: (B, D_in), or of the rows of ``share`` alone.
             tag_ids: (B, L), -1 where unknown.
             item_index: (B,), tells items apart in the uniqueness loss.
+            share: This process's part of a batch that several compute. Losses of single rows are
+                then of the part, weighed by its size; those that compare rows are of the batch.
         """
         latents = self.autoencoder.encode(embeddings)
         quantized = self.quantizer(latents)
-        alignment, prediction = self._tag_losses(quantized, tag_ids)
+        reconstruction = self.autoencoder.reconstruction_loss(quantized.latent, embeddings)
+        codebook, commitment = quantized.codebook_loss, quantized.commitment_loss
+        codes, level_vectors = quantized.codes, quantized.level_vectors
+        if share is not None:
+            weight = share.weight
+            reconstruction, codebook = weight * reconstruction, weight * codebook
+            commitment = weight * commitment
+            latents, codes = share.gather(latents), share.gather(codes)
+            level_vectors = share.gather(level_vectors)
+        alignment, prediction = self._tag_losses(level_vectors, tag_ids)
         return TokenizerLosses(
-            reconstruction=self.autoencoder.reconstruction_loss(quantized.latent, embeddings),
-            codebook=quantized.codebook_loss,
-            commitment=quantized.commitment_loss,
-            uniqueness=uniqueness_loss(
-                latents, quantized.codes, item_index, self.uniqueness_margin
-            ),
+            reconstruction=reconstruction,
+            codebook=codebook,
+            commitment=commitment,
+            uniqueness=uniqueness_loss(latents, codes, item_index, self.uniqueness_margin),
             tag_alignment=alignment,
             tag_prediction=prediction,
         )
 
-    def _tag_losses(self, quantized: Quantized, tag_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def _tag_losses(self, level_vectors: Tensor, tag_ids: Tensor) -> tuple[Tensor, Tensor]:
         heads, options = self.tag_heads, self.tag_losses
         if heads is None:
-            zeros = quantized.level_vectors.new_zeros(quantized.codes.shape[1])
+            zeros = level_vectors.new_zeros(level_vectors.shape[1])
             return zeros, zeros
         alignment, prediction = [], []
-        for level, head_input in enumerate(heads.inputs(quantized.level_vectors)):
+        for level, head_input in enumerate(heads.inputs(level_vectors)):
             tags = tag_ids[:, level]
             alignment.append(
                 tag_alignment_loss(

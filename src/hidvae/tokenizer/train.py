@@ -31,6 +31,13 @@ from hidvae.training.checkpoint import (
     save_checkpoint,
     training_identity,
 )
+from hidvae.training.parallel import (
+    Share,
+    first_decides,
+    first_writes,
+    mean_over_processes,
+    seed_parts,
+)
 from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
 from hidvae.training.runtime import epoch_generator, make_reproducible, start_fabric
 from hidvae.training.schedule import warmup_cosine
@@ -114,14 +121,15 @@ def train_tokenizer(
     identity = training_identity(settings, inputs, run)
     checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
     checkpoint = load_checkpoint(checkpoint_file, identity=identity)
-    with write_stage(
+    folder = write_stage(
         output,
         stage="tokenizer",
         config=settings,
         inputs=inputs,
         seed=run.seed,
         wall_seconds_before=checkpoint.state["seconds"] if checkpoint else 0.0,
-    ) as stage:
+    )
+    with first_writes(fabric, folder) as stage:
         loop = _Training(fabric, model, training_items, config, run, checkpoint_file, identity)
         loop.run(checkpoint)
         save_file(model.state_dict(), stage.path / WEIGHTS)
@@ -134,7 +142,8 @@ def train_tokenizer(
             "num_held_out": int(held_out.sum()),
         }
         stage.metrics |= loop.log.rows[-1]
-    remove_checkpoint(checkpoint_file)
+    if fabric.is_global_zero:
+        remove_checkpoint(checkpoint_file)
     return read_stage(output, produced_by="hidvae tokenize")
 
 
@@ -181,7 +190,8 @@ class _Training:
         identity: str,
     ) -> None:
         self.model, self.items, self.config, self.seed = model, items, config, run.seed
-        self.log = TrainingLog("tokenize", checkpoint_file.with_name(LOG))
+        is_first = fabric.is_global_zero
+        self.log = TrainingLog("tokenize", checkpoint_file.with_name(LOG) if is_first else None)
         self._fabric, self._run = fabric, run
         self._file, self._identity = checkpoint_file, identity
         self._batch_size = min(config.batch_size, len(items.item_index))
@@ -205,6 +215,10 @@ class _Training:
             self._initialize()
         else:
             self._restore(checkpoint, optimizer)
+        seed_parts(self._fabric, self.seed, self._epoch * self._steps_per_epoch + self._step)
+        share = None
+        if self._fabric.world_size > 1:
+            share = Share(self._fabric, self._batch_size)
         weights = _level_weights(config).to(self._fabric.device)
         total_steps = config.epochs * self._steps_per_epoch
         self.model.train()
@@ -217,17 +231,20 @@ class _Training:
                     group["lr"] = config.learning_rate * factor
                 start = self._step * self._batch_size
                 rows = self._order[start : start + self._batch_size].to(self._fabric.device)
+                own_rows = rows if share is None else rows[share.rows]
                 losses = forward(
-                    self.items.embeddings[rows],
+                    self.items.embeddings[own_rows],
                     self.items.tag_ids[rows],
                     self.items.item_index[rows],
+                    share,
                 )
                 self._fabric.backward(_weighted_sum(losses, config, weights))
                 optimizer.step()
                 optimizer.zero_grad()
                 self._count(losses)
                 self._step += 1
-                if self._watch.is_due(self._run.checkpoint_every_seconds):
+                is_due = self._watch.is_due(self._run.checkpoint_every_seconds)
+                if first_decides(self._fabric, is_due):
                     self._save(optimizer)
             self._end_epoch()
 
@@ -240,6 +257,7 @@ class _Training:
 
     def _end_epoch(self) -> None:
         """Survey the catalogue: log, revive dead codes, and order the next epoch's batches."""
+        self._loss_sums = mean_over_processes(self._fabric, self._loss_sums)
         check_finite(float(self._loss_sums.sum()), "TokenizerConfig.learning_rate")
         survey = self.survey()
         self._epoch, self._step = self._epoch + 1, 0
@@ -250,18 +268,22 @@ class _Training:
     @torch.no_grad()
     def survey(self) -> Survey:
         """Codes and residuals of every training item, in evaluation mode."""
+        share = Share(self._fabric, len(self.items.embeddings))
         self.model.eval()
-        blocks = [self.model.encode(block)[1] for block in self.items.embeddings.split(_BLOCK)]
+        own = self.items.embeddings[share.rows].split(_BLOCK)
+        blocks = [self.model.encode(block)[1] for block in own]
         self.model.train()
         return Survey(
-            torch.cat([block.codes for block in blocks]),
-            torch.cat([block.residuals for block in blocks]),
+            share.gather(torch.cat([block.codes for block in blocks])),
+            share.gather(torch.cat([block.residuals for block in blocks])),
         )
 
     @torch.no_grad()
     def _survey_latents(self) -> Tensor:
+        share = Share(self._fabric, len(self.items.embeddings))
         encode = self.model.autoencoder.encode
-        return torch.cat([encode(block) for block in self.items.embeddings.split(_BLOCK)])
+        own = self.items.embeddings[share.rows].split(_BLOCK)
+        return share.gather(torch.cat([encode(block) for block in own]))
 
     def _shuffle(self, codes: Tensor) -> Tensor:
         """Order of the next epoch: random, but items that share an ID stand side by side.
@@ -333,6 +355,9 @@ class _Training:
                 )
 
     def _save(self, optimizer: Any) -> None:
+        self._loss_sums = mean_over_processes(self._fabric, self._loss_sums)
+        if not self._fabric.is_global_zero:
+            return
         save_checkpoint(
             self._file,
             identity=self._identity,

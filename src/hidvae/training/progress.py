@@ -19,7 +19,10 @@ class TrainingLog:
     The rows travel in the checkpoint (``rows``), so a resumed training continues the same table.
     """
 
-    def __init__(self, stage: str, file: Path, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self, stage: str, file: Path | None, rows: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Begin with some rows; without a file, they are kept in memory alone."""
         self.rows: list[dict[str, Any]] = [dict(row) for row in rows]
         self._logger = logging.getLogger(f"hidvae.{stage}")
         self._file = file
@@ -27,7 +30,8 @@ class TrainingLog:
     def add(self, row: Mapping[str, Any], message: str) -> None:
         """Append a row, rewrite the CSV file, and log ``message``."""
         self.rows.append(dict(row))
-        self.write(self._file)
+        if self._file is not None:
+            self.write(self._file)
         self._logger.info(message)
 
     def write(self, file: Path) -> None:

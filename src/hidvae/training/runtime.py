@@ -1,19 +1,27 @@
-"""Device, precision and seeds of a training stage."""
+"""Device, precision, processes and seeds of a training stage."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from hidvae.config import RunConfig
 from hidvae.errors import ConfigError
 
+_IS_ALONE: ContextVar[bool] = ContextVar("is_alone", default=False)
+
 
 def start_fabric(run: RunConfig) -> Fabric:
-    """A launched Fabric on the configured device.
+    """A launched Fabric on the configured device; of all processes that torchrun started.
 
     Raises:
         ConfigError: If the device or precision is unknown or not available here.
@@ -22,7 +30,7 @@ def start_fabric(run: RunConfig) -> Fabric:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Fabric's advice about devices it finds unused
-            fabric = Fabric(accelerator=run.device, devices=1, precision=run.precision)  # type: ignore[arg-type]
+            fabric = Fabric(accelerator=run.device, precision=run.precision, **_processes())  # type: ignore[arg-type]
             fabric.launch()
     except Exception as error:  # Fabric raises many types here; all mean an unusable setting
         raise ConfigError(
@@ -31,6 +39,35 @@ def start_fabric(run: RunConfig) -> Fabric:
             "precision = '32-true'"
         ) from error
     return fabric
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Inside, a Fabric is of this process alone, whatever torchrun started."""
+    token = _IS_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _IS_ALONE.reset(token)
+
+
+def process_rank() -> int:
+    """Number of this process among those that torchrun started; 0 without it."""
+    return int(os.environ["RANK"]) if torch.distributed.is_torchelastic_launched() else 0
+
+
+def _processes() -> dict[str, Any]:
+    """Fabric's arguments: how many devices on how many machines, and what ties them together."""
+    if _IS_ALONE.get() or not torch.distributed.is_torchelastic_launched():
+        return {"devices": 1}
+    num_local = int(os.environ["LOCAL_WORLD_SIZE"])
+    num_processes = int(os.environ["WORLD_SIZE"])
+    if num_processes == 1:
+        return {"devices": 1}
+    # Not every loss reaches every weight in every batch (tags may be unknown). Buffers are tables
+    # that all processes made alike.
+    strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    return {"devices": num_local, "num_nodes": num_processes // num_local, "strategy": strategy}
 
 
 def make_reproducible(seed: int) -> None:

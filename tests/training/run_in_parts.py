@@ -1,0 +1,33 @@
+"""What torchrun starts in the tests: a run up to stage train, which may die in a training.
+
+    run_in_parts.py OUTPUT STAGE SETTING…
+
+STAGE, tokenizer or retriever, dies in its second epoch after a checkpoint; empty lets it live.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hidvae.config import load_config
+from hidvae.pipeline import run_pipeline
+from hidvae.retriever import train as retriever_train
+from hidvae.tokenizer import train as tokenizer_train
+
+torch.set_num_threads(1)
+output, stage, *settings = sys.argv[1:]
+if stage:
+    module: Any = {"tokenizer": tokenizer_train, "retriever": retriever_train}[stage]
+    save = module.save_checkpoint
+
+    def save_then_die(*args: Any, **keywords: Any) -> None:
+        save(*args, **keywords)
+        if (keywords["state"]["epoch"], keywords["state"]["step"]) == (1, 1):
+            sys.exit(1)
+
+    module.save_checkpoint = save_then_die
+run_pipeline(load_config([], settings), Path(output), until="train")
