@@ -12,7 +12,6 @@ from torch import Tensor
 
 from hidvae.retriever.beam_search import beam_search, exhaustive_scores
 from hidvae.retriever.interface import Retriever
-from hidvae.retriever.losses import code_log_probs
 
 from .tiny import CASES, histories, make_retriever, single_target, teacher_forced_scores
 
@@ -191,13 +190,14 @@ def test_stepping_along_many_beams_equals_teacher_forcing(case: str) -> None:
     state = model.begin(memory)
     total = torch.zeros(4, 5)
     for level in range(tables.num_levels):
-        logits, state = model.step(memory, state, level)
-        logits = logits.expand(4, 5, -1)  # at level 0 there is one beam for all
-        nodes = tables.nodes_of_items[level, targets]
-        valid = tables.codes_after(level, nodes.flatten()).view_as(logits)
+        nodes = tables.nodes_of_items[level, targets if level else targets[:, :1]]
+        children = tables.children_at(level, nodes.flatten())  # level 0 has one beam for all
+        log_probs, state = model.step(memory, state, level, children)
+        table = torch.full((nodes.numel(), tables.level_sizes[level]), -torch.inf)
+        table[children.row, children.code] = log_probs
         codes = tables.codes[targets][:, :, level]
-        log_probs = code_log_probs(logits, valid, model.prefix_normalized)
-        total += log_probs.gather(2, codes.unsqueeze(2)).squeeze(2)
+        of_code = table.view(*nodes.shape, -1).expand(4, 5, -1)
+        total += of_code.gather(2, codes.unsqueeze(2)).squeeze(2)
         if level == tables.num_levels - 1:
             break
         if level == 0:
@@ -218,20 +218,21 @@ def test_an_unknown_item_is_as_probable_as_a_typical_sibling() -> None:
     tables = model.tables
     items, users = histories()
     state = model.begin(model.read(items, users))
-    logits, _ = model.step(model.read(items, users), state, 0)
-    _, code, child = tables.children_at(0, torch.zeros(1, dtype=torch.long))
-    of_child = logits[:, 0, code]
+    children = tables.children_at(0, torch.zeros(len(items), dtype=torch.long))
+    log_probs, _ = model.step(model.read(items, users), state, 0, children)
+    expected = log_probs.view(len(items), -1)
+    code, child = (part.view(len(items), -1)[0] for part in children[1:])
     is_known = tables.is_known(1, child)
     assert is_known is not None
-    expected = of_child.clone()
-    expected[:, ~is_known] = of_child[:, is_known].mean(dim=1, keepdim=True)
+    means = expected[:, is_known].mean(dim=1, keepdim=True)
+    close(expected[:, ~is_known], means.expand(-1, int((~is_known).sum())))
     found = beam_search(model, items, users, beam_width=N)
     of_code = {
         int(tables.codes[item, 0]): prob
         for item, prob in zip(found.items[0], found.code_log_probs[0, :, 0], strict=True)
     }
     for place, first in enumerate(code.tolist()):
-        close(of_code[first], expected.log_softmax(dim=1)[0, place])
+        close(of_code[first], expected[0, place])
     close(found.log_probs.exp().sum(dim=1), torch.ones(len(items)))
     siblings = found.code_log_probs[0]
     for rank, item in enumerate(found.items[0].tolist()):

@@ -65,15 +65,9 @@ def beam_search(
     sums = torch.zeros(batch_size, 1, device=items.device)  # log-probs of the prefixes
     history = torch.zeros(batch_size, 1, 0, device=items.device)  # log-probs of chosen codes
     for level in range(tables.num_levels):
-        logits, state = retriever.step(memory, state, level)  # (B, W, K)
-        beam, code, child = tables.children_at(level, nodes.flatten())  # (C,): all children
-        log_probs = _child_log_probs(
-            logits.float().flatten(0, 1),
-            beam,
-            code,
-            None if retriever.ranks_unknown_items else tables.is_known(level + 1, child),
-            retriever.prefix_normalized,
-        )
+        children = tables.children_at(level, nodes.flatten())  # C in all
+        log_probs, state = retriever.step(memory, state, level, children)  # (C,)
+        beam, code, child = children
         totals = sums.flatten()[beam] + log_probs
         user = beam // nodes.shape[1]
         ranked_by = totals
@@ -99,34 +93,6 @@ def beam_search(
         F.pad(sums, (0, missing), value=-torch.inf),
         F.pad(history, (0, 0, 0, missing), value=-torch.inf),
     )
-
-
-def _child_log_probs(
-    logits: Tensor, beam: Tensor, code: Tensor, is_known: Tensor | None, prefix_normalized: bool
-) -> Tensor:
-    """Log-probability (C,) of each child; ``losses.code_log_probs`` without the absent codes.
-
-    The logit of an unknown child was never trained and is noise. It is given the mean logit of its
-    known siblings, so that an unknown item is as probable as its prefix makes it.
-
-    Args:
-        logits: (B * W, K).
-        beam: (C,) row of each child in ``logits``, ascending.
-        code: (C,) code of each child.
-        is_known: (C,) whether a known item lies below; None if all are known.
-        prefix_normalized: Normalise over a beam's children, else over all K codes.
-    """
-    of_child = logits[beam, code]
-    if is_known is not None:
-        zeros = logits.new_zeros(len(logits))
-        sums = zeros.index_add(0, beam, of_child * is_known)
-        means = sums / zeros.index_add(0, beam, is_known.to(sums.dtype)).clamp_min(1)
-        of_child = torch.where(is_known, of_child, means[beam])
-    if not prefix_normalized:
-        return of_child - logits.logsumexp(dim=1)[beam]
-    largest = logits.new_full((len(logits),), -torch.inf).scatter_reduce_(0, beam, of_child, "amax")
-    sums = torch.zeros_like(largest).index_add_(0, beam, (of_child - largest[beam]).exp())
-    return of_child - (largest + sums.log())[beam]
 
 
 def _best_per_user(

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.semantic_ids.trie import Trie
+
+
+class Children(NamedTuple):
+    """All children of some nodes of the trie, one after the other."""
+
+    row: Tensor
+    """(C,) which of the nodes each hangs from, ascending."""
+    code: Tensor
+    """(C,) the code that leads to it."""
+    node: Tensor
+    """(C,) its number, a depth further down."""
 
 
 class CatalogueTables(nn.Module):
@@ -78,17 +91,8 @@ class CatalogueTables(nn.Module):
         first_item: Tensor = getattr(self, f"first_item_{depth}")
         return len(first_item)
 
-    def children_at(self, depth: int, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All children of some nodes, one after the other.
-
-        Args:
-            depth: Of the nodes, in [0, M).
-            nodes: (n,) node numbers.
-
-        Returns: For each of the C children in all: row (C,) in ``nodes``, ascending; the code (C,)
-            that leads to it; its node number (C,) at depth + 1. The cost depends on C, not on the
-            catalogue.
-        """
+    def children_at(self, depth: int, nodes: Tensor) -> Children:
+        """All C children of nodes (n,) of a depth in [0, M); the cost depends on C, not on N."""
         start: Tensor = getattr(self, f"child_start_{depth}")
         codes: Tensor = getattr(self, f"child_codes_{depth}")
         first = start[nodes]
@@ -96,7 +100,7 @@ class CatalogueTables(nn.Module):
         row = torch.repeat_interleave(torch.arange(len(nodes), device=nodes.device), count)
         before = count.cumsum(0) - count  # children of the rows above
         child = torch.arange(len(row), device=nodes.device) + (first - before)[row]
-        return row, codes[child], child
+        return Children(row, codes[child], child)
 
     def codes_after(self, depth: int, nodes: Tensor) -> Tensor:
         """Which codes may follow nodes (n,) of a depth, as booleans (n, K), by known items."""

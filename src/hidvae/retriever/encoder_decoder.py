@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from hidvae.retriever.catalogue_tables import CatalogueTables
+from hidvae.retriever.catalogue_tables import CatalogueTables, Children
 from hidvae.retriever.interface import HistoryBatch, Retriever, gather_beams
 from hidvae.retriever.losses import next_code_loss
 from hidvae.retriever.transformer import Block, init_weights, padding_mask
@@ -125,7 +125,9 @@ class EncoderDecoder(Retriever):
         batch_size = len(memory.mask)
         return BeamState(self.begin_vector.expand(batch_size, 1, -1), [])
 
-    def step(self, memory: Memory, state: BeamState, level: int) -> tuple[Tensor, BeamState]:
+    def step(
+        self, memory: Memory, state: BeamState, level: int, children: Children
+    ) -> tuple[Tensor, BeamState]:
         """See ``Retriever.step``."""
         batch_size, width, _ = state.token.shape
         x = state.token + self.decoder_position[level]
@@ -146,7 +148,8 @@ class EncoderDecoder(Retriever):
             # Beams are the queries of one attention call: the history's keys are never copied.
             x = block.attend_memory(x, memory.keys_values[index], memory.mask)
             x = block.feed(x)
-        return self._logits(self.decoder_norm(x), level), BeamState(state.token, cache)
+        logits = self._logits(self.decoder_norm(x), level)
+        return self.child_log_probs(logits, level, children), BeamState(state.token, cache)
 
     def advance(
         self, state: BeamState, level: int, parents: Tensor, codes: Tensor, nodes: Tensor

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from hidvae.retriever.catalogue_tables import CatalogueTables
+from hidvae.retriever.catalogue_tables import CatalogueTables, Children
 
 
 class HistoryBatch(NamedTuple):
@@ -27,9 +28,6 @@ class Retriever(nn.Module, ABC):
     Decoding keeps two things apart: the *memory* of a user's history, computed once and shared by
     all beams, and the *state* of the beams, which is reordered as they fork and die.
     """
-
-    ranks_unknown_items = False
-    """Whether the logits mean something for items that training never saw."""
 
     def __init__(self, tables: CatalogueTables, prefix_normalized: bool = True) -> None:
         super().__init__()
@@ -53,8 +51,17 @@ class Retriever(nn.Module, ABC):
         """State of one beam per user, before any code."""
 
     @abstractmethod
-    def step(self, memory: Any, state: Any, level: int) -> tuple[Tensor, Any]:
-        """Logits (B, W, K_level) of the next code of every beam, and the state after looking."""
+    def step(self, memory: Any, state: Any, level: int, children: Children) -> tuple[Tensor, Any]:
+        """Look at what the beams' prefixes may go on with.
+
+        Args:
+            memory: From ``read``.
+            state: Of B x W beams.
+            level: Of the next code.
+            children: Of the nodes that the beams stand on, of all beams in order.
+
+        Returns: log p(code | prefix, history) (C,) of each child, and the state after looking.
+        """
 
     @abstractmethod
     def advance(self, state: Any, level: int, parents: Tensor, codes: Tensor, nodes: Tensor) -> Any:
@@ -67,6 +74,32 @@ class Retriever(nn.Module, ABC):
             codes: (B, W'), the code it takes.
             nodes: (B, W'), the trie's node at depth level + 1 that it then stands on.
         """
+
+    def child_log_probs(self, logits: Tensor, level: int, children: Children) -> Tensor:
+        """Log-probability (C,) of each child; ``code_log_probs`` without the absent codes.
+
+        The logit of an unknown child was never trained and is noise. It is given the mean logit of
+        its known siblings, so that an unknown item is as probable as its prefix makes it.
+
+        Args:
+            logits: (B, W, K) of the next code.
+            level: Of that code.
+            children: Of the beams' nodes.
+        """
+        logits, beam = logits.float().flatten(0, 1), children.row
+        of_child = logits[beam, children.code]
+        is_known = self.tables.is_known(level + 1, children.node)
+        if is_known is not None:
+            zeros = logits.new_zeros(len(logits))
+            sums = zeros.index_add(0, beam, of_child * is_known)
+            means = sums / zeros.index_add(0, beam, is_known.to(sums.dtype)).clamp_min(1)
+            of_child = torch.where(is_known, of_child, means[beam])
+        if not self.prefix_normalized:
+            return of_child - logits.logsumexp(dim=1)[beam]
+        largest = logits.new_full((len(logits),), -torch.inf)
+        largest.scatter_reduce_(0, beam, of_child, "amax")
+        sums = torch.zeros_like(largest).index_add_(0, beam, (of_child - largest[beam]).exp())
+        return of_child - (largest + sums.log())[beam]
 
 
 def gather_beams(values: Tensor, parents: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hidvae.retriever.catalogue_tables import Children
 from hidvae.retriever.interface import HistoryBatch, gather_beams
 from hidvae.retriever.item_transformer import ItemTransformer
 from hidvae.retriever.losses import next_code_loss
@@ -101,10 +102,13 @@ class ItemDecoder(ItemTransformer):
         """See ``Retriever.begin``."""
         return BeamState(torch.zeros_like(memory).unsqueeze(1))
 
-    def step(self, memory: Tensor, state: BeamState, level: int) -> tuple[Tensor, BeamState]:
+    def step(
+        self, memory: Tensor, state: BeamState, level: int, children: Children
+    ) -> tuple[Tensor, BeamState]:
         """See ``Retriever.step``."""
         states = memory.unsqueeze(1).expand_as(state.prefix)
-        return self._logits(states, state.prefix, level), state
+        logits = self._logits(states, state.prefix, level)
+        return self.child_log_probs(logits, level, children), state
 
     def advance(
         self, state: BeamState, level: int, parents: Tensor, codes: Tensor, nodes: Tensor

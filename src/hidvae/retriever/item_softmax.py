@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hidvae.retriever.catalogue_tables import Children
 from hidvae.retriever.full_cross_entropy import full_cross_entropy
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.item_transformer import ItemTransformer
@@ -29,11 +30,11 @@ from hidvae.retriever.item_transformer import ItemTransformer
 class ItemSoftmax(ItemTransformer):
     """Causal transformer over items whose states are compared with every item's vector.
 
-    The memory of a history is, per depth from 1 to M, the log of the sum of exp(logit) over the IDs
+    The memory of a history is, per depth from 0 to M, the log of the sum of exp(logit) over the IDs
     below each node: (B, nodes). The state of the beams is the node (B, W) that each stands on.
+    Items that training never saw are ranked by their logits like all others.
     """
 
-    ranks_unknown_items = True
     _vectors: Tensor | None
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -73,22 +74,22 @@ class ItemSoftmax(ItemTransformer):
         tables, vectors = self.tables, self._item_table()
         states = self.output_norm(self.last_states(items, users, vectors))  # (B, d)
         of_depth = [(states @ vectors.T)[:, tables.item_at_leaf]]  # (B, N), the leaves in order
-        for depth in range(tables.num_levels - 1, 0, -1):
+        for depth in range(tables.num_levels - 1, -1, -1):
             of_depth.insert(0, _sums_below(of_depth[0], tables.parents_of_nodes(depth + 1)))
         return of_depth
 
     def begin(self, memory: list[Tensor]) -> Tensor:
         """See ``Retriever.begin``."""
-        first = memory[0]
-        return torch.zeros(len(first), 1, dtype=torch.long, device=first.device)  # the root
+        root = memory[0]
+        return torch.zeros_like(root, dtype=torch.long)
 
-    def step(self, memory: list[Tensor], state: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """See ``Retriever.step``; codes that do not exist under a prefix have logit 0."""
-        row, code, child = self.tables.children_at(level, state.flatten())
-        below = memory[level]
-        logits = below.new_zeros(state.numel(), self.tables.level_sizes[level])
-        logits[row, code] = below[row // state.shape[1], child]
-        return logits.unflatten(0, state.shape), state
+    def step(
+        self, memory: list[Tensor], state: Tensor, level: int, children: Children
+    ) -> tuple[Tensor, Tensor]:
+        """See ``Retriever.step``."""
+        user = children.row // state.shape[1]
+        parent = state.flatten()[children.row]
+        return memory[level + 1][user, children.node] - memory[level][user, parent], state
 
     def advance(
         self, state: Tensor, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
