@@ -191,7 +191,7 @@ def test_stepping_along_many_beams_equals_teacher_forcing(case: str) -> None:
     total = torch.zeros(4, 5)
     for level in range(tables.num_levels):
         nodes = tables.nodes_of_items[level, targets if level else targets[:, :1]]
-        children = tables.children_at(level, nodes.flatten())  # level 0 has one beam for all
+        children = tables.children_at(level, nodes)  # level 0 has one beam for all
         log_probs, state = model.step(memory, state, level, children)
         table = torch.full((nodes.numel(), tables.level_sizes[level]), -torch.inf)
         table[children.row, children.code] = log_probs
@@ -218,10 +218,10 @@ def test_an_unknown_item_is_as_probable_as_a_typical_sibling() -> None:
     tables = model.tables
     items, users = histories()
     state = model.begin(model.read(items, users))
-    children = tables.children_at(0, torch.zeros(len(items), dtype=torch.long))
+    children = tables.children_at(0, torch.zeros(len(items), 1, dtype=torch.long))
     log_probs, _ = model.step(model.read(items, users), state, 0, children)
     expected = log_probs.view(len(items), -1)
-    code, child = (part.view(len(items), -1)[0] for part in children[1:])
+    code, child = (part.view(len(items), -1)[0] for part in children[2:])
     is_known = tables.is_known(1, child)
     assert is_known is not None
     means = expected[:, is_known].mean(dim=1, keepdim=True)

@@ -20,7 +20,8 @@ def prefixes(codes: np.ndarray, depth: int) -> list[tuple[int, ...]]:
 
 def child_table(tables: CatalogueTables, depth: int, nodes: torch.Tensor) -> torch.Tensor:
     """(n, K) the child that each code leads to, -1 where there is none."""
-    row, code, child = tables.children_at(depth, nodes)
+    user, row, code, child = tables.children_at(depth, nodes.unsqueeze(1))
+    assert torch.equal(user, row)
     table = torch.full((len(nodes), tables.level_sizes[depth]), -1)
     table[row, code] = child
     return table
@@ -45,11 +46,19 @@ def test_children_equal_a_dictionary_of_prefixes(disambiguated: bool) -> None:
                     assert below[child] == (*here[node], code)
 
 
+def test_children_of_several_beams_know_their_user() -> None:
+    tables = CatalogueTables(random_ids())
+    nodes = torch.tensor([[0, 2, 1], [3, 3, 0]])
+    user, row, code, child = tables.children_at(1, nodes)
+    alone = tables.children_at(1, nodes.view(-1, 1))
+    assert torch.equal(user, row // 3)
+    assert all(map(torch.equal, (row, code, child), alone[1:]))
+
+
 def test_no_nodes_have_no_children() -> None:
     tables = CatalogueTables(random_ids())
-    assert [len(part) for part in tables.children_at(1, torch.empty(0, dtype=torch.long))] == [
-        0
-    ] * 3
+    nodes = torch.empty(0, 1, dtype=torch.long)
+    assert [len(part) for part in tables.children_at(1, nodes)] == [0] * 4
 
 
 @pytest.mark.parametrize("disambiguated", VARIANTS)
@@ -93,7 +102,9 @@ def test_a_loss_knows_the_trie_of_known_items_and_a_search_that_of_all(disambigu
             assert valid[item].nonzero().squeeze(1).tolist() == of_known.get(prefix, [])
         assert torch.equal(tables.num_known_children(depth, nodes), valid.sum(dim=1))
         for found, expected in zip(
-            tables.children_at(depth, nodes), everything.children_at(depth, nodes), strict=True
+            tables.children_at(depth, nodes.unsqueeze(1)),
+            everything.children_at(depth, nodes.unsqueeze(1)),
+            strict=True,
         ):
             assert torch.equal(found, expected)
     assert tables.num_items == 50

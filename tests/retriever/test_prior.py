@@ -8,6 +8,7 @@ import torch
 
 from hidvae.data.interactions import Sequences
 from hidvae.features.item_graph import ItemGraph
+from hidvae.retriever import prior as prior_module
 from hidvae.retriever.beam_search import beam_search
 from hidvae.retriever.prior import Bonus, GraphPrior
 from hidvae.retriever.ranker import GenerativeRanker
@@ -57,8 +58,12 @@ def prior(
     )
 
 
+@pytest.mark.parametrize("table_size", [0, 1 << 20], ids=["searched", "tabled"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_wide_beam_ranks_by_log_probability_plus_bonus(case: str) -> None:
+def test_a_wide_beam_ranks_by_log_probability_plus_bonus(
+    case: str, table_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prior_module, "_TABLE_SIZE", table_size)
     retriever, batch = make_retriever(**CASES[case]), histories()
     bonus = random_bonus(len(batch[0]))
     log_probs = teacher_forced_scores(retriever, *batch)

@@ -60,7 +60,8 @@ def test_leaves_and_nodes_lead_to_their_items(codes: np.ndarray) -> None:
         expected = prefixes(codes, depth)
         for item, row in enumerate(codes.tolist()):
             assert expected[nodes[depth, item]] == tuple(row[:depth])
-        for node, first in enumerate(trie.first_leaf[depth].tolist()):
+        first_leaves = [*trie.first_leaf, np.arange(trie.num_items)][depth]
+        for node, first in enumerate(first_leaves.tolist()):
             below = [
                 leaf
                 for leaf, path in enumerate(paths(trie, codes.shape[1]))

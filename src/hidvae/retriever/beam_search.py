@@ -65,11 +65,10 @@ def beam_search(
     sums = torch.zeros(batch_size, 1, device=items.device)  # log-probs of the prefixes
     history = torch.zeros(batch_size, 1, 0, device=items.device)  # log-probs of chosen codes
     for level in range(tables.num_levels):
-        children = tables.children_at(level, nodes.flatten())  # C in all
+        children = tables.children_at(level, nodes)  # C in all
         log_probs, state = retriever.step(memory, state, level, children)  # (C,)
-        beam, code, child = children
+        user, beam, code, child = children
         totals = sums.flatten()[beam] + log_probs
-        user = beam // nodes.shape[1]
         ranked_by = totals
         if bonus is not None:
             ranked_by = totals + bonus.of_children(tables, level + 1, user, child)

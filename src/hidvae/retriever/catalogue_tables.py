@@ -15,8 +15,10 @@ from hidvae.semantic_ids.trie import Trie
 class Children(NamedTuple):
     """All children of some nodes of the trie, one after the other."""
 
+    user: Tensor
+    """(C,) the user whose beam each continues, ascending."""
     row: Tensor
-    """(C,) which of the nodes each hangs from, ascending."""
+    """(C,) which of the nodes, of all users in order, each hangs from, ascending."""
     code: Tensor
     """(C,) the code that leads to it."""
     node: Tensor
@@ -64,12 +66,15 @@ class CatalogueTables(nn.Module):
         self.trie = trie
         self._put("codes", ids.codes)
         self._put("tag_ids", ids.tag_ids)
-        self._put("item_at_leaf", trie.item_at_leaf)
+        self._put("item_at_leaf", trie.item_at_leaf.astype(np.int64))
         self._put("nodes_of_items", trie.nodes_of_items())
         for depth in range(trie.num_levels):
-            self._put(f"child_start_{depth}", trie.child_start[depth])
+            start = trie.child_start[depth].astype(np.int64)
+            self._put(f"child_start_{depth}", start)
+            self._put(f"parents_{depth + 1}", np.repeat(np.arange(len(start) - 1), np.diff(start)))
             self._put(f"child_codes_{depth}", trie.child_codes[depth].astype(np.int64))
-            self._put(f"first_item_{depth}", trie.item_at_leaf[trie.first_leaf[depth]])
+            first_item = trie.item_at_leaf[trie.first_leaf[depth]].astype(np.int64)
+            self._put(f"first_item_{depth}", first_item)
             self._put(f"is_known_child_{depth}", is_known[depth + 1])
             known_so_far = np.concatenate([[0], np.cumsum(is_known[depth + 1])])
             self._put(f"num_known_{depth}", np.diff(known_so_far[trie.child_start[depth]]))
@@ -92,25 +97,31 @@ class CatalogueTables(nn.Module):
         return len(first_item)
 
     def children_at(self, depth: int, nodes: Tensor) -> Children:
-        """All C children of nodes (n,) of a depth in [0, M); the cost depends on C, not on N."""
+        """All C children of the users' nodes (B, W) of a depth in [0, M).
+
+        The cost depends on C, not on the catalogue.
+        """
         start: Tensor = getattr(self, f"child_start_{depth}")
         codes: Tensor = getattr(self, f"child_codes_{depth}")
         first = start[nodes]
-        count = start[nodes + 1] - first  # (n,)
-        row = torch.repeat_interleave(torch.arange(len(nodes), device=nodes.device), count)
+        count = start[nodes + 1] - first  # (B, W)
+        users, rows = (torch.arange(n, device=nodes.device) for n in (len(nodes), nodes.numel()))
+        user = users.repeat_interleave(count.sum(dim=1))
+        first, count = first.flatten(), count.flatten()
+        row = rows.repeat_interleave(count)
         before = count.cumsum(0) - count  # children of the rows above
         child = torch.arange(len(row), device=nodes.device) + (first - before)[row]
-        return Children(row, codes[child], child)
+        return Children(user, row, codes[child], child)
 
     def codes_after(self, depth: int, nodes: Tensor) -> Tensor:
         """Which codes may follow nodes (n,) of a depth, as booleans (n, K), by known items."""
         is_known: Tensor = getattr(self, f"is_known_child_{depth}")
         if depth == 0:  # all nodes are the root
-            _, code, child = self.children_at(0, nodes[:1])
+            _, _, code, child = self.children_at(0, nodes[:1].unsqueeze(1))
             valid = torch.zeros(self.level_sizes[0], dtype=torch.bool, device=nodes.device)
             valid[code] = is_known[child]
             return valid.expand(len(nodes), -1)
-        row, code, child = self.children_at(depth, nodes)
+        _, row, code, child = self.children_at(depth, nodes.unsqueeze(1))
         size = self.level_sizes[depth]
         table = torch.zeros(len(nodes), size, dtype=torch.bool, device=nodes.device)
         table[row, code] = is_known[child]
@@ -134,8 +145,8 @@ class CatalogueTables(nn.Module):
 
     def parents_of_nodes(self, depth: int) -> Tensor:
         """The node at depth - 1, ascending, that each node of a depth hangs from."""
-        start: Tensor = getattr(self, f"child_start_{depth - 1}")
-        return torch.repeat_interleave(start.diff())
+        parents: Tensor = getattr(self, f"parents_{depth}")
+        return parents
 
     def tags_of_nodes(self, depth: int, nodes: Tensor) -> Tensor:
         """Tags (..., L) of an item below each node; all below share those of the prefix."""

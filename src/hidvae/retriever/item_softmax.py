@@ -73,10 +73,10 @@ class ItemSoftmax(ItemTransformer):
         """See ``Retriever.read``."""
         tables, vectors = self.tables, self._item_table()
         states = self.output_norm(self.last_states(items, users, vectors))  # (B, d)
-        of_depth = [(states @ vectors.T)[:, tables.item_at_leaf]]  # (B, N), the leaves in order
-        for depth in range(tables.num_levels - 1, -1, -1):
+        of_depth = [states @ vectors[tables.item_at_leaf].T]  # (B, N), the leaves in order
+        for depth in range(tables.num_levels - 1, 0, -1):
             of_depth.insert(0, _sums_below(of_depth[0], tables.parents_of_nodes(depth + 1)))
-        return of_depth
+        return [of_depth[0].logsumexp(dim=1, keepdim=True), *of_depth]
 
     def begin(self, memory: list[Tensor]) -> Tensor:
         """See ``Retriever.begin``."""
@@ -87,8 +87,7 @@ class ItemSoftmax(ItemTransformer):
         self, memory: list[Tensor], state: Tensor, level: int, children: Children
     ) -> tuple[Tensor, Tensor]:
         """See ``Retriever.step``."""
-        user = children.row // state.shape[1]
-        parent = state.flatten()[children.row]
+        user, parent = children.user, state.flatten()[children.row]
         return memory[level + 1][user, children.node] - memory[level][user, parent], state
 
     def advance(

@@ -18,6 +18,9 @@ from hidvae.data.interactions import Sequences
 from hidvae.features.item_graph import FloatMatrix, recency_query
 from hidvae.retriever.catalogue_tables import CatalogueTables
 
+_TABLE_SIZE = 1 << 23
+"""Nodes times users of a batch up to which a table of all is quicker than a search (32 MiB)."""
+
 
 class Bonus(NamedTuple):
     """What some items of each user gain; all others gain nothing."""
@@ -48,10 +51,14 @@ class Bonus(NamedTuple):
         num_nodes = tables.num_nodes(depth)
         row = torch.arange(len(self.items), device=self.items.device).unsqueeze(1)
         keys = (row * num_nodes + node_of_item[self.items.clamp_min(0)]).flatten()
+        asked = users * num_nodes + nodes
+        size = len(self.items) * num_nodes
+        if size <= _TABLE_SIZE:
+            table = self.values.new_zeros(size)
+            return table.scatter_reduce_(0, keys, self.values.flatten(), "amax")[asked]
         known, place = keys.unique(return_inverse=True)
         best = self.values.new_zeros(len(known))
         best.scatter_reduce_(0, place, self.values.flatten(), "amax")
-        asked = users * num_nodes + nodes
         found = torch.searchsorted(known, asked).clamp_max(len(known) - 1)
         return best[found] * (known[found] == asked)
 

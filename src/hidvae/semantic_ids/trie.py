@@ -22,13 +22,13 @@ class Trie:
     """
 
     child_start: tuple[np.ndarray, ...]
-    """For each depth d < M: (nodes of depth d + 1,) int64."""
+    """For each depth d < M: (nodes of depth d, and one more,) int32."""
     child_codes: tuple[np.ndarray, ...]
     """For each depth d < M: (nodes of depth d + 1 in number,) int32."""
     item_at_leaf: np.ndarray
-    """(N,) int64: item_index of the leaf."""
+    """(N,) int32: item_index of the leaf."""
     first_leaf: tuple[np.ndarray, ...]
-    """For each depth d <= M: (nodes of depth d,) int64, the first leaf below a node."""
+    """For each depth d < M: (nodes of depth d,) int32, the first leaf below a node."""
 
     @classmethod
     def build(cls, codes: np.ndarray) -> Trie:
@@ -52,7 +52,7 @@ class Trie:
             starts = np.flatnonzero(is_new)
             child_codes.append(ranked[starts, level].astype(np.int32))
             first_child = np.searchsorted(starts, node_starts[-1])
-            child_start.append(np.append(first_child, len(starts)).astype(np.int64))
+            child_start.append(np.append(first_child, len(starts)).astype(np.int32))
             node_starts.append(starts)
         if len(node_starts[-1]) != num_items:
             raise DataError(
@@ -62,8 +62,8 @@ class Trie:
         return cls(
             tuple(child_start),
             tuple(child_codes),
-            order.astype(np.int64),
-            tuple(starts.astype(np.int64) for starts in node_starts),
+            order.astype(np.int32),
+            tuple(starts.astype(np.int32) for starts in node_starts[:-1]),
         )
 
     @property
@@ -78,15 +78,14 @@ class Trie:
 
     def num_nodes(self, depth: int) -> int:
         """Distinct prefixes of ``depth`` codes."""
-        return len(self.first_leaf[depth])
+        return self.num_items if depth == self.num_levels else len(self.first_leaf[depth])
 
     def nodes_of_items(self) -> np.ndarray:
         """Node of every item's prefix at every depth d <= M, (M + 1, N) int64."""
         leaf_of_item = np.empty(self.num_items, dtype=np.int64)
         leaf_of_item[self.item_at_leaf] = np.arange(self.num_items)
-        return np.stack(
-            [np.searchsorted(starts, leaf_of_item, side="right") - 1 for starts in self.first_leaf]
-        )
+        above = [np.searchsorted(s, leaf_of_item, side="right") - 1 for s in self.first_leaf]
+        return np.stack([*above, leaf_of_item])
 
     def reachable(self, is_allowed: np.ndarray) -> tuple[np.ndarray, ...]:
         """For each depth d <= M, whether a node has an allowed item below it.
@@ -97,4 +96,5 @@ class Trie:
         Returns: M + 1 boolean arrays; masking a search with them never meets a dead end.
         """
         at_leaf = is_allowed[self.item_at_leaf]
-        return tuple(np.logical_or.reduceat(at_leaf, starts) for starts in self.first_leaf)
+        above = (np.logical_or.reduceat(at_leaf, starts) for starts in self.first_leaf)
+        return (*above, at_leaf)

@@ -85,10 +85,12 @@ def encode_catalogue(
 @torch.no_grad()
 def encode_items(model: HiDVAE, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Latents (N, D) float32 and codes (N, L) int64 of item embeddings (N, D_in)."""
-    blocks = [model.encode(torch.from_numpy(block)) for block in _blocks(embeddings)]
-    latents = torch.cat([latents for latents, _ in blocks]).numpy()
-    codes = torch.cat([quantized.codes for _, quantized in blocks]).numpy()
-    return latents, codes
+    latents, codes = [], []
+    for block in _blocks(embeddings):  # what else a quantization holds is not kept
+        latent, quantized = model.encode(torch.from_numpy(block))
+        latents.append(latent)
+        codes.append(quantized.codes)
+    return torch.cat(latents).numpy(), torch.cat(codes).numpy()
 
 
 def predict_tags(model: HiDVAE, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
