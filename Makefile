@@ -43,10 +43,13 @@ coverage: .venv/.installed ## run the tests and list the lines that none reaches
 run: .venv/.installed ## whole job on the demo; DATA=FOLDER for yours, CONFIG=FILE.gin, ARGS='--set ...'
 	@$(BIN)/hidvae run $(if $(DATA),--data '$(DATA)') $(if $(CONFIG),--config '$(CONFIG)') --output '$(RUN)' $(ARGS)
 
-bench: .venv/.installed ## time the hot paths (benchmarks/)
-	@for file in benchmarks/bench_*.py; do \
-		[ -e "$$file" ] || { echo "no benchmarks/bench_*.py"; exit 1; }; \
-		echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+bench: .venv/.installed ## time the hot paths (docs/benchmarks.md); ARGS=--quick, PEERS=PYTHON, DATA=FOLDER
+	$(BIN)/python benchmarks/bench_trie.py $(ARGS)
+	$(BIN)/python benchmarks/bench_search.py $(if $(PEERS),--peers '$(PEERS)') $(ARGS)
+	$(BIN)/python benchmarks/bench_training.py --profile $(ARGS)
+	$(BIN)/python benchmarks/bench_tokenizer.py $(ARGS)
+	$(BIN)/python benchmarks/bench_prepare.py $(ARGS)
+	$(if $(DATA),$(BIN)/python benchmarks/bench_encode.py '$(DATA)/items.parquet')
 
 results: .venv/.installed ## the tables of docs/results.md on DATA=FOLDER: final, ablation, cold; three seeds each
 	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows final

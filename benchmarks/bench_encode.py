@@ -16,7 +16,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from hidvae.features.vector_cache import VectorCache
 BACKENDS = ("torch", "torch-bf16", "onnx-int8")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Read the arguments and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--model", default=MINILM)
     parser.add_argument("--backends", nargs="*", default=BACKENDS, choices=BACKENDS)
     parser.add_argument("--cache-rows", type=int, default=1_000_000)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     texts = catalogue_texts(arguments.items, arguments.sample)
     bench_backends(texts, arguments.model, arguments.backends, arguments.rounds)
     if arguments.cache_rows:

@@ -4,22 +4,25 @@
 
 Generates the log (skewed popularity, shuffled, with duplicates and ties), prepares it with a 3-core
 in a process of its own, and prints seconds, events per second and peak memory. ``--format`` takes
-parquet, csv or csv.gz; ``--output`` keeps the numbers as JSON.
+parquet, csv or csv.gz; ``--alone`` keeps the numbers in a JSON file without other benchmarks, which
+is how docs/results.md reads them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from harness import argument_parser, report, set_threads
 
 from hidvae.artifacts import describe_machine, git_commit
 
@@ -34,25 +37,34 @@ print({name: metrics[name] for name in ("num_users", "num_items", "num_events", 
 _EVENTS_PER_PART = 5_000_000
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Generate, prepare, report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--events", type=int, default=5_000_000)
+    parser = argument_parser(__doc__)
+    parser.add_argument("--events", type=int, help="5 million, or 100 thousand with --quick")
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=300_000)
     parser.add_argument("--format", choices=["parquet", "csv", "csv.gz"], default="parquet")
     parser.add_argument(
         "--folder", type=Path, help="Where to generate; a temporary folder if not given."
     )
-    parser.add_argument("--output", type=Path, help="JSON file for the numbers.")
-    arguments = parser.parse_args()
+    parser.add_argument("--alone", type=Path, help="JSON file for these numbers only.")
+    arguments = parser.parse_args(argv)
+    set_threads(arguments)
+    environment = dict(os.environ)
+    if arguments.threads:
+        environment["POLARS_MAX_THREADS"] = str(arguments.threads)
+    if arguments.quick:
+        arguments.items, arguments.users = 1000, 3000
+    arguments.events = arguments.events or (100_000 if arguments.quick else 5_000_000)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         folder = Path(temporary)
         generate(folder, arguments.events, arguments.items, arguments.users, arguments.format)
         size = sum(file.stat().st_size for file in folder.iterdir())
         started = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-c", _PREPARE, str(folder), str(folder / "dataset")], check=True
+            [sys.executable, "-c", _PREPARE, str(folder), str(folder / "dataset")],
+            check=True,
+            env=environment,
         )
         seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # KiB on Linux
@@ -69,8 +81,9 @@ def main() -> None:
         "git_commit": git_commit(),
     }
     print(json.dumps(found, indent=2))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if arguments.alone:
+        arguments.alone.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    report("prepare", arguments, found, [])
 
 
 def generate(folder: Path, num_events: int, num_items: int, num_users: int, suffix: str) -> None:

@@ -1,0 +1,237 @@
+"""Every benchmark at its quick sizes, and the arithmetic that their numbers rest on."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hidvae.retriever.full_cross_entropy import full_cross_entropy
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable() -> Iterator[None]:
+    """A script sees its neighbours; so must the tests."""
+    sys.path.insert(0, str(BENCHMARKS))
+    yield
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture
+def harness() -> ModuleType:
+    return importlib.import_module("harness")
+
+
+def run(name: str, output: Path, *options: str) -> dict[str, Any]:
+    """The section that a quick run wrote."""
+    script = importlib.import_module(f"bench_{name}")
+    script.main(["--quick", "--threads", "1", "--output", str(output), *options])
+    section = json.loads(output.read_text())[name]
+    assert section["is_quick"] and section["threads"] == 1
+    assert {"date", "machine", "git_commit", "versions", "bars"} <= set(section)
+    return section["results"]
+
+
+def check_numbers(found: Any) -> None:
+    """No number is negative or not finite."""
+    if isinstance(found, dict):
+        found = list(found.values())
+    if isinstance(found, list):
+        for value in found:
+            check_numbers(value)
+    elif isinstance(found, float | int):
+        assert math.isfinite(found) and found >= 0
+
+
+def check_positive(rows: list[dict[str, Any]]) -> None:
+    """Every number of a table is above 0."""
+    assert rows
+    check_numbers(rows)
+    for row in rows:
+        assert all(value > 0 for value in row.values() if isinstance(value, float | int))
+
+
+def test_trie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = run("trie", tmp_path / "found.json")
+    check_positive(results["by_size"])
+    assert [row["items"] for row in results["by_size"]] == [1000, 5000]
+    assert "search among allowed items over search" in capsys.readouterr().out
+
+
+def test_search(tmp_path: Path) -> None:
+    results = run("search", tmp_path / "found.json")
+    check_positive(results["ours"])
+    check_positive(results["peers"])
+    assert results["notes"]["transformers"] == {"valid": 1.0}  # all that it found are items
+
+
+def test_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = run("training", tmp_path / "found.json", "--profile")
+    check_positive(results["by_precision"])
+    assert [row["precision"] for row in results["by_precision"]] == ["32-true", "bf16-mixed"]
+    shares = [operator["share"] for operator in results["operators"]["32-true"]]
+    assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1
+    assert "aten::mm" in capsys.readouterr().out
+
+
+def test_tokenizer(tmp_path: Path) -> None:
+    results = run("tokenizer", tmp_path / "found.json", "--items", "3000")
+    check_positive([results["training"], results["ids"]])
+    check_positive(results["quantizer"])
+    check_positive(results["kmeans"])
+    assert results["ids"]["items"] == 3000
+    assert {row["k-means"] for row in results["kmeans"]} == {"hidvae", "KMeans", "MiniBatchKMeans"}
+
+
+def test_prepare(tmp_path: Path) -> None:
+    alone = tmp_path / "alone.json"
+    results = run("prepare", tmp_path / "found.json", "--events", "20000", "--alone", str(alone))
+    check_numbers(results)
+    assert results["events_per_second"] > 0
+    assert json.loads(alone.read_text()) == results
+
+
+def test_a_quick_run_without_output_keeps_nothing(
+    harness: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "benchmarks.json")
+    arguments = harness.argument_parser("A benchmark.").parse_args(["--quick"])
+    harness.report("some", arguments, {}, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_section_replaces_its_older_self_and_no_other(
+    harness: ModuleType, tmp_path: Path
+) -> None:
+    file = tmp_path / "new" / "found.json"
+    harness.merge_section(file, "a", {"x": 1, "old": True})
+    harness.merge_section(file, "b", {"y": 2})
+    harness.merge_section(file, "a", {"x": 3})
+    assert json.loads(file.read_text()) == {"a": {"x": 3}, "b": {"y": 2}}
+    assert [entry.name for entry in file.parent.iterdir()] == ["found.json"]
+
+
+def test_contestants_take_turns(harness: ModuleType) -> None:
+    calls: list[str] = []
+    contestants = {name: lambda name=name: calls.append(name) for name in "ab"}
+    timings = harness.take_turns(contestants, rounds=3, warmups=1)
+    assert "".join(calls) == "ba" + "ab" + "ba" + "ab"
+    assert all(len(timing.seconds) == 3 for timing in timings.values())
+    assert all(min(timing.seconds) >= 0 for timing in timings.values())
+
+
+def test_percentiles_and_ratios(harness: ModuleType) -> None:
+    slow = harness.Timing((2.0, 40.0, 6.0))
+    fast = harness.Timing((1.0, 10.0, 3.0))
+    assert slow.median == 6.0
+    assert slow.percentile(0) == 2.0 and slow.percentile(100) == 40.0
+    assert slow.percentile(75) == 6.0 + (40.0 - 6.0) / 2
+    assert slow.ratio_to(fast) == 2.0  # of 2, 4 and 2: within the rounds, where 40 met 10
+    assert harness.Timing.sum_of([slow, fast]).seconds == (3.0, 50.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_minimum", "is_met"),
+    [(1.0, False, True), (1.1, False, False), (1.0, True, True), (0.9, True, False)],
+)
+def test_bars(harness: ModuleType, value: float, is_minimum: bool, is_met: bool) -> None:
+    bar = harness.Bar("something", value, 1.0, is_minimum)
+    assert bar.is_met == is_met
+    assert str(bar).startswith("met" if is_met else "MISSED")
+
+
+def test_floors_count_what_they_do(harness: ModuleType) -> None:
+    product = harness.MatrixProduct(size=8)
+    product()
+    torch.testing.assert_close(product.out, product.left @ product.right)
+    assert product.flops == 2 * 8 * 8 * 8
+    copy = harness.MemoryCopy(num_bytes=400)
+    copy()
+    assert bool((copy.target == 1).all()) and copy.bytes == 800
+
+
+class Loss(nn.Module):
+    """A model whose loss is a function of its one weight."""
+
+    def __init__(self, loss: Any, *shape: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape))
+        self.of = loss
+
+    def loss(self, batch: Any, label_smoothing: float) -> torch.Tensor:
+        return self.of(self.weight)
+
+
+def test_flops_of_the_loss_over_all_items_are_those_of_its_three_products() -> None:
+    n, dim, num_items = 30, 8, 50
+    states, targets = torch.randn(n, dim, requires_grad=True), torch.zeros(n, dtype=torch.long)
+    model = Loss(lambda weight: full_cross_entropy(states, weight, targets), num_items, dim)
+    count = importlib.import_module("bench_training").count_flops
+    assert count(model, None) == 2 * n * dim * num_items + 4 * n * dim * num_items
+    assert model.weight.grad is None
+
+
+def test_flops_of_attention_are_two_products_forward_and_five_backward() -> None:
+    batch, heads, length, dim = 2, 3, 5, 16
+
+    def attend(weight: torch.Tensor) -> torch.Tensor:
+        return F.scaled_dot_product_attention(weight, weight, weight, is_causal=True).sum()
+
+    count = importlib.import_module("bench_training").count_flops
+    one_product = 2 * batch * heads * length * length * dim
+    assert count(Loss(attend, batch, heads, length, dim), None) == (2 + 5) * one_product
+
+
+def test_codes_are_distinct_and_in_range() -> None:
+    distinct_codes = importlib.import_module("generated").distinct_codes
+    codes = distinct_codes(60, 3, 4)  # nearly all 64
+    assert codes.shape == (60, 3) and len(np.unique(codes, axis=0)) == 60
+    assert codes.min() == 0 and codes.max() == 3
+
+
+PEER = """
+import json, sys
+task = json.loads(sys.stdin.readline())
+print(json.dumps({"beams": task["beams"]}), flush=True)
+for _ in sys.stdin:
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_peer_in_another_environment(
+    works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = importlib.import_module("bench_search")
+    peer = tmp_path / "peer.py"
+    peer.write_text(PEER if works else "raise SystemError('no such luck')")
+    monkeypatch.setattr(script, "PEER", peer)
+    items = torch.zeros(2, 3, dtype=torch.long)
+    added = script.add_rectokens(np.zeros((1, 3), np.int64), items, script.QUICK, sys.executable)
+    if works:
+        with added as (search, note):
+            assert note == {"beams": script.QUICK.beams}
+            assert search() == "done\n"
+    else:
+        with pytest.raises(script.PeerMissing, match="no such luck"), added:
+            pass
+
+
+def test_a_peer_that_is_not_installed_is_said_to_be() -> None:
+    script = importlib.import_module("bench_search")
+    added = script.add_rectokens(np.zeros((1, 3)), torch.zeros(1), script.QUICK, None)
+    with pytest.raises(script.PeerMissing, match="--peers"), added:
+        pass
