@@ -146,3 +146,19 @@ def test_held_out_items_are_ranked_among_themselves(demo_dataset: Dataset) -> No
     assert (among_cold.targets == test.targets).all()
     assert np.isin(among_cold.targets, cold).all()
     assert [task.name for task in tasks_of(demo_dataset.split, num_items)] == ["test", "validation"]
+
+
+def test_only_some_users_are_ranked_where_that_is_asked_for(demo_dataset: Dataset) -> None:
+    num_items = demo_dataset.catalogue.num_items
+    everybody = tasks_of(demo_dataset.split, num_items)
+    for some, all_of in zip(
+        tasks_of(demo_dataset.split, num_items, max_users=30, seed=1), everybody, strict=True
+    ):
+        assert some.name == all_of.name
+        rows = np.searchsorted(all_of.users, some.users)
+        assert len(set(some.users.tolist())) == 30
+        assert (all_of.users[rows] == some.users).all()
+        assert (all_of.targets[rows] == some.targets).all()
+        taken = all_of.histories.take(rows)
+        assert (taken.items == some.histories.items).all()
+        assert (taken.offsets == some.histories.offsets).all()

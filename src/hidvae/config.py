@@ -401,6 +401,8 @@ class RetrieverConfig:
     """Probability that an item is left out of a training history in an epoch."""
     epochs: int = 12
     """Most passes over the training histories."""
+    max_steps: int = 0
+    """Most steps of training; 0 sets no limit. For logs so long that an epoch is too much."""
     patience: int = 3
     """Validations without a better ndcg@10 before training stops; 0 never stops early."""
     validate_every: int = 2
@@ -439,7 +441,13 @@ class RetrieverConfig:
         _check(0 <= self.reverse_probability <= 1, self, "reverse_probability", "in [0, 1]")
         for name in ("max_history", "epochs", "validate_every", "batch_tokens"):
             _check(getattr(self, name) >= 1, self, name, "at least 1")
-        for name in ("num_user_buckets", "patience", "validation_users", "warmup_steps"):
+        for name in (
+            "num_user_buckets",
+            "max_steps",
+            "patience",
+            "validation_users",
+            "warmup_steps",
+        ):
             _check(getattr(self, name) >= 0, self, name, "at least 0")
         _check(self.learning_rate > 0, self, "learning_rate", "above 0")
         _check(self.weight_decay >= 0, self, "weight_decay", "at least 0")
@@ -463,6 +471,8 @@ class SasRecConfig:
     """Share of the target that is spread evenly over the catalogue."""
     epochs: int = 20
     """Most passes over the training histories."""
+    max_steps: int = 0
+    """Most steps of training; 0 sets no limit. For logs so long that an epoch is too much."""
     patience: int = 3
     """Validations without a better ndcg@10 before training stops; 0 never stops early."""
     validate_every: int = 2
@@ -493,7 +503,7 @@ class SasRecConfig:
             _check(0 <= getattr(self, name) < 1, self, name, "in [0, 1)")
         for name in ("max_history", "epochs", "validate_every", "batch_tokens"):
             _check(getattr(self, name) >= 1, self, name, "at least 1")
-        for name in ("patience", "validation_users", "warmup_steps"):
+        for name in ("max_steps", "patience", "validation_users", "warmup_steps"):
             _check(getattr(self, name) >= 0, self, name, "at least 0")
         _check(self.learning_rate > 0, self, "learning_rate", "above 0")
         _check(self.weight_decay >= 0, self, "weight_decay", "at least 0")
@@ -563,6 +573,8 @@ class EvaluationConfig:
     """Users per batch."""
     bootstrap_samples: int = 1000
     """Resamples of the users for the confidence intervals."""
+    max_users: int = 0
+    """Users drawn for test and for validation, the same for every ranker; 0 takes all."""
     baselines: tuple[str, ...] = ("popularity",)
     """Baselines scored on the same split: popularity, text_similarity, content_graph, and, trained
     when needed, sasrec and tiger; or "all"."""
@@ -578,7 +590,8 @@ class EvaluationConfig:
             f"at least the largest cut-off ({max(self.cutoffs)})",
         )
         _check(self.batch_size >= 1, self, "batch_size", "at least 1")
-        _check(self.bootstrap_samples >= 0, self, "bootstrap_samples", "at least 0")
+        for name in ("bootstrap_samples", "max_users"):
+            _check(getattr(self, name) >= 0, self, name, "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,7 @@ from hidvae.features.tags.vocabulary import load_tags
 from hidvae.log import in_stage
 from hidvae.recommender import Recommender
 from hidvae.retriever.ranker import GenerativeRanker
+from hidvae.retriever.train import choose_users
 
 logger = logging.getLogger(__name__)
 
@@ -56,17 +57,20 @@ _METRICS_FORMAT = 2
 _LOG_EVERY_SECONDS = 30.0
 
 
+IntArray = npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """Targets to rank: a split of the log, and what may be ranked."""
 
     name: str
     """test, validation or cold; with a suffix per history rule, a key of the metrics."""
-    users: npt.NDArray[np.int64]
+    users: IntArray
     """(V,) rows of the users in the dataset."""
     histories: Sequences
     """(V) what the rankers are given."""
-    targets: npt.NDArray[np.int64]
+    targets: IntArray
     """(V,) item_index."""
     candidates: npt.NDArray[np.bool_] | None = None
     """(N,) the items that may be ranked; None means all."""
@@ -93,12 +97,29 @@ def own_rankers(
     return rankers
 
 
-def tasks_of(split: Split, num_items: int) -> list[Task]:
-    """Test, validation, and where items are held out, the test among these items alone."""
-    test = Task("test", split.test_users, split.test_histories, split.test_targets)
+def tasks_of(split: Split, num_items: int, max_users: int = 0, seed: int = 0) -> list[Task]:
+    """Test, validation, and where items are held out, the test among these items alone.
+
+    Args:
+        split: Of the dataset.
+        num_items: N.
+        max_users: Most users of each, drawn; 0 takes all.
+        seed: Of the draw.
+    """
+
+    def task(
+        name: str,
+        users: npt.NDArray[np.int64],
+        histories: Sequences,
+        targets: npt.NDArray[np.int64],
+    ) -> Task:
+        rows = choose_users(len(users), max_users, seed)
+        return Task(name, users[rows], histories.take(rows), targets[rows])
+
+    test = task("test", split.test_users, split.test_histories, split.test_targets)
     tasks = [
         test,
-        Task(
+        task(
             "validation",
             split.validation_users,
             split.validation_histories,
@@ -146,7 +167,7 @@ def evaluate_run(
     baseline_names = chosen_baselines(config.baselines, folders["embeddings"])
     dataset = load_dataset(folders["dataset"])
     num_items = dataset.catalogue.num_items
-    tasks = tasks_of(dataset.split, num_items)
+    tasks = tasks_of(dataset.split, num_items, config.max_users, run.seed)
     popularity = item_popularity(dataset.split.train, num_items)
     score = partial(
         _score,

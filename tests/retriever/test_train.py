@@ -128,6 +128,26 @@ def steps_per_epoch(folders: Folders, tmp_path_factory: pytest.TempPathFactory) 
     return len(calls)
 
 
+# --- length -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra", [0, 2])
+def test_training_stops_after_the_most_steps_and_validates_there(
+    extra: int, folders: Folders, steps_per_epoch: int, tmp_path: Path
+) -> None:
+    steps = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            train, "save_checkpoint", lambda *a, **k: steps.append(k["state"]["steps_done"])
+        )
+        wanted = steps_per_epoch + extra
+        _, made = fit(folders, tmp_path / "retriever", max_steps=wanted, validate_every=50)
+    assert steps == list(range(1, wanted + 1))
+    rows = log_of(made)
+    assert len(rows) == made.facts["num_epochs"] == (2 if extra else 1)
+    assert float(rows[-1]["validation_ndcg@10"]) == made.metrics["validation_ndcg@10"]
+
+
 # --- reproducible -------------------------------------------------------------------------------
 
 

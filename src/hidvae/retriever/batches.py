@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ class TrainingBatches:
     reverse_probability: float = 0.0
     drop_item_probability: float = 0.0
 
-    def epoch(self, generator: np.random.Generator) -> list[HistoryBatch]:
+    def epoch(self, generator: np.random.Generator) -> EpochBatches:
         """All batches of an epoch, shuffled; rows of a batch have similar lengths."""
         windows, users = self._windows(generator)  # (n, T + 1): inputs and the last target
         windows = _move_some(windows, self.order_noise, generator)
@@ -42,8 +42,9 @@ class TrainingBatches:
         kept = np.flatnonzero(lengths >= 2)
         # Longest first, ties in random order; the batches are shuffled at the end.
         order = kept[np.lexsort([generator.random(len(kept)), -lengths[kept]])]
-        batches = list(self._cut(windows, users, lengths, order))
-        return [batches[index] for index in generator.permutation(len(batches))]
+        rows = list(self._cut(lengths, order))
+        shuffled = [rows[index] for index in generator.permutation(len(rows))]
+        return EpochBatches(windows, users, shuffled, self.every_position)
 
     def _windows(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Windows (n, T + 1) of item_index, -1 on the right, and the user of each."""
@@ -66,28 +67,46 @@ class TrainingBatches:
         index = np.where(inside, starts[:, None] + column, 0)
         return np.where(inside, self.histories.items[index], -1).astype(np.int32), users
 
-    def _cut(
-        self, windows: np.ndarray, users: np.ndarray, lengths: np.ndarray, order: np.ndarray
-    ) -> Iterator[HistoryBatch]:
+    def _cut(self, lengths: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:
+        """Rows of each batch, in the order given, which is longest first."""
         start = 0
         while start < len(order):
-            longest = lengths[order[start]] - 1  # rows come longest first
+            longest = lengths[order[start]] - 1
             rows = order[start : start + max(1, self.batch_tokens // longest)]
-            yield self._batch(windows[rows], users[rows], longest + 1)
+            yield rows
             start += len(rows)
 
-    def _batch(self, windows: np.ndarray, users: np.ndarray, width: int) -> HistoryBatch:
-        windows = windows[:, :width].astype(np.int64)
+
+@dataclass(frozen=True)
+class EpochBatches(Sequence[HistoryBatch]):
+    """The batches of an epoch, each padded when it is asked for: a long log is held once."""
+
+    windows: np.ndarray
+    """(n, T + 1) item_index, -1 on the right: inputs and the last target."""
+    users: np.ndarray
+    """(n,)."""
+    rows: list[np.ndarray]
+    """Of each batch, longest window first."""
+    every_position: bool
+    """See ``TrainingBatches``."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> HistoryBatch:  # type: ignore[override]
+        rows = self.rows[index]
+        width = int((self.windows[rows[0]] >= 0).sum())
+        windows = self.windows[rows, :width].astype(np.int64)
         targets = windows[:, 1:].copy()
         items = np.where(targets >= 0, windows[:, :-1], -1)
         if not self.every_position:
             last = (targets >= 0).sum(axis=1) - 1
             only = np.full_like(targets, -1)
-            rows = np.arange(len(targets))
-            only[rows, last] = targets[rows, last]
+            each = np.arange(len(targets))
+            only[each, last] = targets[each, last]
             targets = only
         return HistoryBatch(
-            torch.from_numpy(items), torch.from_numpy(targets), torch.from_numpy(users)
+            torch.from_numpy(items), torch.from_numpy(targets), torch.from_numpy(self.users[rows])
         )
 
 

@@ -24,7 +24,7 @@ from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
 from hidvae.evaluation.ranking import Ranker
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags
-from hidvae.retriever.batches import TrainingBatches
+from hidvae.retriever.batches import EpochBatches, TrainingBatches
 from hidvae.retriever.build import WEIGHTS, build_retriever
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.ranker import GenerativeRanker
@@ -213,6 +213,8 @@ class _Training:
         )
         forward, optimizer = self._fabric.setup(self.model, optimizer)
         self._total_steps = config.epochs * len(self._epoch_batches(0))
+        if config.max_steps:
+            self._total_steps = min(self._total_steps, config.max_steps)
         if config.weight_average:
             self._average = _copy_of(self.model)
         if checkpoint is not None:
@@ -221,7 +223,7 @@ class _Training:
         self.model.train()
         while self._epoch < config.epochs and not self._is_finished():
             batches = self._epoch_batches(self._epoch)
-            while self._step < len(batches):
+            while self._step < len(batches) and not self._has_enough_steps:
                 factor = warmup_cosine(self._steps_done, self._total_steps, config.warmup_steps)
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * factor
@@ -238,7 +240,7 @@ class _Training:
                 is_due = self._watch.is_due(self._run.checkpoint_every_seconds)
                 if first_decides(self._fabric, is_due):
                     self._save(optimizer)
-            self._end_epoch(len(batches))
+            self._end_epoch(self._step)
 
     def _own_part(self, batch: HistoryBatch) -> tuple[HistoryBatch, float]:
         """This process's rows of a batch, and what the mean over their targets counts."""
@@ -254,7 +256,7 @@ class _Training:
             batch = own
         return HistoryBatch(*(part.to(fabric.device) for part in batch)), weight
 
-    def _epoch_batches(self, epoch: int) -> list[HistoryBatch]:
+    def _epoch_batches(self, epoch: int) -> EpochBatches:
         return self._batches.epoch(np.random.default_rng([self._run.seed, epoch]))
 
     def _end_epoch(self, num_batches: int) -> None:
@@ -268,7 +270,7 @@ class _Training:
         }
         self._loss_sum.zero_()
         message = f"epoch {self._epoch}/{self.config.epochs}  loss {row['loss']:.3f}"
-        is_last = self._epoch == self.config.epochs
+        is_last = self._epoch == self.config.epochs or self._has_enough_steps
         if self._epoch % self.config.validate_every == 0 or is_last:
             row |= self._validate()
             message += (
@@ -299,7 +301,13 @@ class _Training:
             "validation_ndcg@10": score,
         }
 
+    @property
+    def _has_enough_steps(self) -> bool:
+        return 0 < self.config.max_steps <= self._steps_done
+
     def _is_finished(self) -> bool:
+        if self._has_enough_steps:
+            return True
         waited = self._epoch - self.best_epoch
         patience = self.config.patience * self.config.validate_every
         return self.config.patience > 0 and self.best_epoch > 0 and waited >= patience
