@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,3 +236,14 @@ def test_a_peer_that_is_not_installed_is_said_to_be() -> None:
     added = script.add_rectokens(np.zeros((1, 3)), torch.zeros(1), script.QUICK, None)
     with pytest.raises(script.PeerMissing, match="--peers"), added:
         pass
+
+
+def test_a_stage_of_the_large_run_is_measured_and_a_failure_is_no_measurement(
+    tmp_path: Path,
+) -> None:
+    large, prepare = (importlib.import_module(f"bench_{name}") for name in ("large", "prepare"))
+    prepare.generate(tmp_path, 2000, 50, 100, "parquet")
+    found = large.run_command("prepare", tmp_path, tmp_path / "run", [])
+    check_positive([{name: found[name] for name in ("seconds", "peak_gib")}])
+    with pytest.raises(subprocess.CalledProcessError):
+        large.run_command("prepare", tmp_path / "nothing", tmp_path / "other", [])
