@@ -22,7 +22,7 @@ def child_table(tables: CatalogueTables, depth: int, nodes: torch.Tensor) -> tor
     """(n, K) the child that each code leads to, -1 where there is none."""
     user, row, code, child = tables.children_at(depth, nodes.unsqueeze(1))
     assert torch.equal(user, row)
-    table = torch.full((len(nodes), tables.level_sizes[depth]), -1)
+    table = torch.full((len(nodes), tables.level_sizes[depth]), -1, dtype=child.dtype)
     table[row, code] = child
     return table
 

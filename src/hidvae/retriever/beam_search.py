@@ -78,7 +78,7 @@ def beam_search(
         width = beam_width if level < last_level else num_results
         scores, chosen = _best_per_user(ranked_by, user, batch_size, width)
         sums = totals[chosen].masked_fill(scores == -torch.inf, -torch.inf)
-        parents = beam[chosen] % nodes.shape[1]
+        parents = beam[chosen].long() % nodes.shape[1]
         nodes, codes = child[chosen], code[chosen]
         earlier = history.gather(1, parents.unsqueeze(2).expand(-1, -1, level))
         history = torch.cat([earlier, log_probs[chosen].unsqueeze(2)], dim=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -66,15 +67,14 @@ class CatalogueTables(nn.Module):
         self.trie = trie
         self._put("codes", ids.codes)
         self._put("tag_ids", ids.tag_ids)
-        self._put("item_at_leaf", trie.item_at_leaf.astype(np.int64))
+        self._put("item_at_leaf", trie.item_at_leaf)
         self._put("nodes_of_items", trie.nodes_of_items())
         for depth in range(trie.num_levels):
-            start = trie.child_start[depth].astype(np.int64)
+            start = trie.child_start[depth]
             self._put(f"child_start_{depth}", start)
             self._put(f"parents_{depth + 1}", np.repeat(np.arange(len(start) - 1), np.diff(start)))
-            self._put(f"child_codes_{depth}", trie.child_codes[depth].astype(np.int64))
-            first_item = trie.item_at_leaf[trie.first_leaf[depth]].astype(np.int64)
-            self._put(f"first_item_{depth}", first_item)
+            self._put(f"child_codes_{depth}", trie.child_codes[depth])
+            self._put(f"first_item_{depth}", trie.item_at_leaf[trie.first_leaf[depth]])
             self._put(f"is_known_child_{depth}", is_known[depth + 1])
             known_so_far = np.concatenate([[0], np.cumsum(is_known[depth + 1])])
             self._put(f"num_known_{depth}", np.diff(known_so_far[trie.child_start[depth]]))
@@ -104,13 +104,16 @@ class CatalogueTables(nn.Module):
         start: Tensor = getattr(self, f"child_start_{depth}")
         codes: Tensor = getattr(self, f"child_codes_{depth}")
         first = start[nodes]
-        count = start[nodes + 1] - first  # (B, W)
-        users, rows = (torch.arange(n, device=nodes.device) for n in (len(nodes), nodes.numel()))
-        user = users.repeat_interleave(count.sum(dim=1))
-        first, count = first.flatten(), count.flatten()
-        row = rows.repeat_interleave(count)
-        before = count.cumsum(0) - count  # children of the rows above
-        child = torch.arange(len(row), device=nodes.device) + (first - before)[row]
+        counts = start[nodes + 1] - first  # (B, W)
+        count = counts.flatten()
+        total = count.cumsum(0)
+        num_children = int(total[-1]) if len(total) else 0
+        arange = partial(torch.arange, dtype=torch.int32, device=nodes.device)
+        repeat = partial(torch.repeat_interleave, output_size=num_children)
+        user = repeat(arange(len(nodes)), counts.sum(dim=1))
+        row = repeat(arange(len(count)), count)
+        before = (total - count).to(torch.int32)  # children of the rows above
+        child = arange(num_children) + repeat(first.flatten() - before, count)
         return Children(user, row, codes[child], child)
 
     def codes_after(self, depth: int, nodes: Tensor) -> Tensor:
@@ -159,4 +162,6 @@ class CatalogueTables(nn.Module):
         return [torch.from_numpy(mask).to(device) for mask in self.trie.reachable(is_allowed)]
 
     def _put(self, name: str, array: np.ndarray) -> None:
-        self.register_buffer(name, torch.tensor(array), persistent=False)
+        """Keep an array; numbers in 32 bits, as a catalogue has fewer items than 2^31."""
+        narrow = array if array.dtype == np.bool_ else array.astype(np.int32)
+        self.register_buffer(name, torch.from_numpy(narrow.copy()), persistent=False)

@@ -51,7 +51,7 @@ class Bonus(NamedTuple):
         num_nodes = tables.num_nodes(depth)
         row = torch.arange(len(self.items), device=self.items.device).unsqueeze(1)
         keys = (row * num_nodes + node_of_item[self.items.clamp_min(0)]).flatten()
-        asked = users * num_nodes + nodes
+        asked = users.long() * num_nodes + nodes
         size = len(self.items) * num_nodes
         if size <= _TABLE_SIZE:
             table = self.values.new_zeros(size)
