@@ -15,7 +15,7 @@ ORDER = (
     {"__main__"},
     {"entry_points"},
     {"cli"},
-    {"display"},
+    {"display", "batch"},
     {"pipeline"},
     {"scoring", "inspection"},
     {"serving", "report"},
@@ -46,7 +46,7 @@ TORCH_FREE = (
     "errors",
     "log",
 )
-OF_ONE_FOLDER = {"fastapi": "serving", "uvicorn": "serving", "plotly": "report"}
+OF_ONE_FOLDER = {"fastapi": "serving", "uvicorn": "serving", "plotly": "report", "ray": "batch"}
 
 
 def module_of(file: Path) -> str:

@@ -52,9 +52,27 @@ History = Annotated[
     str,
     typer.Option("--history", metavar="ITEM,ITEM,...", help="Item ids of the user, oldest first."),
 ]
+TopK = Annotated[int, typer.Option("--top-k", help="Items to recommend.", min=1)]
 IncludeHistory = Annotated[
     bool, typer.Option("--include-history", help="Let items of the history be recommended again.")
 ]
+InputShards = Annotated[
+    Path, typer.Option("--input", metavar="DIR", help="Folder of Parquet shards to read.")
+]
+OutputShards = Annotated[
+    Path, typer.Option("--output", metavar="DIR", help="Folder for shards of the same names.")
+]
+NumWorkers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Processes; more than 1 need Ray. Default: 1, or all of Ray's."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="ADDRESS", help="Ray cluster to work on; local starts one on this machine."
+    ),
+]
+NumThreads = Annotated[int, typer.Option("--threads", help="Threads of each worker.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 InspectHtml = Annotated[
@@ -203,7 +221,7 @@ def run(output: Output, data: Data = None, config: Configs = None, set_: Setting
 def recommend(
     model: Model,
     history: History,
-    top_k: Annotated[int, typer.Option("--top-k", help="Items to recommend.", min=1)] = 10,
+    top_k: TopK = 10,
     include_history: IncludeHistory = False,
     as_json: AsJson = False,
 ) -> None:
@@ -253,6 +271,71 @@ def inspect(
     from hidvae.inspection import inspect_dataset
 
     typer.echo(inspect_dataset(place, html, samples))
+
+
+batch = typer.Typer(
+    help="Embed, tokenize and recommend over folders of Parquet shards, on one machine or many.",
+    rich_markup_mode=None,
+)
+app.add_typer(batch, name="batch")
+
+
+@batch.command(
+    "embed", epilog=_example("hidvae batch embed --model runs/demo --input items --output vectors")
+)
+def batch_embed(
+    model: Model,
+    input_: InputShards,
+    output: OutputShards,
+    workers: NumWorkers = None,
+    ray: RayAddress = None,
+    threads: NumThreads = 1,
+) -> None:
+    """Items (item_id and text columns) to the text part of their vectors."""
+    from hidvae.batch import Workers, embed_shards
+
+    embed_shards(model, input_, output, Workers(workers, ray, threads))
+
+
+@batch.command(
+    "tokenize",
+    epilog=_example("hidvae batch tokenize --model runs/demo --input vectors --output ids"),
+)
+def batch_tokenize(
+    model: Model,
+    input_: InputShards,
+    output: OutputShards,
+    workers: NumWorkers = None,
+    ray: RayAddress = None,
+    threads: NumThreads = 1,
+) -> None:
+    """Vectors (item_id, vector) to semantic IDs, unique among them all, and predicted tags."""
+    from hidvae.batch import Workers, tokenize_shards
+
+    tokenize_shards(model, input_, output, Workers(workers, ray, threads))
+
+
+@batch.command(
+    "recommend",
+    epilog=_example(
+        "hidvae batch recommend --model runs/demo --input users --output lists --workers 4"
+    ),
+)
+def batch_recommend(
+    model: Model,
+    input_: InputShards,
+    output: OutputShards,
+    top_k: TopK = 10,
+    include_history: IncludeHistory = False,
+    workers: NumWorkers = None,
+    ray: RayAddress = None,
+    threads: NumThreads = 1,
+) -> None:
+    """Users (user_id, history: item ids, oldest first) to their next items and scores."""
+    from hidvae.batch import Workers, recommend_shards
+
+    chosen = Workers(workers, ray, threads)
+    recommend_shards(model, input_, output, top_k, chosen, exclude_history=not include_history)
 
 
 def _check_tables(

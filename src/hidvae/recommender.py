@@ -178,10 +178,17 @@ class Recommender:
         candidates: np.ndarray | None = None,
     ) -> Ranking:
         """See ``evaluation.Ranker.rank``; a history must have at least one item."""
-        ranker = GenerativeRanker(
-            self.retriever, self.beam_width, self.max_history, prior=self.prior
-        )
-        return ranker.rank(histories, top_k, user_index, candidates)
+        return self._ranker.rank(histories, top_k, user_index, candidates)
+
+    def best(
+        self, histories: Sequences, k: int, *, exclude_history: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Items and scores (U, k) of many histories at once; see ``GenerativeRanker.best``."""
+        return self._ranker.best(histories, k, exclude_history=exclude_history)
+
+    @property
+    def _ranker(self) -> GenerativeRanker:
+        return GenerativeRanker(self.retriever, self.beam_width, self.max_history, prior=self.prior)
 
     def _bonus(self, items: np.ndarray) -> Bonus | None:
         if self.prior is None:

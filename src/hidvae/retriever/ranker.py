@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from torch import Tensor
 
 from hidvae.data.interactions import Sequences
 from hidvae.errors import DataError
-from hidvae.evaluation.ranking import Ranking, list_width, split_protocols
+from hidvae.evaluation.ranking import (
+    PADDING,
+    Ranking,
+    is_in_history,
+    list_width,
+    split_protocols,
+)
 from hidvae.retriever.batches import reading_batches
 from hidvae.retriever.beam_search import beam_search
 from hidvae.retriever.interface import Retriever
@@ -50,48 +58,91 @@ class GenerativeRanker:
         Raises:
             DataError: If a history is empty.
         """
-        was_training = self.retriever.training
-        self.retriever.eval()
-        try:
-            return self._rank(histories, top_k, user_index, candidates)
-        finally:
-            self.retriever.train(was_training)
+        ranked, _ = self._wide(histories, top_k, user_index, candidates)
+        num_items = self.retriever.tables.num_items
+        return split_protocols(ranked, histories, top_k, num_items)
 
-    def _rank(
+    def best(
+        self, histories: Sequences, k: int, *, exclude_history: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items of U unknown users and what they are ranked by.
+
+        Args:
+            histories: U of them, of at least one item each.
+            k: Length of the lists.
+            exclude_history: Leave the history's own items out.
+
+        Returns: Items (U, k) item_index and scores (U, k), best first, -1 and -inf where a list is
+            shorter because the items run out.
+
+        Raises:
+            DataError: If a history is empty.
+        """
+        ranked, scores = self._wide(histories, k, None, None)
+        is_left_out = ranked < 0
+        if exclude_history:
+            is_left_out |= is_in_history(ranked, histories, self.retriever.tables.num_items)
+        # A stable sort of "left out" moves the kept items to the front in their order.
+        order = np.argsort(is_left_out, axis=1, kind="stable")[:, :k]
+        kept = ~np.take_along_axis(is_left_out, order, axis=1)
+        items, of_items = (np.take_along_axis(of, order, axis=1) for of in (ranked, scores))
+        found = (
+            np.full((histories.num_users, k), PADDING),
+            np.full((histories.num_users, k), -np.inf),
+        )
+        found[0][:, : items.shape[1]] = np.where(kept, items, PADDING)
+        found[1][:, : items.shape[1]] = np.where(kept, of_items, -np.inf)
+        return found
+
+    def _wide(
         self,
         histories: Sequences,
         top_k: int,
         user_index: np.ndarray | None,
         candidates: np.ndarray | None,
-    ) -> Ranking:
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Items and scores (U, W), W from ``list_width``: enough for ``top_k`` without history."""
         if histories.num_users and histories.lengths.min() == 0:
             raise DataError(
                 f"history {int(histories.lengths.argmin())} is empty; the retriever needs at least "
                 "one item of the catalogue to start from"
             )
+        was_training = self.retriever.training
+        self.retriever.eval()
+        try:
+            return self._search_until_enough(histories, top_k, user_index, candidates)
+        finally:
+            self.retriever.train(was_training)
+
+    def _search_until_enough(
+        self,
+        histories: Sequences,
+        top_k: int,
+        user_index: np.ndarray | None,
+        candidates: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         num_items = self.retriever.tables.num_items
-        ranked = np.full(
-            (histories.num_users, list_width(histories, top_k, num_items)), -1, dtype=np.int64
-        )
+        shape = (histories.num_users, list_width(histories, top_k, num_items))
+        ranked, scores = np.full(shape, PADDING), np.full(shape, -np.inf, np.float32)
         # W beams always find W candidates (or all): that many cannot fall short of top_k others.
         num_candidates = num_items if candidates is None else int(candidates.sum())
         enough = np.minimum(num_candidates, top_k + histories.lengths)
         reachable = None if candidates is None else self.retriever.tables.reachable(candidates)
         beams = max(self.beam_width, top_k)
         pending = np.arange(histories.num_users)
-        while True:
+        while len(pending):
             users = None if user_index is None else np.asarray(user_index)[pending]
-            found = self._search(
-                histories.take(pending), top_k, users, beams, candidates, reachable
-            )
-            ranked[pending, : found.shape[1]] = found
-            ranking = split_protocols(ranked, histories, top_k, num_items)
-            is_short = (ranking.excluding < 0).any(axis=1)
-            pending = np.flatnonzero(is_short & (beams < enough))
-            if not len(pending):
-                break
+            waiting = histories.take(pending)
+            for rows, found, found_scores in self._search(
+                waiting, top_k, users, beams, candidates, reachable
+            ):
+                ranked[pending[rows], : found.shape[1]] = found
+                scores[pending[rows], : found.shape[1]] = found_scores
+            excluding = split_protocols(ranked[pending], waiting, top_k, num_items).excluding
+            is_short = (excluding < 0).any(axis=1)
+            pending = pending[is_short & (beams < enough[pending])]
             beams *= 2
-        return ranking
+        return ranked, scores
 
     def _search(
         self,
@@ -101,25 +152,23 @@ class GenerativeRanker:
         beams: int,
         candidates: np.ndarray | None,
         reachable: list[Tensor] | None,
-    ) -> np.ndarray:
-        """The best items (U, W) of each history, W from ``list_width``, -1 at the end."""
-        num_items = self.retriever.tables.num_items
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Search in batches.
+
+        Yields: Rows (B,) of ``histories``, their best items (B, w) and the scores (B, w) of these.
+        """
         device = self.retriever.tables.codes.device
-        width = list_width(histories, top_k, num_items)
-        ranked = np.full((histories.num_users, width), -1, dtype=np.int64)
         for rows, items, users in reading_batches(
             histories, self.max_history, self.batch_size, user_index
         ):
             read = histories.take(rows)
-            bonus = None if self.prior is None else self.prior.bonus(read, candidates).to(device)
             found = beam_search(
                 self.retriever,
                 items.to(device),
                 users.to(device),
                 beam_width=beams,
-                num_results=list_width(read, top_k, num_items),
+                num_results=list_width(read, top_k, self.retriever.tables.num_items),
                 reachable=reachable,
-                bonus=bonus,
+                bonus=None if self.prior is None else self.prior.bonus(read, candidates).to(device),
             )
-            ranked[rows, : found.items.shape[1]] = found.items.cpu().numpy()
-        return ranked
+            yield rows, found.items.cpu().numpy(), found.scores.cpu().numpy()

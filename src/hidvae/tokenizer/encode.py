@@ -52,23 +52,14 @@ def encode_catalogue(
     item_tags = load_tags(tags)
     with write_stage(output, stage="semantic_ids", config=tokenizer.config, inputs=inputs) as stage:
         latents, codes = encode_items(model, load_embeddings(embeddings).matrix)
-        is_disambiguated = tokenizer.config["collisions"] == "disambiguate"
         sizes = [tokenizer.config["codebook_size"]] * codes.shape[1]
         quality = id_quality(codes, sizes, item_tags.ids)
         quality["collision_rate_before"] = quality.pop("collision_rate")
         quality |= tag_accuracy(model, codes, item_tags.ids, load_held_out(tokenizer))
-        if is_disambiguated:
-            final, last_size = disambiguate(codes)
-            sizes.append(last_size)
-            quality["items_moved"] = 0
-        else:
-            codebooks = [level.vectors().detach().numpy() for level in model.quantizer.levels]
-            reassignment = reassign(latents, codebooks, codes)
-            final = reassignment.codes
-            quality["items_moved"] = len(reassignment.moved)
-        tag_ids, confidence = predict_tags(model, final[:, : codes.shape[1]])
-        ids = SemanticIds(item_ids, final, tuple(sizes), tag_ids, confidence, is_disambiguated)
-        quality["collision_rate_after"] = collision_rate(final)
+        ids = unique_ids(model, tokenizer, item_ids, latents, codes)
+        moved = ids.codes[:, : codes.shape[1]] != codes
+        quality["items_moved"] = int(moved.any(axis=1).sum())
+        quality["collision_rate_after"] = collision_rate(ids.codes)
         ids.save(stage.path)
         write_json(stage.path / QUALITY, quality)
         stage.facts |= ids.facts()
@@ -80,6 +71,35 @@ def encode_catalogue(
         100 * quality["collision_rate_after"],
     )
     return read_stage(output, produced_by="hidvae tokenize")
+
+
+def unique_ids(
+    model: HiDVAE,
+    tokenizer: StageFolder,
+    item_ids: list[str],
+    latents: np.ndarray,
+    codes: np.ndarray,
+) -> SemanticIds:
+    """The table of IDs, no two alike, and the tags that they stand for.
+
+    Args:
+        model: That of ``tokenizer``.
+        tokenizer: Its settings say how items that share an ID are parted.
+        item_ids: N of them.
+        latents: (N, D) and
+        codes: (N, L) from ``encode_items``.
+    """
+    num_levels = codes.shape[1]
+    sizes = [tokenizer.config["codebook_size"]] * num_levels
+    is_disambiguated = tokenizer.config["collisions"] == "disambiguate"
+    if is_disambiguated:
+        final, last_size = disambiguate(codes)
+        sizes.append(last_size)
+    else:
+        codebooks = [level.vectors().detach().numpy() for level in model.quantizer.levels]
+        final = reassign(latents, codebooks, codes).codes
+    tag_ids, confidence = predict_tags(model, final[:, :num_levels])
+    return SemanticIds(item_ids, final, tuple(sizes), tag_ids, confidence, is_disambiguated)
 
 
 @torch.no_grad()
