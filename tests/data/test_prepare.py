@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -186,3 +189,32 @@ def test_repeated_items_can_be_left_out(tmp_path: Path) -> None:
         config = DatasetConfig(folder=folder, repeated_items=which)
         dataset = load_dataset(prepare(config, tmp_path / which))
         assert dataset.interactions.sequences[0].tolist() == expected
+
+
+def test_the_fingerprint_does_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    """Fingerprints are over the files' bytes, and Polars would cut a file by its threads."""
+    count = 200_000
+    pl.DataFrame({"item_id": ["a", "b", "c"]}).write_parquet(tmp_path / "items.parquet")
+    pl.DataFrame(
+        {
+            "user_id": np.arange(count) // 20,
+            "item_id": ["a", "b", "c", "b"] * (count // 4),
+            "timestamp": np.arange(count),
+        }
+    ).write_parquet(tmp_path / "interactions.parquet")
+    code = (
+        "import sys, pathlib; from hidvae.config import DatasetConfig; "
+        "from hidvae.data.prepare import prepare; folder, output = sys.argv[1:]; "
+        "print(prepare(DatasetConfig(folder=folder), pathlib.Path(output)).fingerprint)"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path), str(tmp_path / threads)],
+            env={**os.environ, "POLARS_MAX_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "16")
+    }
+    assert len(found) == 1

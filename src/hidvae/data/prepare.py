@@ -41,6 +41,8 @@ from hidvae.errors import ArtifactError
 
 ITEMS_FILE = "items.parquet"
 INTERACTIONS_FILE = "interactions.parquet"
+_ROWS_PER_GROUP = 1 << 18
+"""Of interactions.parquet; left open, it and the fingerprint would depend on the machine's cores."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def _write_events(events: Events, items: pl.DataFrame, file: Path) -> None:
             for name, values in ids.items()
         ),
         Columns.POSITION,
-    ).sink_parquet(file)
+    ).sink_parquet(file, row_group_size=_ROWS_PER_GROUP)
 
 
 def _describe(items: pl.DataFrame, events: Events) -> dict[str, Any]:
