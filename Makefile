@@ -49,6 +49,7 @@ bench: .venv/.installed ## time the hot paths (docs/benchmarks.md); ARGS=--quick
 	$(BIN)/python benchmarks/bench_training.py --profile $(ARGS)
 	$(BIN)/python benchmarks/bench_tokenizer.py $(ARGS)
 	$(BIN)/python benchmarks/bench_prepare.py $(ARGS)
+	$(BIN)/python benchmarks/bench_run.py $(if $(DATA),--data '$(DATA)') $(ARGS)
 	$(if $(DATA),$(BIN)/python benchmarks/bench_encode.py '$(DATA)/items.parquet')
 
 results: .venv/.installed ## the tables of docs/results.md on DATA=FOLDER: final, ablation, cold; three seeds each

@@ -238,6 +238,13 @@ def test_a_peer_that_is_not_installed_is_said_to_be() -> None:
         pass
 
 
+def test_run(tmp_path: Path) -> None:
+    found = run("run", tmp_path / "found.json")
+    assert found["data"] == "demo" and found["test_users"] == 200
+    check_numbers(found)
+    check_positive([{name: found[name] for name in ("run_seconds", "test_seconds", "p50_ms")}])
+
+
 def test_a_stage_of_the_large_run_is_measured_and_a_failure_is_no_measurement(
     tmp_path: Path,
 ) -> None:
