@@ -158,7 +158,7 @@ def test_a_damaged_matrix_is_refused(
 ) -> None:
     folder = embed(CONFIG, demo_dataset, tmp_path / "embeddings")
     file = folder.path / EMBEDDINGS_FILE
-    matrix = load_embeddings(folder).matrix
+    matrix = load_embeddings(folder).matrix.copy()  # it is mapped, and the file changes now
     if damage == "width":
         save_file({"item_embeddings": np.ascontiguousarray(matrix[:, 1:])}, file)
     elif damage == "nan":

@@ -42,7 +42,7 @@ from hidvae.errors import ArtifactError
 ITEMS_FILE = "items.parquet"
 INTERACTIONS_FILE = "interactions.parquet"
 _ROWS_PER_GROUP = 1 << 18
-"""Of interactions.parquet; left open, it and the fingerprint would depend on the machine's cores."""
+"""Of interactions.parquet; left open, it (and the fingerprint) would depend on the CPU's cores."""
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from scipy import sparse
 
 from hidvae.artifacts import StageFolder, read_stage, write_stage
 from hidvae.errors import ArtifactError, ConfigError
 from hidvae.features.csr import csr_from_tensors, csr_to_tensors
+from hidvae.features.mapped import map_tensor
 
 EMBEDDINGS_FILE = "embeddings.safetensors"
 EMBEDDINGS_TENSOR = "item_embeddings"
+_ROWS_PER_BLOCK = 65_536
 
 
 @dataclass(frozen=True)
@@ -59,31 +61,38 @@ class ItemEmbeddings:
 
 
 def load_embeddings(folder: StageFolder) -> ItemEmbeddings:
-    """Read the folder that ``hidvae embed`` wrote.
+    """Read the folder that ``hidvae embed`` wrote; the matrix is mapped into memory.
 
     Raises:
         ArtifactError: If the matrix is damaged or disagrees with the folder's facts.
     """
     file = folder.path / EMBEDDINGS_FILE
     try:
-        tensors = load_file(file)
-        matrix = tensors[EMBEDDINGS_TENSOR]
+        matrix = map_tensor(file, EMBEDDINGS_TENSOR)
         shape = (len(matrix), int(folder.facts["num_terms"]))
         words = sparse.csr_array(shape, dtype=np.float32)
         if shape[1]:
+            with safetensors.safe_open(file, framework="np") as stored:
+                names = [name for name in stored.keys() if name != EMBEDDINGS_TENSOR]  # noqa: SIM118
+                tensors = {name: stored.get_tensor(name) for name in names}
             words = csr_from_tensors("words", tensors, shape)
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise ArtifactError(
             f"{file}: cannot be read ({error}); delete the folder and run `hidvae embed` again"
         ) from error
     dim = folder.facts["dim"]
-    if matrix.ndim != 2 or matrix.shape[1] != dim or not np.isfinite(matrix).all():
+    if matrix.ndim != 2 or matrix.shape[1] != dim or not _is_finite(matrix):
         raise ArtifactError(
             f"{file}: expected finite vectors of {dim} numbers; found shape {matrix.shape}; run "
             "`hidvae embed` again"
         )
     parts = {name: (int(start), int(end)) for name, (start, end) in folder.facts["parts"].items()}
     return ItemEmbeddings(matrix, int(folder.facts["num_categorical"]), parts, words)
+
+
+def _is_finite(matrix: np.ndarray) -> bool:
+    blocks = range(0, len(matrix), _ROWS_PER_BLOCK)
+    return all(np.isfinite(matrix[start : start + _ROWS_PER_BLOCK]).all() for start in blocks)
 
 
 def save_embeddings(matrix: np.ndarray, words: sparse.csr_array, folder: Path) -> None:
