@@ -269,6 +269,22 @@ def test_include_history_lets_history_items_in(hidvae: Invoke, tiny_run: Path) -
     assert {item["item_id"] for item in json.loads(rest)} == all_ids - set(history)
 
 
+def test_orders_reach_the_list(hidvae: Invoke, tiny_run: Path) -> None:
+    words = ["recommend", "--model", tiny_run, "--history", ",".join(history_of(tiny_run))]
+    words += ["--json", "--top-k", 100]
+    listed = [item["item_id"] for item in json.loads(hidvae(*words)[1])]
+    for department in ("Kitchen", "Garden"):
+        _, under, _ = hidvae(*words, "--under", department)
+        _, others, _ = hidvae(*words, "--not-under", department)
+        names = [{item["item_id"] for item in json.loads(out)} for out in (under, others)]
+        assert names[0] and names[1] and not names[0] & names[1]
+    _, out, _ = hidvae(*words, "--without", ",".join(listed[:2]), "--most-per-tag", 3)
+    found = [item["item_id"] for item in json.loads(out)]
+    assert len(found) == 6  # three of each department
+    assert not set(listed[:2]) & set(found)
+    assert_one_line_error(hidvae(*words, "--under", "Kitchn"), "Kitchen")
+
+
 def test_recommend_prints_lines_that_fit_a_terminal(hidvae: Invoke, tiny_run: Path) -> None:
     words = ["--history", ",".join(history_of(tiny_run)), "--top-k", 3]
     code, out, _ = hidvae("recommend", "--model", tiny_run, *words)

@@ -20,7 +20,7 @@ ORDER = (
     {"scoring", "inspection"},
     {"serving", "report"},
     {"recommender"},
-    {"explain"},
+    {"explain", "orders"},
     {"baselines"},
     {"tokenizer", "retriever"},
     {"training"},

@@ -29,6 +29,7 @@ from hidvae.errors import (
 
 if TYPE_CHECKING:
     from hidvae.explain import HistoryMatch, Recommendation
+    from hidvae.orders import Orders
     from hidvae.recommender import Recommender
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ __all__ = [
     "HistoryMatch",
     "MissingExtraError",
     "NotTrainedError",
+    "Orders",
     "Recommendation",
     "Recommender",
     "RetrieverConfig",
@@ -60,6 +62,7 @@ __all__ = [
 
 _LAZY = {
     "HistoryMatch": "hidvae.explain",
+    "Orders": "hidvae.orders",
     "Recommendation": "hidvae.explain",
     "Recommender": "hidvae.recommender",
 }

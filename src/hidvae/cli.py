@@ -56,6 +56,23 @@ TopK = Annotated[int, typer.Option("--top-k", help="Items to recommend.", min=1)
 IncludeHistory = Annotated[
     bool, typer.Option("--include-history", help="Let items of the history be recommended again.")
 ]
+Under = Annotated[
+    list[str] | None,
+    typer.Option("--under", metavar="PATH", help='Only under this tag path, "A > B"; repeatable.'),
+]
+NotUnder = Annotated[
+    list[str] | None,
+    typer.Option("--not-under", metavar="PATH", help="Nothing under this tag path; repeatable."),
+]
+Without = Annotated[
+    str, typer.Option("--without", metavar="ITEM,ITEM,...", help="Items not to recommend.")
+]
+MostPerTag = Annotated[
+    int, typer.Option("--most-per-tag", help="Most items of one tag; 0 sets no limit.", min=0)
+]
+TagLevel = Annotated[
+    int, typer.Option("--tag-level", help="Level of --most-per-tag, 0 is the coarsest.", min=0)
+]
 InputShards = Annotated[
     Path, typer.Option("--input", metavar="DIR", help="Folder of Parquet shards to read.")
 ]
@@ -223,14 +240,27 @@ def recommend(
     history: History,
     top_k: TopK = 10,
     include_history: IncludeHistory = False,
+    under: Under = None,
+    not_under: NotUnder = None,
+    without: Without = "",
+    most_per_tag: MostPerTag = 0,
+    tag_level: TagLevel = 0,
     as_json: AsJson = False,
 ) -> None:
     """Recommend the next items, with reasons."""
     from hidvae.display import print_recommendations, recommendations_json
+    from hidvae.orders import Orders
     from hidvae.recommender import Recommender
 
+    orders = Orders(
+        under=tuple(under or ()),
+        not_under=tuple(not_under or ()),
+        without=tuple(_split(without)),
+        most_per_tag=most_per_tag,
+        tag_level=tag_level,
+    )
     recommended = Recommender.load(model).recommend(
-        _split(history), top_k, exclude_history=not include_history
+        _split(history), top_k, exclude_history=not include_history, orders=orders
     )
     if as_json:
         typer.echo(recommendations_json(recommended))

@@ -25,6 +25,7 @@ from hidvae.evaluation.ranking import Ranking
 from hidvae.explain import Explainer, Recommendation
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
+from hidvae.orders import ItemTagIndex, Orders, choose
 from hidvae.retriever.beam_search import Generated, beam_search
 from hidvae.retriever.build import load_retriever
 from hidvae.retriever.fusion import load_prior
@@ -61,7 +62,21 @@ class Recommender:
         beam_width: int = DEFAULT_BEAM_WIDTH,
         tag_tokens: TagTokens = "none",
         prior: GraphPrior | None = None,
+        tag_ids: np.ndarray | None = None,
     ) -> None:
+        """Put a trained model and its catalogue together; ``load`` does it for a run's folder.
+
+        Args:
+            catalogue: N items.
+            ids: Their semantic IDs.
+            tags: What the tags are called.
+            retriever: Over these IDs.
+            max_history: Most items that it reads.
+            beam_width: Of a search, unless a call says otherwise.
+            tag_tokens: As the retriever was trained with.
+            prior: What the item graph adds, if it does.
+            tag_ids: (N, L) tags of the catalogue, -1 where unknown; those of the IDs by default.
+        """
         self.catalogue = catalogue
         self.semantic_ids = ids
         self.tags = tags
@@ -69,6 +84,9 @@ class Recommender:
         self.max_history = max_history
         self.beam_width = beam_width
         self.prior = prior
+        self.item_tags = ItemTagIndex(
+            tags, np.full_like(ids.tag_ids, -1) if tag_ids is None else tag_ids, ids.tag_ids
+        )
         self._explainer = Explainer(catalogue, ids, tags)
         self._code_of_token = np.array(
             code_of_token(retriever.tables.num_levels, ids.num_tag_levels, tag_tokens)
@@ -114,6 +132,7 @@ class Recommender:
             folders["retriever"].config["max_history"],
             tag_tokens=folders["retriever"].config["tag_tokens"],
             prior=load_prior(folders["fusion"], dataset),
+            tag_ids=tags.ids,
         )
 
     def recommend(
@@ -122,38 +141,53 @@ class Recommender:
         k: int = 10,
         *,
         exclude_history: bool = True,
+        orders: Orders | None = None,
         beam_width: int | None = None,
     ) -> list[Recommendation]:
         """The k most probable next items after a history, best first.
 
         Args:
             history: Item ids, oldest first, at least one.
-            k: Length of the list, at least 1.
+            k: Length of the list, at least 1; shorter only where fewer items may be recommended.
             exclude_history: Leave the history's own items out.
+            orders: What else the list must keep to. Probabilities stay those of the whole
+                catalogue.
             beam_width: Beams of the search, at least k; wider is closer to exact. Doubled until
-                k items outside the history are found, if there are that many.
+                k items that may be recommended are found, if there are that many.
 
         Raises:
-            DataError: If the history is empty or holds an unknown item.
-            ConfigError: If k or beam_width is out of range.
+            DataError: If the history is empty, or an item or a tag path is unknown.
+            ConfigError: If k, beam_width or an order is out of range.
         """
         items = self._history_items(history)
         width = self._checked_width(k, beam_width)
+        orders = orders or Orders()
+        without = self.catalogue.index_of(orders.without)
+        allowed = self.item_tags.is_allowed(orders, without)
+        reachable = None if allowed.all() else self.retriever.tables.reachable(allowed)
+        tags = self.item_tags.tags_at(orders.tag_level) if orders.most_per_tag else None
         denied = set(items.tolist()) if exclude_history else set()
         padded, users = self._as_batch(items)
-        bonus = self._bonus(items)
+        bonus = self._bonus(items, None if reachable is None else allowed)
+        # W beams always find W items that may be entered (or all), so that many are sure to hold k
+        # outside the history. How many a limit per tag needs is not known before.
+        enough = int(allowed.sum()) if tags is not None else min(k + len(denied), allowed.sum())
         while True:
-            found = beam_search(self.retriever, padded, users, width, k + len(denied), bonus=bonus)
-            kept = [
+            results = k + len(denied) if tags is None else width + len(denied)
+            found = beam_search(
+                self.retriever, padded, users, width, results, reachable, bonus=bonus
+            )
+            ranks = [
                 rank
                 for rank, item in enumerate(found.items[0].tolist())
                 if item >= 0 and item not in denied
-            ][:k]
-            # W beams always find W items (or all), so that many are sure to be enough.
-            if len(kept) == k or width >= k + len(denied):
+            ]
+            ranked = found.items[0][ranks].tolist()
+            chosen = choose(ranked, k, tags, orders.most_per_tag)
+            if len(chosen) == k or width >= enough:
                 break
             width *= 2
-        return [self._explained(found, rank, items) for rank in kept]
+        return [self._explained(found, ranks[place], items) for place in chosen]
 
     def explain(self, history: Sequence[str], item_id: str) -> Recommendation:
         """Reasons and probability of one item after a history, whatever its rank.
@@ -190,10 +224,10 @@ class Recommender:
     def _ranker(self) -> GenerativeRanker:
         return GenerativeRanker(self.retriever, self.beam_width, self.max_history, prior=self.prior)
 
-    def _bonus(self, items: np.ndarray) -> Bonus | None:
+    def _bonus(self, items: np.ndarray, allowed: np.ndarray | None = None) -> Bonus | None:
         if self.prior is None:
             return None
-        return self.prior.bonus(Sequences.from_lists([items])).to(self._device)
+        return self.prior.bonus(Sequences.from_lists([items]), allowed).to(self._device)
 
     @property
     def _device(self) -> torch.device:
