@@ -16,6 +16,7 @@ from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags
 from hidvae.semantic_ids.collisions import collision_rate, disambiguate, reassign
 from hidvae.semantic_ids.table import SemanticIds
+from hidvae.tokenizer.calibration import calibration_errors
 from hidvae.tokenizer.model import HiDVAE
 from hidvae.tokenizer.train import load_held_out, load_tokenizer
 
@@ -55,7 +56,9 @@ def encode_catalogue(
         sizes = [tokenizer.config["codebook_size"]] * codes.shape[1]
         quality = id_quality(codes, sizes, item_tags.ids)
         quality["collision_rate_before"] = quality.pop("collision_rate")
-        quality |= tag_accuracy(model, codes, item_tags.ids, load_held_out(tokenizer))
+        held_out = load_held_out(tokenizer)
+        quality |= tag_accuracy(model, codes, item_tags.ids, held_out)
+        quality |= calibration_errors(model, codes, item_tags.ids, held_out)
         ids = unique_ids(model, tokenizer, item_ids, latents, codes)
         moved = ids.codes[:, : codes.shape[1]] != codes
         quality["items_moved"] = int(moved.any(axis=1).sum())

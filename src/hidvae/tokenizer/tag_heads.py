@@ -21,6 +21,9 @@ class TagHeads(nn.Module):
     default: ``concat`` keeps the codes' vectors apart where the paper sums them (``sum``).
     """
 
+    temperatures: Tensor
+    """(L,) what logits are divided by before they become confidences; 1 until calibrated."""
+
     def __init__(
         self,
         tag_embeddings: Sequence[Tensor],
@@ -42,6 +45,7 @@ class TagHeads(nn.Module):
         super().__init__()
         self.tag_input = tag_input
         self.num_classes = [embeddings.shape[0] for embeddings in tag_embeddings]
+        self.register_buffer("temperatures", torch.ones(len(tag_embeddings)))
         self.projectors = nn.ModuleList()
         self.classifiers = nn.ModuleList()
         for level, embeddings in enumerate(tag_embeddings):
@@ -96,17 +100,23 @@ class TagHeads(nn.Module):
         return logits
 
     @torch.no_grad()
-    def predict(self, level_vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def predict(
+        self, level_vectors: Tensor, temperatures: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The most probable tag path and each tag's probability, (B, L) each.
+
+        The temperatures (L,) are the heads' own by default; they change no tag.
 
         A level chooses among the children of the tag above it, so that the path exists in the
         catalogue's hierarchy. It is -1 with probability 0.0 from where it ends: at a tag without
         children, or at a level without tags.
         """
+        temperatures = self.temperatures if temperatures is None else temperatures
         tags: list[Tensor] = []
         confidences: list[Tensor] = []
         for level, head_input in enumerate(self.inputs(level_vectors)):
-            probs = self.logits(level, head_input).softmax(dim=1)  # (B, C_l)
+            logits = self.logits(level, head_input) / temperatures[level]
+            probs = logits.softmax(dim=1)  # (B, C_l)
             is_possible = torch.ones_like(probs, dtype=torch.bool)
             if self.num_classes[level] == 0:
                 is_possible[:] = False

@@ -22,6 +22,7 @@ from hidvae.errors import ArtifactError, ConfigError, DataError
 from hidvae.evaluation.id_quality import id_quality
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
+from hidvae.tokenizer.calibration import calibrate
 from hidvae.tokenizer.model import HiDVAE, TokenizerLosses, build_tokenizer
 from hidvae.training.checkpoint import (
     Checkpoint,
@@ -132,6 +133,11 @@ def train_tokenizer(
     with first_writes(fabric, folder) as stage:
         loop = _Training(fabric, model, training_items, config, run, checkpoint_file, identity)
         loop.run(checkpoint)
+        calibrate(
+            model,
+            torch.tensor(items.matrix[held_out]).to(fabric.device),
+            _tag_ids(item_tags.ids[held_out], config.num_levels).to(fabric.device),
+        )
         save_file(model.state_dict(), stage.path / WEIGHTS)
         save_file({"is_held_out": torch.from_numpy(held_out)}, stage.path / HELD_OUT)
         loop.log.write(stage.path / LOG)

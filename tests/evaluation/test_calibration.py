@@ -1,0 +1,35 @@
+"""Expected calibration error against cases worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hidvae.errors import ShapeError
+from hidvae.evaluation.calibration import expected_calibration_error
+
+
+def test_error_is_the_gap_of_each_bin_weighed_by_its_size() -> None:
+    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.25, 0.25])
+    is_right = np.array([True, True, True, False, False, False])
+    expected = 4 / 6 * abs(0.75 - 0.95) + 2 / 6 * abs(0.0 - 0.25)
+    assert expected_calibration_error(confidence, is_right) == pytest.approx(expected)
+
+
+def test_a_certain_answer_falls_into_the_last_bin() -> None:
+    assert expected_calibration_error(np.ones(3), np.ones(3, bool)) == 0
+    assert expected_calibration_error(np.ones(3), np.zeros(3, bool)) == 1
+
+
+def test_confidences_that_are_true_have_a_small_error() -> None:
+    draw = np.random.default_rng(0)
+    confidence = draw.random(20_000)
+    is_right = draw.random(20_000) < confidence
+    assert expected_calibration_error(confidence, is_right) < 0.01
+    assert expected_calibration_error(confidence**0.3, is_right) > 0.1
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (2, 3)])
+def test_sizes_that_disagree_are_refused(sizes: tuple[int, int]) -> None:
+    with pytest.raises(ShapeError, match="one confidence per answer"):
+        expected_calibration_error(np.zeros(sizes[0]), np.zeros(sizes[1], bool))
