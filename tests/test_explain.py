@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hidvae.data.catalogue import Catalogue
-from hidvae.explain import Explainer, HistoryMatch
+from hidvae.explain import Explainer, HistoryMatch, Recommendation
 from hidvae.features.tags.vocabulary import TagVocabulary
 from hidvae.semantic_ids.table import SemanticIds
 
@@ -110,3 +112,29 @@ def test_a_recommendation_holds_plain_values() -> None:
     assert {type(value) for value in values} == {float}
     assert found.because[0].shared_levels == M
     assert type(found.because[0].shared_levels) is int
+
+
+def recommendation(**changes: Any) -> Recommendation:
+    made, _ = explainer()
+    plain = made.explain(0, [0], -1.0, -1.0, [-0.2, -0.3, -0.5])
+    return dataclasses.replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"because": (HistoryMatch("a", "Rose soap", 2),)},
+            "Shares 2 of 3 levels with 'Rose soap' of the history; Skin > Cream (sure: 91%, 40%)",
+        ),
+        ({"because": ()}, "Likely next: Skin > Cream (sure: 91%, 40%)"),
+        (
+            {"because": (HistoryMatch("a", "Rose soap", 1),), "tag_path": ()},
+            "Shares 1 of 3 levels with 'Rose soap' of the history",
+        ),
+        ({"because": (), "tag_path": ()}, "Likely next after this history"),
+    ],
+)
+def test_the_reason_is_a_sentence_of_what_is_known(changes: dict[str, Any], reason: str) -> None:
+    tags = {"tag_path": ("Skin", "Cream"), "tag_confidences": (0.911, 0.4)}
+    assert recommendation(**{**tags, **changes}).reason == reason

@@ -186,6 +186,7 @@ def _json_values(item: Recommendation) -> dict[str, Any]:
     return {
         "item_id": item.item_id,
         "title": item.title,
+        "reason": item.reason,
         "prob": item.prob,
         "log_prob": item.log_prob,
         "score": item.score,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hidvae.data.catalogue import Catalogue
-from hidvae.features.tags.vocabulary import TagVocabulary
+from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
 from hidvae.semantic_ids.table import SemanticIds
 
 
@@ -47,6 +47,21 @@ class Recommendation:
     def prob(self) -> float:
         """Probability of the item's semantic ID given the history."""
         return float(np.exp(self.log_prob))
+
+    @property
+    def reason(self) -> str:
+        """One sentence made from tags, confidences and the closest item of the history."""
+        where = PATH_SEPARATOR.join(self.tag_path)
+        sure = ", ".join(f"{confidence:.0%}" for confidence in self.tag_confidences)
+        tags = f"{where} (sure: {sure})" if where else ""
+        if not self.because:
+            return f"Likely next: {tags}" if tags else "Likely next after this history"
+        closest = self.because[0]
+        share = (
+            f"Shares {closest.shared_levels} of {len(self.codes)} levels with "
+            f"{closest.title!r} of the history"
+        )
+        return f"{share}; {tags}" if tags else share
 
 
 class Explainer:
