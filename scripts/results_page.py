@@ -49,6 +49,8 @@ def write_page(results: Path, page: Path) -> None:
                 lines += ["", *section(read_json(other))]
     for file in sorted(results.glob("tags-*.json")):
         lines += ["", *tags_section(read_json(file))]
+    for file in sorted(results.glob("diversity-*.json")):
+        lines += ["", *diversity_section(read_json(file))]
     scale = results / "bench-prepare.json"
     if scale.is_file():
         lines += ["", *scale_section(read_json(scale))]
@@ -251,6 +253,24 @@ def tags_section(measured: Mapping[str, Any]) -> Table:
         for figure, name in (("nmi", "normalised mutual information"), ("purity", "purity")):
             values = " / ".join(f"{level[figure]:.3f}" for level in measured["mean"]["clusters"])
             lines.append(f"Clusters beside the true tags, {name} by level: {values}.")
+    return lines
+
+
+def diversity_section(measured: Mapping[str, Any]) -> Table:
+    """What ``scripts/measure_diversity.py`` found."""
+    names = [name for name in measured["rows"][0] if name != "diversity"]
+    lines = [
+        f"## Variety in a list of {measured['dataset']}",
+        "",
+        f"`Orders.diversity` ([steering](steering.md)) against accuracy, validation, history "
+        f"excluded, {measured['num_users']} users, seed {measured['seed']}. The run's commit "
+        f"{measured['run_commit']}, the list's {measured['git_commit']}. Machine: "
+        f"{measured['machine']}. Made by `scripts/measure_diversity.py`.",
+        "",
+        *header(["diversity, nats", *names]),
+    ]
+    for row in measured["rows"]:
+        lines.append(line(f"{row['diversity']:g}", (f"{row[name]:.4f}" for name in names)))
     return lines
 
 

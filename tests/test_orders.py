@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.tags.vocabulary import TagVocabulary
-from hidvae.orders import ItemTagIndex, Orders, choose
+from hidvae.orders import ItemTagIndex, Orders, choose, diversified
 from hidvae.recommender import Recommender
 
 
@@ -99,6 +100,19 @@ def test_no_tag_has_more_than_its_share(
     assert len(found) == min(60, possible)
 
 
+def test_diversity_mixes_tags_and_breaks_no_order(
+    recommender: Recommender, history: list[str]
+) -> None:
+    def kinds(penalty: float, **orders: Any) -> list[int]:
+        found = recommender.recommend(history, 10, orders=Orders(diversity=penalty, **orders))
+        assert len(found) == len({each.item_id for each in found}) == 10
+        return tags_of(recommender, [each.item_id for each in found], 1)
+
+    plain, mixed = kinds(0.0), kinds(50.0)
+    assert len(set(mixed)) > len(set(plain))
+    assert max(Counter(kinds(50.0, most_per_tag=2, tag_level=1)).values()) <= 2
+
+
 def test_nothing_left_is_an_empty_list(recommender: Recommender, history: list[str]) -> None:
     _, _, path = paths(recommender)[0]
     assert recommender.recommend(history, 5, orders=Orders(under=(path,), not_under=(path,))) == []
@@ -165,3 +179,17 @@ def test_choosing_takes_the_first_of_every_tag() -> None:
     assert choose([0, 1, 2, 3, 4, 5], 4, tags, 1) == [0, 2, 3, 4]
     assert choose([5, 2, 1, 0], 9, tags, 1) == [0, 2]
     assert choose([5, 2, 1], 2, None, 0) == [0, 1]
+
+
+def test_a_diverse_order_is_the_greedy_one() -> None:
+    tag_ids = np.array([[0, 0], [0, 0], [0, 1], [1, 2], [-1, -1], [-1, -1]])
+    items = np.array([[0, 1, 2, 3, 4, -1], [4, 5, 0, -1, -1, -1]])
+    scores = np.array(
+        [[5.0, 4.9, 4.5, 4.2, 1.0, -np.inf], [3.0, 2.0, 1.0, -np.inf, -np.inf, -np.inf]]
+    )
+    # 0; then 3 (4.2), 2 (4.5 - .5), 1 (4.9 - 1), 4, which is like nothing, and the padding.
+    assert diversified(items, scores, tag_ids, 1.0).tolist() == [
+        [0, 3, 2, 1, 4, 5],
+        [0, 1, 2, 3, 4, 5],
+    ]
+    assert diversified(items, scores, tag_ids, 0.0).tolist() == [[0, 1, 2, 3, 4, 5]] * 2

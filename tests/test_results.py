@@ -180,3 +180,16 @@ def test_the_real_rows_are_settings_that_exist(scripts: ModuleType) -> None:
             configs.append(load_config([], settings).to_json())
     distinct = {str(config) for config in configs}
     assert len(distinct) == len(configs)  # every row changes something
+
+
+def test_variety_is_bought_with_accuracy(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        diversity = importlib.import_module("measure_diversity")
+        page = importlib.import_module("results_page")
+    measured = diversity.measure(tiny_run)
+    variety = [row["diversity@10"] for row in measured["rows"]]
+    assert measured["num_users"] == 200
+    assert variety == sorted(variety) and variety[-1] > variety[0]
+    table = page.diversity_section({"dataset": "demo", "machine": "", "git_commit": "", **measured})
+    assert sum(row.startswith("| ") for row in table) == len(measured["rows"]) + 2

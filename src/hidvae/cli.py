@@ -73,6 +73,10 @@ MostPerTag = Annotated[
 TagLevel = Annotated[
     int, typer.Option("--tag-level", help="Level of --most-per-tag, 0 is the coarsest.", min=0)
 ]
+Diversity = Annotated[
+    float,
+    typer.Option("--diversity", help="Nats that an item loses for being like one above it.", min=0),
+]
 InputShards = Annotated[
     Path, typer.Option("--input", metavar="DIR", help="Folder of Parquet shards to read.")
 ]
@@ -245,6 +249,7 @@ def recommend(
     without: Without = "",
     most_per_tag: MostPerTag = 0,
     tag_level: TagLevel = 0,
+    diversity: Diversity = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Recommend the next items, with reasons."""
@@ -258,6 +263,7 @@ def recommend(
         without=tuple(_split(without)),
         most_per_tag=most_per_tag,
         tag_level=tag_level,
+        diversity=diversity,
     )
     recommended = Recommender.load(model).recommend(
         _split(history), top_k, exclude_history=not include_history, orders=orders

@@ -11,6 +11,9 @@ import numpy as np
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
 
+POOL = 5
+"""A diverse list of k items is chosen among so many times k."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
@@ -30,6 +33,9 @@ class Orders:
     """Most items of one tag at ``tag_level``; 0 sets no limit."""
     tag_level: int = 0
     """Level of ``most_per_tag``, 0 is the coarsest."""
+    diversity: float = 0.0
+    """What an item loses, in nats of its score, for having all its tags in common with one further
+    up in the list; less for fewer. Chosen among the best ``POOL`` times k items."""
 
     def __post_init__(self) -> None:
         for name in ("under", "not_under", "without"):
@@ -37,10 +43,11 @@ class Orders:
                 raise ConfigError(
                     f"Orders.{name}: expected a list; found the text {getattr(self, name)!r}"
                 )
-        if self.most_per_tag < 0:
-            raise ConfigError(
-                f"Orders.most_per_tag: expected at least 0; found {self.most_per_tag}"
-            )
+        for name in ("most_per_tag", "diversity"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"Orders.{name}: expected at least 0; found {getattr(self, name)}"
+                )
 
 
 class ItemTagIndex:
@@ -153,3 +160,37 @@ def choose(items: Sequence[int], k: int, tags: np.ndarray | None, most_per_tag: 
         counts[tag] = counts.get(tag, 0) + 1
         chosen.append(place)
     return chosen
+
+
+def diversified(
+    items: np.ndarray, scores: np.ndarray, tag_ids: np.ndarray, penalty: float
+) -> np.ndarray:
+    """Places (U, P) of a pool in an order that trades score for variety.
+
+    Greedy: the next item is the one of the largest score minus ``penalty`` times its likeness to
+    the item already chosen that is most like it (maximal marginal relevance, Carbonell and
+    Goldstein 1998). Two items are as alike as the share of levels on which their tag paths agree.
+
+    Args:
+        items: (U, P) item_index, best first, -1 at the end.
+        scores: (U, P) in nats.
+        tag_ids: (N, L), -1 where unknown; such levels agree with nothing.
+        penalty: In nats.
+    """
+    num_users, size = items.shape
+    tags = np.where((items >= 0)[:, :, None], tag_ids[items], -1)  # (U, P, L)
+    rows = np.arange(num_users)
+    left = np.where(items >= 0, scores, -np.inf).astype(np.float64)
+    closest = np.zeros((num_users, size))
+    order = np.empty((num_users, size), dtype=np.int64)
+    is_chosen = np.zeros((num_users, size), dtype=bool)
+    for place in range(size):
+        values = np.where(is_chosen, -np.inf, left - penalty * closest)
+        # Where only padding is left, it comes in its order.
+        best = np.where(np.isneginf(values).all(axis=1), is_chosen.argmin(axis=1), values.argmax(1))
+        order[:, place] = best
+        is_chosen[rows, best] = True
+        chosen = tags[rows, best][:, None]  # (U, 1, L)
+        agrees = np.cumprod((tags == chosen) & (tags >= 0), axis=2)
+        closest = np.maximum(closest, agrees.mean(axis=2))
+    return order

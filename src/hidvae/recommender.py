@@ -25,7 +25,7 @@ from hidvae.evaluation.ranking import Ranking
 from hidvae.explain import Explainer, Recommendation
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
-from hidvae.orders import ItemTagIndex, Orders, choose
+from hidvae.orders import POOL, ItemTagIndex, Orders, choose, diversified
 from hidvae.retriever.beam_search import Generated, beam_search
 from hidvae.retriever.build import load_retriever
 from hidvae.retriever.fusion import load_prior
@@ -173,7 +173,8 @@ class Recommender:
         # outside the history. How many a limit per tag needs is not known before.
         enough = int(allowed.sum()) if tags is not None else min(k + len(denied), allowed.sum())
         while True:
-            results = k + len(denied) if tags is None else width + len(denied)
+            results = max(POOL * k if orders.diversity else k, 0 if tags is None else width)
+            results += len(denied)
             found = beam_search(
                 self.retriever, padded, users, width, results, reachable, bonus=bonus
             )
@@ -182,8 +183,13 @@ class Recommender:
                 for rank, item in enumerate(found.items[0].tolist())
                 if item >= 0 and item not in denied
             ]
-            ranked = found.items[0][ranks].tolist()
-            chosen = choose(ranked, k, tags, orders.most_per_tag)
+            if orders.diversity:
+                items_of_pool = found.items[:1, ranks].cpu().numpy()
+                scores = found.scores[:1, ranks].cpu().numpy()
+                tag_ids = self.item_tags.tag_ids
+                order = diversified(items_of_pool, scores, tag_ids, orders.diversity)[0]
+                ranks = [ranks[place] for place in order]
+            chosen = choose(found.items[0][ranks].tolist(), k, tags, orders.most_per_tag)
             if len(chosen) == k or width >= enough:
                 break
             width *= 2
