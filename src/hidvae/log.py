@@ -28,8 +28,8 @@ def logging_to_stderr() -> Iterator[None]:
     logger = logging.getLogger("hidvae")
     level_before = logger.level
     logger.addHandler(handler)
-    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
-    logger.setLevel(logging.INFO if is_first else logging.WARNING)
+    is_further = "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0"  # of torchrun's
+    logger.setLevel(logging.WARNING if is_further else logging.INFO)
     try:
         yield
     finally:
