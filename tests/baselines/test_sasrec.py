@@ -90,6 +90,25 @@ def test_full_softmax_in_blocks_equals_the_naive_one(
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_bfloat16_products_are_those_of_float32_up_to_rounding(label_smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(20, 8, generator=generator, requires_grad=True)
+    vectors = torch.randn(50, 8, generator=generator, requires_grad=True)
+    targets = torch.randint(50, (20,), generator=generator)
+    plain = full_cross_entropy(states, vectors, targets, label_smoothing)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = full_cross_entropy(states, vectors, targets, label_smoothing)
+    assert cast.dtype == torch.float32 and cast != plain
+    torch.testing.assert_close(cast, plain, rtol=0.01, atol=0.01)
+    for ours, wanted in zip(
+        torch.autograd.grad(cast, (states, vectors)),
+        torch.autograd.grad(plain, (states, vectors)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, wanted, rtol=0.05, atol=0.01)
+
+
 def test_loss_is_of_the_positions_with_a_target_alone(model: SasRec) -> None:
     items = torch.tensor([[3, 4, 5, 6], [7, 8, -1, -1]])
     targets = torch.tensor([[4, -1, 6, 9], [8, 2, -1, -1]])
