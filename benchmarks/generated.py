@@ -48,7 +48,7 @@ def random_retriever(ids: SemanticIds, content_dim: int, **settings: Any) -> Ret
     """
     generator = np.random.default_rng(0)
     content = generator.standard_normal((ids.num_items, content_dim), np.float32)
-    content /= np.linalg.norm(content, axis=1, keepdims=True)
+    content /= np.maximum(np.linalg.norm(content, axis=1, keepdims=True), 1e-12)
     no_tags = ItemTags(ids.tag_ids, TagVocabulary([], [], [], []), [])
     torch.manual_seed(0)
     return build_retriever(RetrieverConfig(**settings), ids, content, no_tags).eval()
