@@ -162,6 +162,8 @@ class Recommender:
         items = self._history_items(history)
         width = self._checked_width(k, beam_width)
         orders = orders or Orders()
+        if orders.diversity:
+            width = max(width, POOL * k)
         without = self.catalogue.index_of(orders.without)
         allowed = self.item_tags.is_allowed(orders, without)
         reachable = None if allowed.all() else self.retriever.tables.reachable(allowed)
@@ -173,8 +175,7 @@ class Recommender:
         # outside the history. How many a limit per tag needs is not known before.
         enough = int(allowed.sum()) if tags is not None else min(k + len(denied), allowed.sum())
         while True:
-            results = max(POOL * k if orders.diversity else k, 0 if tags is None else width)
-            results += len(denied)
+            results = len(denied) + (k if tags is None and not orders.diversity else width)
             found = beam_search(
                 self.retriever, padded, users, width, results, reachable, bonus=bonus
             )

@@ -18,6 +18,7 @@ from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.tag import tag
 from hidvae.tokenizer import train as train_module
 from hidvae.tokenizer.train import LOG, WEIGHTS, load_held_out, load_tokenizer, train_tokenizer
+from hidvae.training.parallel import Share
 
 from .conftest import EMBEDDING, kill_codes
 
@@ -321,7 +322,7 @@ def test_an_epoch_shows_every_item_at_most_once(
         items: torch.Tensor,
         tag_ids: torch.Tensor,
         index: torch.Tensor,
-        share: None,
+        share: Share,
     ) -> train_module.TokenizerLosses:
         seen.append(index.clone())
         return forward(self, items, tag_ids, index, share)

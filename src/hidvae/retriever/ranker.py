@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -107,20 +108,6 @@ class GenerativeRanker:
                 f"history {int(histories.lengths.argmin())} is empty; the retriever needs at least "
                 "one item of the catalogue to start from"
             )
-        was_training = self.retriever.training
-        self.retriever.eval()
-        try:
-            return self._search_until_enough(histories, top_k, user_index, candidates)
-        finally:
-            self.retriever.train(was_training)
-
-    def _search_until_enough(
-        self,
-        histories: Sequences,
-        top_k: int,
-        user_index: np.ndarray | None,
-        candidates: np.ndarray | None,
-    ) -> tuple[np.ndarray, np.ndarray]:
         num_items = self.retriever.tables.num_items
         shape = (histories.num_users, list_width(histories, top_k, num_items))
         ranked, scores = np.full(shape, PADDING), np.full(shape, -np.inf, np.float32)
@@ -133,11 +120,12 @@ class GenerativeRanker:
         while len(pending):
             users = None if user_index is None else np.asarray(user_index)[pending]
             waiting = histories.take(pending)
-            for rows, found, found_scores in self._search(
-                waiting, top_k, users, beams, candidates, reachable
-            ):
-                ranked[pending[rows], : found.shape[1]] = found
-                scores[pending[rows], : found.shape[1]] = found_scores
+            with _evaluation_mode(self.retriever):
+                for rows, found, found_scores in self._search(
+                    waiting, top_k, users, beams, candidates, reachable
+                ):
+                    ranked[pending[rows], : found.shape[1]] = found
+                    scores[pending[rows], : found.shape[1]] = found_scores
             excluding = split_protocols(ranked[pending], waiting, top_k, num_items).excluding
             is_short = (excluding < 0).any(axis=1)
             pending = pending[is_short & (beams < enough[pending])]
@@ -172,3 +160,14 @@ class GenerativeRanker:
                 bonus=None if self.prior is None else self.prior.bonus(read, candidates).to(device),
             )
             yield rows, found.items.cpu().numpy(), found.scores.cpu().numpy()
+
+
+@contextlib.contextmanager
+def _evaluation_mode(retriever: Retriever) -> Iterator[None]:
+    """Within the block nothing is dropped out; afterwards the mode is as before."""
+    was_training = retriever.training
+    retriever.eval()
+    try:
+        yield
+    finally:
+        retriever.train(was_training)

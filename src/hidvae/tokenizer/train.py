@@ -222,9 +222,7 @@ class _Training:
         else:
             self._restore(checkpoint, optimizer)
         seed_parts(self._fabric, self.seed, self._epoch * self._steps_per_epoch + self._step)
-        share = None
-        if self._fabric.world_size > 1:
-            share = Share(self._fabric, self._batch_size)
+        share = Share(self._fabric, self._batch_size)
         weights = _level_weights(config).to(self._fabric.device)
         total_steps = config.epochs * self._steps_per_epoch
         self.model.train()
@@ -237,9 +235,8 @@ class _Training:
                     group["lr"] = config.learning_rate * factor
                 start = self._step * self._batch_size
                 rows = self._order[start : start + self._batch_size].to(self._fabric.device)
-                own_rows = rows if share is None else rows[share.rows]
                 losses = forward(
-                    self.items.embeddings[own_rows],
+                    self.items.embeddings[rows[share.rows]],
                     self.items.tag_ids[rows],
                     self.items.item_index[rows],
                     share,
