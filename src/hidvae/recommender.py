@@ -9,32 +9,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 
 from hidvae.artifacts import StageFolder, read_stage
 from hidvae.config import RunConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.interactions import Sequences
-from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError, DataError
 from hidvae.evaluation.ranking import Ranking
 from hidvae.explain import Explainer, Recommendation
-from hidvae.features.embeddings import load_embeddings
-from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
+from hidvae.features.tags.vocabulary import TagVocabulary
+from hidvae.item_changes import ItemChanges, read_changes, write_changes
 from hidvae.orders import POOL, ItemTagIndex, Orders, choose, diversified
 from hidvae.retriever.beam_search import Generated, beam_search
-from hidvae.retriever.build import load_retriever
-from hidvae.retriever.fusion import load_prior
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.prior import Bonus, GraphPrior
 from hidvae.retriever.ranker import GenerativeRanker
 from hidvae.retriever.vocabulary import TagTokens, code_of_token
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.training.runtime import start_fabric
+from hidvae.updates import ItemUpdates
 
 DEFAULT_BEAM_WIDTH = 50
 _PRODUCED_BY = {
@@ -63,6 +63,7 @@ class Recommender:
         tag_tokens: TagTokens = "none",
         prior: GraphPrior | None = None,
         tag_ids: np.ndarray | None = None,
+        is_removed: np.ndarray | None = None,
     ) -> None:
         """Put a trained model and its catalogue together; ``load`` does it for a run's folder.
 
@@ -76,6 +77,7 @@ class Recommender:
             tag_tokens: As the retriever was trained with.
             prior: What the item graph adds, if it does.
             tag_ids: (N, L) tags of the catalogue, -1 where unknown; those of the IDs by default.
+            is_removed: (N,), items that are never recommended; none by default.
         """
         self.catalogue = catalogue
         self.semantic_ids = ids
@@ -88,6 +90,13 @@ class Recommender:
             tags, np.full_like(ids.tag_ids, -1) if tag_ids is None else tag_ids, ids.tag_ids
         )
         self._explainer = Explainer(catalogue, ids, tags)
+        self._is_offered: np.ndarray | None = None
+        if is_removed is not None and is_removed.any():
+            self._is_offered = ~is_removed
+        self._updates: ItemUpdates | None = None
+        self._changes: ItemChanges | None = None
+        self._run: Path | None = None
+        self._version_on_disk = 0
         self._code_of_token = np.array(
             code_of_token(retriever.tables.num_levels, ids.num_tag_levels, tag_tokens)
         )
@@ -117,23 +126,106 @@ class Recommender:
                 k: folders[k].fingerprint for k in folder.manifest["inputs"] if k in folders
             }
             folders[name] = read_stage(folder.path, produced_by=command, expect=made_from)
-        ids = SemanticIds.load(folders["semantic_ids"])
-        tags = load_tags(folders["tags"])
-        embeddings = load_embeddings(folders["embeddings"])
-        dataset = load_dataset(folders["dataset"])
-        retriever = load_retriever(
-            folders["retriever"], ids, embeddings.matrix, tags, dataset.known_items
+        updates = ItemUpdates(folders, start_fabric(RunConfig(device=device)).device)
+        changes = read_changes(Path(run), updates.items, updates.inputs)
+        recommender = cls._of(updates, changes)
+        recommender._run, recommender._version_on_disk = Path(run), changes.version
+        return recommender
+
+    @classmethod
+    def _of(cls, updates: ItemUpdates, changes: ItemChanges) -> Recommender:
+        items, retriever, prior = updates.serving(changes)
+        recommender = cls(
+            items.catalogue,
+            items.ids,
+            updates.tags.vocabulary,
+            retriever,
+            updates.config.max_history,
+            tag_tokens=updates.config.tag_tokens,
+            prior=prior,
+            tag_ids=items.tag_ids,
+            is_removed=items.is_removed,
         )
-        return cls(
-            dataset.catalogue,
-            ids,
-            tags.vocabulary,
-            retriever.to(start_fabric(RunConfig(device=device)).device).eval(),
-            folders["retriever"].config["max_history"],
-            tag_tokens=folders["retriever"].config["tag_tokens"],
-            prior=load_prior(folders["fusion"], dataset),
-            tag_ids=tags.ids,
-        )
+        recommender._updates, recommender._changes = updates, changes
+        return recommender
+
+    @property
+    def version(self) -> int:
+        """How many times items were added, updated or removed since the training."""
+        return self._changes.version if self._changes else 0
+
+    def add_items(self, items: Sequence[Mapping[str, Any]] | pl.DataFrame) -> Recommender:
+        """A recommender that knows further items; this one goes on as it was.
+
+        Each gets its vector, its tags and a semantic ID that no other item has; nothing is trained.
+
+        Args:
+            items: ``item_id`` and columns of the catalogue, at least one of its text columns.
+
+        Raises:
+            DataError: If an item is in the catalogue already, or a row breaks its contract.
+            ConfigError: If this recommender was not loaded from a run.
+        """
+        updates, changes = self._changeable
+        return self._changed(updates.encoded(changes, items, is_new=True))
+
+    def update_items(self, items: Sequence[Mapping[str, Any]] | pl.DataFrame) -> Recommender:
+        """A recommender that knows items of the catalogue by other rows; see ``add_items``.
+
+        A row replaces the old one as a whole. What was learned of the item's transitions stays.
+
+        Raises:
+            DataError: If an item is not in the catalogue, or a row breaks its contract.
+            ConfigError: If this recommender was not loaded from a run.
+        """
+        updates, changes = self._changeable
+        return self._changed(updates.encoded(changes, items, is_new=False))
+
+    def remove_items(self, item_ids: Sequence[str]) -> Recommender:
+        """A recommender that never recommends these items; histories may still hold them.
+
+        Raises:
+            DataError: If an item is not in the catalogue, or all would be gone.
+            ConfigError: If this recommender was not loaded from a run.
+        """
+        _, changes = self._changeable
+        self.catalogue.index_of(list(item_ids))
+        changes = changes.without(item_ids)
+        if len(changes.removed) == self.catalogue.num_items:
+            raise DataError("expected at least one item to be left; found that all are removed")
+        return self._changed(changes)
+
+    def save_changes(self) -> int:
+        """Write the changed items beside the run, where ``load`` takes them up; the version.
+
+        The folder ``item_changes`` is replaced as a whole, or not at all.
+
+        Raises:
+            ArtifactError: If somebody else has written changes since this run was loaded.
+            ConfigError: If this recommender was not loaded from a run.
+        """
+        updates, changes = self._changeable
+        assert self._run is not None
+        if changes.version != self._version_on_disk:
+            write_changes(changes, self._run, updates.inputs, self._version_on_disk)
+            self._version_on_disk = changes.version
+        return changes.version
+
+    @property
+    def _changeable(self) -> tuple[ItemUpdates, ItemChanges]:
+        if self._updates is None or self._changes is None:
+            raise ConfigError(
+                "expected a recommender of a run's folder, which has the tokenizer; found one made "
+                "of parts; use Recommender.load"
+            )
+        return self._updates, self._changes
+
+    def _changed(self, changes: ItemChanges) -> Recommender:
+        updates, _ = self._changeable
+        other = Recommender._of(updates, changes)
+        other.beam_width = self.beam_width
+        other._run, other._version_on_disk = self._run, self._version_on_disk
+        return other
 
     def recommend(
         self,
@@ -166,6 +258,8 @@ class Recommender:
             width = max(width, POOL * k)
         without = self.catalogue.index_of(orders.without)
         allowed = self.item_tags.is_allowed(orders, without)
+        if self._is_offered is not None:
+            allowed &= self._is_offered
         reachable = None if allowed.all() else self.retriever.tables.reachable(allowed)
         tags = self.item_tags.tags_at(orders.tag_level) if orders.most_per_tag else None
         denied = set(items.tolist()) if exclude_history else set()
@@ -219,13 +313,21 @@ class Recommender:
         candidates: np.ndarray | None = None,
     ) -> Ranking:
         """See ``evaluation.Ranker.rank``; a history must have at least one item."""
-        return self._ranker.rank(histories, top_k, user_index, candidates)
+        return self._ranker.rank(histories, top_k, user_index, self._offered(candidates))
 
     def best(
         self, histories: Sequences, k: int, *, exclude_history: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Items and scores (U, k) of many histories at once; see ``GenerativeRanker.best``."""
-        return self._ranker.best(histories, k, exclude_history=exclude_history)
+        return self._ranker.best(
+            histories, k, exclude_history=exclude_history, candidates=self._offered(None)
+        )
+
+    def _offered(self, candidates: np.ndarray | None) -> np.ndarray | None:
+        """(N,) the candidates that are not removed; None means all."""
+        if candidates is None or self._is_offered is None:
+            return self._is_offered if candidates is None else candidates
+        return candidates & self._is_offered
 
     @property
     def _ranker(self) -> GenerativeRanker:

@@ -62,13 +62,15 @@ class Catalogue:
         Raises:
             DataError: If an id is not in the catalogue; names it and the nearest known one.
         """
-        unknown = [item_id for item_id in item_ids if item_id not in self._index]
+        unknown = [item_id for item_id in item_ids if item_id not in self.positions]
         if unknown:
             raise DataError(
                 f"expected item ids of the catalogue ({self.num_items} items); found "
                 f"{len(unknown)} unknown, first {unknown[0]!r}{self.nearest(unknown[0])}"
             )
-        return np.fromiter((self._index[item_id] for item_id in item_ids), np.int64, len(item_ids))
+        return np.fromiter(
+            (self.positions[item_id] for item_id in item_ids), np.int64, len(item_ids)
+        )
 
     def nearest(self, item_id: str) -> str:
         """Advice that names the known id closest to a mistyped one."""
@@ -76,5 +78,6 @@ class Catalogue:
         return f"; did you mean {close[0]!r}?" if close else f"; ids look like {self.item_ids[0]!r}"
 
     @cached_property
-    def _index(self) -> dict[str, int]:
+    def positions(self) -> dict[str, int]:
+        """item_index of each item id."""
         return {item_id: index for index, item_id in enumerate(self.item_ids)}

@@ -6,6 +6,8 @@ D width of the item embeddings, B users of a block.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -73,6 +75,28 @@ class ItemGraph:
         self.transitions = normalized_transitions(train, num_items, max_distance)  # (N, N)
         self._content = None if item_embeddings is None else unit_rows(item_embeddings, num_items)
         self._words = words
+
+    def over(
+        self, item_embeddings: npt.NDArray[np.floating] | None, words: sparse.csr_array | None
+    ) -> ItemGraph:
+        """The same transitions among other contents, of as many items or more.
+
+        Args:
+            item_embeddings: (M, D), M at least N; items beyond N have no transitions.
+            words: (M, V).
+        """
+        sized = item_embeddings if item_embeddings is not None else words
+        other = copy.copy(self)
+        if sized is None:
+            return other
+        other.num_items = sized.shape[0]
+        other.transitions = self.transitions.copy()
+        other.transitions.resize(other.num_items, other.num_items)
+        other._content = None
+        if item_embeddings is not None:
+            other._content = unit_rows(item_embeddings, other.num_items)
+        other._words = words
+        return other
 
     def neighbours(self, count: int) -> sparse.csr_array:
         """The nearest items of every item, by the score of a history that holds it alone.

@@ -25,7 +25,11 @@ _CATEGORY_SEGMENT = r"(?i)\bcategor(?:y|ies)\s*:\s*(?:\[[^\]]*\]|[^;]*)\s*;?"
 
 
 def item_texts(
-    catalogue: Catalogue, text_columns: Sequence[str], *, allow_missing: bool = False
+    catalogue: Catalogue,
+    text_columns: Sequence[str],
+    *,
+    allow_missing: bool = False,
+    allow_equal: bool = False,
 ) -> list[str]:
     """One text per item, in catalogue order.
 
@@ -33,6 +37,7 @@ def item_texts(
         catalogue: N items.
         text_columns: Columns in the order in which they are spoken; absent ones are passed over.
         allow_missing: Give an item that has nothing to say an empty text.
+        allow_equal: Let all items say the same, as a few new ones may.
 
     Raises:
         ConfigError: If ``text_columns`` names the category path.
@@ -61,7 +66,7 @@ def item_texts(
             logger.info("%d of %d items take their text column", num_silent, len(spoken))
         own_text = frame.select(_plain(Columns.TEXT, frame.schema, cut=True)).to_series()
         spoken = pl.select(pl.when(spoken == "").then(own_text).otherwise(spoken)).to_series()
-    _check_texts(spoken, catalogue, present, allow_missing)
+    _check_texts(spoken, catalogue, present, allow_missing, allow_equal)
     return spoken.to_list()
 
 
@@ -71,7 +76,11 @@ def has_text(catalogue: Catalogue, text_columns: Sequence[str]) -> bool:
 
 
 def _check_texts(
-    texts: pl.Series, catalogue: Catalogue, present: Sequence[str], allow_missing: bool
+    texts: pl.Series,
+    catalogue: Catalogue,
+    present: Sequence[str],
+    allow_missing: bool,
+    allow_equal: bool,
 ) -> None:
     columns = ", ".join([*present, Columns.TEXT])
     silent = (texts == "").arg_true()
@@ -83,7 +92,7 @@ def _check_texts(
             f"in one of {columns}; found none; fill one, drop the item, or "
             "use --set EmbeddingConfig.missing_text=zero"
         )
-    if len(texts) > 1 and texts.n_unique() == 1:
+    if len(texts) > 1 and texts.n_unique() == 1 and not allow_equal:
         raise DataError(
             f"items: expected texts that tell items apart; found {texts[0][:60]!r} for all "
             f"{len(texts)} items (columns {columns}); set EmbeddingConfig.text_columns, or "

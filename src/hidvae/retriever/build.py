@@ -19,7 +19,6 @@ from hidvae.retriever.encoder_decoder import EncoderDecoder
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.item_decoder import ItemDecoder
 from hidvae.retriever.item_softmax import ItemSoftmax
-from hidvae.retriever.item_transformer import ItemTransformer
 from hidvae.retriever.vocabulary import CodeEmbedding, tag_level_of_token
 from hidvae.semantic_ids.table import SemanticIds
 
@@ -80,16 +79,11 @@ def build_retriever(
             num_user_buckets=config.num_user_buckets,
             prefix_normalized=config.prefix_normalized,
         )
-    kind: type[ItemTransformer] = ItemDecoder
-    projected = _standardized(content)
-    if config.architecture == "item_softmax":
-        # As it is, in rows of length 1 a part. At the scale of the code decoder's input, content
-        # would drown the codes and the items' own vectors, which are outputs here as well.
-        kind, projected = ItemSoftmax, torch.tensor(content)
+    kind = ItemSoftmax if config.architecture == "item_softmax" else ItemDecoder
     return kind(
         tables,
         code_embedding,
-        content=projected if config.content_input else None,
+        content=scaled_content(config, content, content) if config.content_input else None,
         has_codes=config.code_input,
         has_own_vectors=config.item_input,
         num_layers=config.num_layers,
@@ -140,10 +134,25 @@ def load_weights(model: nn.Module, folder: StageFolder, command: str) -> None:
         ) from error
 
 
-def _standardized(content: np.ndarray) -> torch.Tensor:
-    """Item embeddings centred and scaled to unit mean square per column on average."""
-    centred = content - content.mean(axis=0)
-    return torch.from_numpy(centred / max(float(np.sqrt(np.mean(centred**2))), 1e-8))
+def scaled_content(
+    config: RetrieverConfig, content: np.ndarray, trained_on: np.ndarray
+) -> torch.Tensor:
+    """Item embeddings (n, D_in) at the scale at which the retriever reads them.
+
+    For item_softmax as they are, in rows of length 1 a part: at the scale of the code decoder's
+    input, content would drown the codes and the items' own vectors, which are outputs there as
+    well. Else centred, and of unit mean square per column on average.
+
+    Args:
+        config: Of the retriever.
+        content: (n, D_in).
+        trained_on: (N, D_in), item embeddings of the catalogue that it was trained with.
+    """
+    if config.architecture == "item_softmax":
+        return torch.tensor(content)
+    mean = trained_on.mean(axis=0)
+    scale = max(float(np.sqrt(np.mean((trained_on - mean) ** 2))), 1e-8)
+    return torch.from_numpy((content - mean) / scale)
 
 
 def _tag_texts(embeddings: Sequence[np.ndarray]) -> list[torch.Tensor]:

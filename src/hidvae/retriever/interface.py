@@ -34,6 +34,9 @@ class Retriever(nn.Module, ABC):
         self.tables = tables
         self.prefix_normalized = prefix_normalized
 
+    def catalogue_changed(self) -> None:  # noqa: B027 - most keep nothing
+        """Forget what is kept of the items from one call to the next."""
+
     @abstractmethod
     def loss(self, batch: HistoryBatch, label_smoothing: float = 0.0) -> Tensor:
         """Mean of -log p(target's ID | history) over the batch's targets, a scalar."""

@@ -52,6 +52,10 @@ class ItemSoftmax(ItemTransformer):
         super().train(mode)
         return self
 
+    def catalogue_changed(self) -> None:
+        """See ``Retriever.catalogue_changed``."""
+        self._vectors = None
+
     def load_state_dict(self, *args: Any, **settings: Any) -> Any:
         """See ``nn.Module.load_state_dict``."""
         self._vectors = None

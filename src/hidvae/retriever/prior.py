@@ -107,7 +107,22 @@ class GraphPrior:
         self.weight, self.smoothing = weight, smoothing
         self.num_candidates = num_candidates
         self.favours_history = favours_history
+        self.unknown_factor = unknown_factor
         self._factor = np.where(known_items, 1.0, unknown_factor)  # (N,)
+
+    def over(self, neighbours: sparse.csr_array, known_items: npt.NDArray[np.bool_]) -> GraphPrior:
+        """The same settings for another catalogue."""
+        return GraphPrior(
+            neighbours,
+            num_latest=self.num_latest,
+            decay=self.decay,
+            weight=self.weight,
+            smoothing=self.smoothing,
+            num_candidates=self.num_candidates,
+            favours_history=self.favours_history,
+            known_items=known_items,
+            unknown_factor=self.unknown_factor,
+        )
 
     def bonus(self, histories: Sequences, candidates: npt.NDArray[np.bool_] | None = None) -> Bonus:
         """The gains of B histories.

@@ -64,7 +64,12 @@ class GenerativeRanker:
         return split_protocols(ranked, histories, top_k, num_items)
 
     def best(
-        self, histories: Sequences, k: int, *, exclude_history: bool = True
+        self,
+        histories: Sequences,
+        k: int,
+        *,
+        exclude_history: bool = True,
+        candidates: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of U unknown users and what they are ranked by.
 
@@ -72,6 +77,7 @@ class GenerativeRanker:
             histories: U of them, of at least one item each.
             k: Length of the lists.
             exclude_history: Leave the history's own items out.
+            candidates: (N,), the items that may be listed; None means all.
 
         Returns: Items (U, k) item_index and scores (U, k), best first, -1 and -inf where a list is
             shorter because the items run out.
@@ -79,7 +85,7 @@ class GenerativeRanker:
         Raises:
             DataError: If a history is empty.
         """
-        ranked, scores = self._wide(histories, k, None, None)
+        ranked, scores = self._wide(histories, k, None, candidates)
         is_left_out = ranked < 0
         if exclude_history:
             is_left_out |= is_in_history(ranked, histories, self.retriever.tables.num_items)

@@ -15,6 +15,7 @@ from hidvae.evaluation.id_quality import id_quality
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags
 from hidvae.semantic_ids.collisions import collision_rate, disambiguate, reassign
+from hidvae.semantic_ids.free_ids import free_id
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.tokenizer.calibration import calibration_errors
 from hidvae.tokenizer.model import HiDVAE
@@ -103,6 +104,38 @@ def unique_ids(
         final = reassign(latents, codebooks, codes).codes
     tag_ids, confidence = predict_tags(model, final[:, :num_levels])
     return SemanticIds(item_ids, final, tuple(sizes), tag_ids, confidence, is_disambiguated)
+
+
+def ids_of_new_items(
+    model: HiDVAE,
+    tokenizer: StageFolder,
+    item_ids: list[str],
+    embeddings: np.ndarray,
+    others: SemanticIds,
+) -> SemanticIds:
+    """IDs of items that come after training; the others keep theirs.
+
+    Args:
+        model: That of ``tokenizer``.
+        tokenizer: Its stage folder.
+        item_ids: n of them.
+        embeddings: (n, D_in).
+        others: The IDs that are taken.
+
+    Raises:
+        DataError: If every ID is taken.
+    """
+    latents, codes = encode_items(model, embeddings)
+    codebooks = [level.vectors().detach().numpy() for level in model.quantizer.levels]
+    num_numbers = others.level_sizes[-1] if others.is_disambiguated else 0
+    taken = others.codes
+    for latent, wanted in zip(latents, codes, strict=True):
+        found = free_id(latent, codebooks, wanted, taken, num_numbers)
+        taken = np.concatenate([taken, found[None]])
+    final = taken[others.num_items :]
+    tag_ids, confidence = predict_tags(model, final[:, : codes.shape[1]])
+    sizes = others.level_sizes
+    return SemanticIds(item_ids, final, sizes, tag_ids, confidence, others.is_disambiguated)
 
 
 @torch.no_grad()

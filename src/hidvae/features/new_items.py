@@ -1,0 +1,178 @@
+"""What the stages embed and tag make of an item, for items that come after training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from hidvae.artifacts import StageFolder
+from hidvae.config import EmbeddingConfig, build_section
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.schema import Columns
+from hidvae.errors import DataError
+from hidvae.features.embeddings import ItemEmbeddings
+from hidvae.features.image_encoder import embed_images, image_values
+from hidvae.features.item_text import has_text, item_texts
+from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
+from hidvae.features.text_encoder import TextEncoder, load_text_encoder
+from hidvae.features.words import WordVocabulary
+
+VECTOR = "vector"
+"""Column of a row that brings its own content vector, where the run's come from a file."""
+
+
+class ItemFeatures(NamedTuple):
+    """What is known of n items before they have an ID."""
+
+    vectors: np.ndarray
+    """(n, D) float32, the parts of ``hidvae embed``; that of transitions is zeros."""
+    words: sparse.csr_array
+    """(n, V)."""
+    tag_ids: np.ndarray
+    """(n, L) by category path, -1 where it is none of the run's tags."""
+
+
+class NewItemEncoder:
+    """Embeds and tags items as a run did its own; the encoder is loaded on first use and kept."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        folder: StageFolder,
+        embeddings: ItemEmbeddings,
+        vocabulary: TagVocabulary,
+        images: Path | None,
+    ) -> None:
+        """Keep what the run was made from.
+
+        Args:
+            catalogue: Of the run; its texts hold the words that count.
+            folder: The stage folder ``embeddings``.
+            embeddings: Its contents.
+            vocabulary: The run's tags.
+            images: Where relative paths of images start.
+        """
+        self._catalogue = catalogue
+        self._config = build_section(EmbeddingConfig, folder.config)
+        self._categorical_values: Sequence[str] = folder.facts.get("categorical_values", ())
+        self._dim, self._parts = embeddings.dim, embeddings.parts
+        self._num_terms = embeddings.words.shape[1]
+        self._tag_of_path = [
+            {path: tag for tag, path in enumerate(paths)} for paths in vocabulary.paths
+        ]
+        self._images = images
+
+    def encode(self, items: Catalogue) -> ItemFeatures:
+        """Vectors, words and tags of n items.
+
+        Args:
+            items: With the run's columns; ``vector`` too if its vectors came from a file.
+
+        Raises:
+            DataError: If an item has no text, no vector or a path that is no list of labels.
+            MissingExtraError: If an encoder's package is not installed.
+        """
+        vectors = np.zeros((items.num_items, self._dim), np.float32)
+        for name, (start, end) in self._parts.items():
+            if name != "collaborative":
+                vectors[:, start:end] = self._part(name, items, end - start)
+        words = sparse.csr_array((items.num_items, self._num_terms), dtype=np.float32)
+        if self._num_terms:
+            words = self._vocabulary.vectors(self._texts(items, allow_missing=True))
+        tag_ids = [self._tags_of(path) for path in items.frame[Columns.CATEGORIES].to_list()]
+        shape = (items.num_items, len(self._tag_of_path))
+        return ItemFeatures(vectors, words, np.array(tag_ids, dtype=np.int64).reshape(shape))
+
+    def _part(self, name: str, items: Catalogue, width: int) -> np.ndarray:
+        config = self._config
+        if name == "text":
+            return config.text_weight * self._text_vectors(items)
+        if name == "file":
+            return config.text_weight * _unit_rows(_own_vectors(items, width))
+        if name == "image":
+            found = embed_images(
+                image_values(items, config.image_column),
+                folder=self._images,
+                image_encoder=config.image_encoder,
+                batch_size=config.batch_size,
+                use_cache=False,
+            )
+            return config.image_weight * _unit_rows(found.vectors)
+        return self._categorical(items)
+
+    def _text_vectors(self, items: Catalogue) -> np.ndarray:
+        texts = self._texts(items, allow_missing=self._config.missing_text == "zero")
+        spoken = [row for row, text in enumerate(texts) if text]
+        vectors = np.zeros((len(texts), self._encoder.dim), np.float32)
+        for batch in self._encoder.batches([texts[row] for row in spoken]):
+            rows = [spoken[place] for place in batch]
+            vectors[rows] = self._encoder.encode([texts[row] for row in rows])
+        return vectors
+
+    def _texts(self, items: Catalogue, *, allow_missing: bool) -> list[str]:
+        columns = self._config.text_columns
+        if allow_missing and not has_text(items, columns):
+            return [""] * items.num_items
+        return item_texts(items, columns, allow_missing=allow_missing, allow_equal=True)
+
+    @cached_property
+    def _encoder(self) -> TextEncoder:
+        config = self._config
+        return load_text_encoder(config.text_encoder, config.batch_size, config.text_backend)
+
+    @cached_property
+    def _vocabulary(self) -> WordVocabulary:
+        return WordVocabulary.learn(self._texts(self._catalogue, allow_missing=True))
+
+    def _categorical(self, items: Catalogue) -> np.ndarray:
+        place = {value: column for column, value in enumerate(self._categorical_values)}
+        block = np.zeros((items.num_items, len(place)), np.float32)
+        for column in self._config.categorical_columns:
+            for row, cell in enumerate(items.frame[column].to_list()):
+                values = cell if isinstance(cell, list) else [cell]
+                found = [place.get(f"{column}={value}") for value in values]
+                block[row, [feature for feature in found if feature is not None]] = 1.0
+        return block
+
+    def _tags_of(self, categories: list[str] | None) -> list[int]:
+        """Tags of a category path, from the first label on which the run's paths differ."""
+        labels = [label.strip() for label in categories or ()]
+        for start in range(len(labels)):
+            joined = {
+                PATH_SEPARATOR.join(labels[start:end]) for end in range(start + 1, len(labels) + 1)
+            }
+            tags = [
+                next((tags[path] for path in joined if path in tags), -1)
+                for tags in self._tag_of_path
+            ]
+            if tags and tags[0] >= 0:
+                return tags
+        return [-1] * len(self._tag_of_path)
+
+
+def _own_vectors(items: Catalogue, width: int) -> np.ndarray:
+    if VECTOR not in items.frame.columns:
+        raise DataError(
+            f"items: expected a column {VECTOR} of {width} numbers, as the run's content vectors "
+            f"come from a file; found {', '.join(items.frame.columns)}"
+        )
+    rows = []
+    for item_id, vector in zip(items.item_ids, items.frame[VECTOR].to_list(), strict=True):
+        row = np.asarray(vector if vector is not None else [], dtype=np.float32)
+        if row.shape != (width,) or not np.isfinite(row).all():
+            raise DataError(
+                f"items, item_id {item_id!r}, column {VECTOR}: expected {width} finite numbers; "
+                f"found {row.size} values"
+            )
+        rows.append(row)
+    return np.stack(rows) if rows else np.zeros((0, width), np.float32)
+
+
+def _unit_rows(matrix: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return matrix / np.where(norms > 0, norms, 1.0)

@@ -1,0 +1,69 @@
+"""The table of neighbours after some items were added, changed or removed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from hidvae.data.interactions import Sequences
+from hidvae.features.item_graph import FloatMatrix, ItemGraph
+
+
+def changed_neighbours(
+    neighbours: sparse.csr_array,
+    graph: ItemGraph,
+    changed: npt.NDArray[np.integer],
+    is_removed: npt.NDArray[np.bool_],
+    count: int,
+) -> sparse.csr_array:
+    """What ``graph.neighbours`` would give, but for the rows that gain a changed item.
+
+    These may hold more than ``count`` neighbours, as the ones that were pushed out stay. Likeness
+    is symmetric, so a changed item's row is its column too.
+
+    Args:
+        neighbours: (N, N) before the changes.
+        graph: Of all M items, in their present state.
+        changed: item_index of the items that were added or changed.
+        is_removed: (M,); such an item is nobody's neighbour, but may be in a history.
+        count: Most neighbours of an item.
+
+    Returns: (M, M), columns ascending.
+    """
+    num_items = graph.num_items
+    kept = neighbours.copy()
+    least = np.zeros(num_items, dtype=np.float32)  # score that a new neighbour has to beat
+    is_full = np.diff(kept.indptr) >= count
+    full = np.flatnonzero(is_full)
+    if len(full):
+        smallest = np.minimum.reduceat(kept.data, kept.indptr[full])
+        least[full] = smallest
+    kept.resize(num_items, num_items)
+    is_stale = np.zeros(num_items, dtype=bool)
+    is_stale[changed] = True
+    row = np.repeat(np.arange(num_items), np.diff(kept.indptr))
+    kept.data[is_stale[row] | (is_stale | is_removed)[kept.indices]] = 0.0
+    scores = graph.scores(Sequences(changed.astype(np.int32), np.arange(len(changed) + 1)))
+    scores[:, is_removed] = 0.0
+    rows = _largest(scores, count)  # (n, M)
+    columns = np.where(scores > least, scores, 0.0)
+    columns[:, is_stale] = 0.0  # of pairs of changed items the rows speak
+    columns[is_removed[changed]] = 0.0
+    place = sparse.csr_array(
+        (np.ones(len(changed), np.float32), (changed, np.arange(len(changed)))),
+        shape=(num_items, len(changed)),
+    )
+    added = place @ rows + (place @ sparse.csr_array(columns)).T
+    total = (kept + added).tocsr()
+    total.eliminate_zeros()
+    total.sort_indices()
+    return total
+
+
+def _largest(scores: FloatMatrix, count: int) -> sparse.csr_array:
+    """The ``count`` largest positive scores of each row."""
+    if count < scores.shape[1]:
+        bound = -np.partition(-scores, count - 1, axis=1)[:, count - 1 : count]
+        scores = np.where(scores >= bound, scores, 0.0)
+    return sparse.csr_array(np.maximum(scores, 0.0))
