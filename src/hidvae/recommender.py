@@ -150,6 +150,16 @@ class Recommender:
         return recommender
 
     @property
+    def content(self) -> np.ndarray:
+        """(N, width) what the items are like, whoever bought them; see ``ItemEmbeddings.content``.
+
+        Raises:
+            ConfigError: If this recommender was not loaded from a run.
+        """
+        updates, changes = self._changeable
+        return updates.content(updates.items.changed(changes))
+
+    @property
     def version(self) -> int:
         """How many times items were added, updated or removed since the training."""
         return self._changes.version if self._changes else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,6 +105,10 @@ class ItemUpdates:
         )
         return Serving(items, retriever, self._changed_prior(items, changed))
 
+    def content(self, items: RunItems) -> np.ndarray:
+        """See ``ItemEmbeddings.content``."""
+        return replace(self._embeddings, matrix=items.vectors, words=items.words).content
+
     def encoded(
         self,
         changes: ItemChanges,
@@ -202,12 +207,9 @@ class ItemUpdates:
         prior = self._as_trained.prior
         if prior is None:
             return None
-        embeddings = self._embeddings
-        content = type(embeddings)(
-            items.vectors, embeddings.num_categorical, embeddings.parts, items.words
-        ).content
+        content, words = self.content(items), items.words
         graph = self._graph.over(
-            content if content.shape[1] else None, items.words if items.words.shape[1] else None
+            content if content.shape[1] else None, words if words.shape[1] else None
         )
         neighbours = changed_neighbours(
             prior.neighbours, graph, changed, items.is_removed, self._fusion.num_neighbours

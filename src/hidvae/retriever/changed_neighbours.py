@@ -42,8 +42,10 @@ def changed_neighbours(
     kept.resize(num_items, num_items)
     is_stale = np.zeros(num_items, dtype=bool)
     is_stale[changed] = True
-    row = np.repeat(np.arange(num_items), np.diff(kept.indptr))
-    kept.data[is_stale[row] | (is_stale | is_removed)[kept.indices]] = 0.0
+    is_gone = is_stale | is_removed
+    if is_gone[: neighbours.shape[0]].any():
+        row = np.repeat(np.arange(num_items), np.diff(kept.indptr))
+        kept.data[is_stale[row] | is_gone[kept.indices]] = 0.0
     scores = graph.scores(Sequences(changed.astype(np.int32), np.arange(len(changed) + 1)))
     scores[:, is_removed] = 0.0
     rows = _largest(scores, count)  # (n, M)
@@ -54,10 +56,10 @@ def changed_neighbours(
         (np.ones(len(changed), np.float32), (changed, np.arange(len(changed)))),
         shape=(num_items, len(changed)),
     )
-    added = place @ rows + (place @ sparse.csr_array(columns)).T
-    total = (kept + added).tocsr()
+    added = (place @ rows + (place @ sparse.csr_array(columns)).T).tocsr()
+    added.sort_indices()  # so are those of the sum
+    total = kept + added
     total.eliminate_zeros()
-    total.sort_indices()
     return total
 
 
