@@ -15,8 +15,8 @@ import pytest
 from hidvae.cli import app, run_app
 from hidvae.scoring import rankers_of
 
-COMMANDS = (
-    "prepare embed tag tokenize train evaluate run recommend explain".split()  # of the README
+COMMANDS = (  # of the README
+    "prepare embed tag tokenize train evaluate run recommend explain add-items remove-items".split()
 )
 Invoke = Callable[..., tuple[int, str, str]]
 
@@ -332,3 +332,27 @@ def test_a_run_goes_on_with_its_own_settings(hidvae: Invoke, tiny_run: Path) -> 
     code, _, err = hidvae("run", "--output", tiny_run)
     assert code == 0
     assert err.count("skipped") == 8
+
+
+def test_items_are_added_updated_and_removed(
+    hidvae: Invoke, tiny_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    table = tmp_path / "new.csv"
+    table.write_text(
+        'item_id,title,categories\nnew,"Red kettle, large",Kitchen > Kettles\n', encoding="utf-8"
+    )
+    code, out, err = hidvae("add-items", "--model", run, "--items", table)
+    assert code == 0, err
+    assert "new  Red kettle, large" in out and "catalogue version 1, 121 items" in out
+    again = hidvae("add-items", "--model", run, "--items", table)
+    assert_one_line_error(again, "update it instead")
+    code, out, err = hidvae("add-items", "--model", run, "--items", table, "--update")
+    assert code == 0 and "catalogue version 2, 121 items" in out, err
+    code, out, err = hidvae("recommend", "--model", run, "--history", "new", "--json")
+    assert code == 0 and json.loads(out), err
+    code, out, err = hidvae("remove-items", "--model", run, "--items", "new")
+    assert (code, out) == (0, "removed 1 items; catalogue version 3\n"), err
+    assert_one_line_error(
+        hidvae("remove-items", "--model", run, "--items", "nwe"), "did you mean 'new'?"
+    )

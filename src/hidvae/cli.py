@@ -274,6 +274,53 @@ def recommend(
         print_recommendations(recommended)
 
 
+@app.command(
+    "add-items", epilog=_example("hidvae add-items --model runs/demo --items new_items.csv")
+)
+def add_items(
+    model: Model,
+    items: Annotated[
+        Path,
+        typer.Option(
+            "--items",
+            metavar="FILE",
+            help="Table with item_id and the catalogue's columns: CSV, TSV, JSON Lines, Parquet.",
+        ),
+    ],
+    update: Annotated[
+        bool, typer.Option("--update", help="The items are there already; replace their rows.")
+    ] = False,
+) -> None:
+    """Give new items a semantic ID and recommend them from now on, without training."""
+    from hidvae.data.schema import TEXT_COLUMNS, Columns
+    from hidvae.data.tables import read_table
+    from hidvae.display import print_items
+    from hidvae.recommender import Recommender
+
+    recommender = Recommender.load(model)
+    rows = read_table(items, [Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS])
+    changed = recommender.update_items(rows) if update else recommender.add_items(rows)
+    version = changed.save_changes()
+    print_items(changed, rows[Columns.ITEM].str.strip_chars().to_list())
+    typer.echo(f"catalogue version {version}, {changed.catalogue.num_items} items")
+
+
+@app.command(
+    "remove-items", epilog=_example("hidvae remove-items --model runs/demo --items ITEM,ITEM")
+)
+def remove_items(
+    model: Model,
+    items: Annotated[
+        str, typer.Option("--items", metavar="ITEM,ITEM", help="Items, separated by commas.")
+    ],
+) -> None:
+    """Never recommend these items again; histories may still hold them."""
+    from hidvae.recommender import Recommender
+
+    changed = Recommender.load(model).remove_items(_split(items))
+    typer.echo(f"removed {len(_split(items))} items; catalogue version {changed.save_changes()}")
+
+
 @app.command(epilog=_example("hidvae explain --model runs/demo --history ITEM,ITEM --item ITEM"))
 def explain(
     model: Model,

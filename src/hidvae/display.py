@@ -129,6 +129,21 @@ def print_users(recommender: Recommender, dataset: Dataset, console: Console | N
         print_recommendations(recommended, console, taken=item_ids[int(targets[row])])
 
 
+def print_items(
+    recommender: Recommender, item_ids: Sequence[str], console: Console | None = None
+) -> None:
+    """Semantic ID and predicted tags of some items, the first few of them."""
+    console = console or make_console()
+    ids, catalogue = recommender.semantic_ids, recommender.catalogue
+    explainer = Explainer(catalogue, ids, recommender.tags)
+    for item_id, item in zip(item_ids[:_SHOWN_ITEMS], catalogue.index_of(item_ids), strict=False):
+        title = escape(f"{item_id}  {_short(catalogue.titles[item])}")
+        console.print(f"{' '.join(ids.strings(int(item)))}  {title}", highlight=False)
+        console.print(f"    {escape(_tag_line(*explainer.tag_path(int(item))))}", highlight=False)
+    if len(item_ids) > _SHOWN_ITEMS:
+        console.print(f"and {len(item_ids) - _SHOWN_ITEMS} more")
+
+
 def print_recommendations(
     recommended: Sequence[Recommendation], console: Console | None = None, taken: str | None = None
 ) -> None:

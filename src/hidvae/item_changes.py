@@ -22,7 +22,7 @@ from scipy import sparse
 
 from hidvae.artifacts import MANIFEST, StageFolder, read_json, read_stage, write_json, write_stage
 from hidvae.data.catalogue import Catalogue
-from hidvae.errors import ArtifactError
+from hidvae.errors import ArtifactError, FingerprintMismatch
 from hidvae.features.csr import csr_from_tensors, csr_to_tensors
 from hidvae.semantic_ids.table import SemanticIds
 
@@ -206,16 +206,18 @@ def read_changes(run: Path, items: RunItems, inputs: Mapping[str, str]) -> ItemC
         inputs: Fingerprints of these stages.
 
     Raises:
-        FingerprintMismatch: If the run was trained again since; the advice names the file of items.
+        FingerprintMismatch: If the run was trained again since.
         ArtifactError: If the folder is damaged.
     """
     if not (run / FOLDER / MANIFEST).is_file():
         return ItemChanges.none(items)
-    folder = read_stage(
-        run / FOLDER,
-        produced_by=f"{_PRODUCED_BY} --model RUN --items {run / FOLDER / _ITEMS}",
-        expect=inputs,
-    )
+    try:
+        folder = read_stage(run / FOLDER, produced_by=_PRODUCED_BY, expect=inputs)
+    except FingerprintMismatch as error:
+        raise FingerprintMismatch(
+            f"{run / FOLDER} holds items that were added before {run} was trained again; move it "
+            f"away, and give its {_ITEMS} to `{_PRODUCED_BY}` if the new tables lack them"
+        ) from error
     try:
         frame = pl.read_parquet(folder.path / _ITEMS)
         tensors = load_file(folder.path / _FEATURES)

@@ -152,6 +152,8 @@ class ItemUpdates:
 
     def _checked(self, rows: Sequence[Mapping[str, Any]] | pl.DataFrame) -> Catalogue:
         """Rows as a catalogue of the run's columns and types."""
+        if not len(rows):
+            raise DataError(f"{_ROWS}: expected at least one item; found none")
         schema = dict(self.items.catalogue.frame.schema)
         frame = rows if isinstance(rows, pl.DataFrame) else _frame_of(rows)
         unknown = [name for name in frame.columns if name not in (*schema, VECTOR)]
@@ -163,8 +165,6 @@ class ItemUpdates:
                 f"{unknown[0]!r}{advice}"
             )
         checked = check_items(frame, _ROWS)
-        if not checked.height:
-            raise DataError(f"{_ROWS}: expected at least one item; found none")
         typed = []
         for name, dtype in schema.items():
             if name not in checked.columns:

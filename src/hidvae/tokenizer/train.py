@@ -154,7 +154,11 @@ def train_tokenizer(
 
 
 def load_tokenizer(folder: StageFolder, tags: StageFolder) -> HiDVAE:
-    """The trained tokenizer of a stage folder, in evaluation mode on the CPU."""
+    """The trained tokenizer of a stage folder, in evaluation mode on the CPU.
+
+    Raises:
+        ArtifactError: If the weights are damaged, or an older version wrote them.
+    """
     config = build_section(TokenizerConfig, folder.config)
     model = build_tokenizer(
         config,
@@ -162,7 +166,14 @@ def load_tokenizer(folder: StageFolder, tags: StageFolder) -> HiDVAE:
         folder.facts["num_categorical"],
         **_tag_tensors(load_tags(tags)),
     )
-    model.load_state_dict(_read_tensors(folder.path / WEIGHTS))
+    try:
+        model.load_state_dict(_read_tensors(folder.path / WEIGHTS))
+    except RuntimeError as error:  # names or shapes differ
+        raise ArtifactError(
+            f"{folder.path / WEIGHTS}: expected the weights of this version's tokenizer; found "
+            f"others ({' '.join(str(error).split())[:120]}); delete {folder.path} and run "
+            "`hidvae tokenize` again"
+        ) from error
     return model.eval()
 
 

@@ -1,0 +1,102 @@
+"""New items get the vectors, words and tags that the run's stages would have given them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hidvae.artifacts import StageFolder, read_stage
+from hidvae.config import DatasetConfig, EmbeddingConfig, TagConfig, load_config
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.prepare import load_dataset, prepare
+from hidvae.errors import DataError
+from hidvae.features.embed import embed
+from hidvae.features.embeddings import load_embeddings
+from hidvae.features.new_items import NewItemEncoder
+from hidvae.features.tags.tag import tag
+from hidvae.features.tags.vocabulary import ItemTags, load_tags
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """Eight items, in which colours, words and paths repeat."""
+    rows = {
+        "item_id": [f"i{row}" for row in range(8)],
+        "title": ["red nail", "red polish", "dry shampoo", "mild shampoo", "nail file"] * 1
+        + ["polish set", "hair brush", "dry brush"],
+        "colour": ["red", "red", "blue", None, "blue", "red", None, "blue"],
+        "categories": ["All > Nails > Colour", "All > Nails > Colour", "All > Hair > Wash"]
+        + ["All > Hair > Wash", "All > Nails > Tools", "All > Nails > Tools"]
+        + ["All > Hair > Tools", "All > Hair > Tools"],
+    }
+    events = {"user_id": ["u"] * 8 + ["v"] * 8, "item_id": rows["item_id"] * 2}
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    pl.DataFrame(rows).write_csv(folder / "items.csv")
+    pl.DataFrame(events).with_columns(position=pl.int_range(pl.len())).write_csv(
+        folder / "interactions.csv"
+    )
+    return folder
+
+
+def made(
+    tables: Path, tmp_path: Path, **settings: object
+) -> tuple[Catalogue, StageFolder, ItemTags]:
+    dataset = prepare(DatasetConfig(folder=str(tables)), tmp_path / "dataset")
+    config = EmbeddingConfig(text_encoder="hashing", collaborative_dim=2, **settings)  # type: ignore[arg-type]
+    embeddings = embed(config, dataset, tmp_path / "embeddings")
+    llm = load_config([], []).llm
+    tags = tag(TagConfig(num_levels=2), llm, config, dataset, embeddings, tmp_path / "tags")
+    return load_dataset(dataset).catalogue, embeddings, load_tags(tags)
+
+
+def test_an_item_of_the_run_gets_what_it_has(tables: Path, tmp_path: Path) -> None:
+    catalogue, folder, tags = made(tables, tmp_path, categorical_columns=("colour",))
+    embeddings = load_embeddings(folder)
+    encoder = NewItemEncoder(catalogue, folder, embeddings, tags.vocabulary, None)
+    found = encoder.encode(Catalogue(catalogue.frame[[5, 2]]))
+    expected = embeddings.matrix[[5, 2]].copy()
+    start, end = embeddings.parts["collaborative"]
+    expected[:, start:end] = 0.0  # a new item has no transitions
+    np.testing.assert_allclose(found.vectors, expected, atol=1e-6)
+    np.testing.assert_array_equal(found.words.toarray(), embeddings.words[[5, 2]].toarray())
+    np.testing.assert_array_equal(found.tag_ids, tags.ids[[5, 2]])
+
+
+def test_a_path_that_the_run_does_not_know_has_no_tag(tables: Path, tmp_path: Path) -> None:
+    catalogue, folder, tags = made(tables, tmp_path)
+    encoder = NewItemEncoder(catalogue, folder, load_embeddings(folder), tags.vocabulary, None)
+    paths = [["All", "Nails", "Gel"], ["All", "Feet"], None, ["Nails", "Tools"]]
+    rows = catalogue.frame[[0, 0, 0, 0]].with_columns(categories=pl.Series(paths))
+    nails = tags.vocabulary.names[0].index("Nails")
+    tools = tags.vocabulary.paths[1].index("Nails > Tools")
+    found = encoder.encode(Catalogue(rows)).tag_ids
+    assert found.tolist() == [[nails, -1], [-1, -1], [-1, -1], [nails, tools]]
+
+
+def test_vectors_of_a_file_come_with_the_rows(tables: Path, tmp_path: Path) -> None:
+    matrix = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    np.save(tmp_path / "own.npy", matrix)
+    catalogue, folder, tags = made(tables, tmp_path, embeddings_file=str(tmp_path / "own.npy"))
+    assert read_stage(folder.path, produced_by="hidvae embed").facts["parts"]["file"] == [0, 3]
+    encoder = NewItemEncoder(catalogue, folder, load_embeddings(folder), tags.vocabulary, None)
+    row = catalogue.frame[[4]]
+    with_vector = row.with_columns(vector=pl.Series([matrix[4].tolist()]))
+    found = encoder.encode(Catalogue(with_vector)).vectors[0, :3]
+    np.testing.assert_allclose(found, matrix[4] / np.linalg.norm(matrix[4]), atol=1e-6)
+    with pytest.raises(DataError, match="a column vector of 3 numbers"):
+        encoder.encode(Catalogue(row))
+    short = row.with_columns(vector=pl.Series([[1.0, 2.0]]))
+    with pytest.raises(DataError, match="'i4', column vector: expected 3 finite numbers; found 2"):
+        encoder.encode(Catalogue(short))
+
+
+def test_an_item_without_text_is_refused_or_zeros(tables: Path, tmp_path: Path) -> None:
+    catalogue, folder, tags = made(tables, tmp_path)
+    encoder = NewItemEncoder(catalogue, folder, load_embeddings(folder), tags.vocabulary, None)
+    silent = Catalogue(catalogue.frame[[0]].with_columns(title=pl.lit(None, pl.String)))
+    with pytest.raises(DataError, match="expected a value in one of"):
+        encoder.encode(silent)
