@@ -7,7 +7,7 @@ CONFIG ?= $(if $(DATA),,configs/demo.gin)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint types test test-all coverage run bench results docs clean
+.PHONY: help install format lint types test test-all coverage run bench results docs site clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -60,6 +60,9 @@ results: .venv/.installed ## the tables of docs/results.md on DATA=FOLDER: final
 docs: .venv/.installed ## write docs/configuration.md from the settings in config.py
 	$(BIN)/python scripts/write_configuration_docs.py
 
+site: .venv/.installed ## build the pages of docs/ into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean: ## remove .venv, caches and build output; runs/ stays
-	rm -rf .venv build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv build dist site .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
