@@ -71,8 +71,8 @@ class Popularity:
         return _joined(parts, top_k)
 
 
-class _ByScore(ABC):
-    """Ranks by the scores of all items, in blocks of users."""
+class ByScore(ABC):
+    """Ranks by the scores of all items, in blocks of users; a subclass gives the scores."""
 
     name: str
     num_items: int
@@ -98,7 +98,7 @@ class _ByScore(ABC):
         return _joined(parts, top_k)
 
 
-class ContentGraph(_ByScore):
+class ContentGraph(ByScore):
     """Neighbours of the latest history items, by transitions, content and words (``ItemGraph``).
 
     The defaults were chosen on the validation split of Amazon Beauty 2014, for the graph alone.
@@ -140,7 +140,7 @@ class ContentGraph(_ByScore):
         return self.graph.scores(histories)
 
 
-class TextSimilarity(_ByScore):
+class TextSimilarity(ByScore):
     """Items whose content is like that of the latest history items, whoever bought them.
 
     With X the L2-normalised item embeddings and q the weights of ``ItemGraph``, the score is the
