@@ -223,7 +223,7 @@ def draw_quantization() -> Drawing:
             sheet.dot(*place(panel, vector), 6 if is_chosen else 3, "text" if is_chosen else "soft")
         for code, vector in enumerate(table):
             x, y = place(panel, vector)
-            _diamond(sheet, x, y, LEVELS[panel])
+            _cross(sheet, x, y, LEVELS[panel])
             name = f"<{'ab'[panel]}_{code}>"
             sheet.bar(x - 25, y - 27, 50, 18, "card")
             sheet.text(x, y - 13, name, LEVELS[panel], size=14, is_code=True, anchor="middle")
@@ -317,7 +317,7 @@ def _codes(sheet: Drawing, x: float, y: float, codes: Sequence[str], size: int) 
         x += 0.62 * size * (len(code) + 0.6)
 
 
-def _diamond(sheet: Drawing, x: float, y: float, role: str) -> None:
+def _cross(sheet: Drawing, x: float, y: float, role: str) -> None:
     for dx, dy in ((7, 7), (7, -7)):
         sheet.line((x - dx, y - dy), (x + dx, y + dy), role, thickness=3.5)
 

@@ -21,7 +21,7 @@ from tests.docs.pages import BLOCKS, PAGES, ROOT, Block
 from hidvae.cli import app, run_app
 from hidvae.config import load_config
 
-RUN = {"prepare", "inspect", "recommend", "explain", "batch"}
+RUN = {"prepare", "inspect", "recommend", "explain", "batch", "add-items", "remove-items"}
 """Commands that are run wherever they stand, unless the line is listed below."""
 NOT_RUN = {
     "hidvae evaluate --output runs/my_shop --baselines": "trains SASRec and TIGER for minutes",
@@ -83,6 +83,8 @@ def place(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, rows in (("items", items), ("users", histories)):
         (root / name).mkdir()
         rows[:40].write_parquet(root / name / "part-0.parquet")
+    (new_items,) = (block.text for block in BLOCKS if block.text.startswith("item_id,"))
+    (root / "new_items.csv").write_text(new_items, encoding="utf-8")
     shutil.copytree(ROOT / "configs", root / "configs")
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (root / name).symlink_to(ROOT / name)
