@@ -41,11 +41,6 @@ class Example:
         """The best item."""
         return self.found[0]
 
-    def title(self, item_id: str) -> str:
-        """An item's title."""
-        catalogue = self.recommender.catalogue
-        return catalogue.titles[int(catalogue.index_of([item_id])[0])]
-
     def with_prefix(self, prefix: Sequence[str]) -> list[int]:
         """Items (item_index) whose semantic ID begins with these codes."""
         ids = self.recommender.semantic_ids

@@ -74,31 +74,23 @@ class Drawing:
         *,
         thickness: float = 1.5,
         is_arrow: bool = False,
-        is_dashed: bool = False,
     ) -> None:
         """A straight line, with a head at its end if it is an arrow."""
         head = f' marker-end="url(#head-{role})"' if is_arrow else ""
-        dashes = ' stroke-dasharray="5 4"' if is_dashed else ""
         self._shapes.append(
             f'<line x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}" '
-            f'class="line-{role}" stroke-width="{thickness:g}"{dashes}{head}/>'
+            f'class="line-{role}" stroke-width="{thickness:g}"{head}/>'
         )
 
     def bend(
-        self,
-        start: tuple[float, float],
-        end: tuple[float, float],
-        role: str,
-        thickness: float,
-        is_dashed: bool = False,
+        self, start: tuple[float, float], end: tuple[float, float], role: str, thickness: float
     ) -> None:
         """A curve that leaves and arrives horizontally."""
         middle = (start[0] + end[0]) / 2
-        dashes = ' stroke-dasharray="5 4"' if is_dashed else ""
         self._shapes.append(
             f'<path d="M{start[0]:.1f},{start[1]:.1f} C{middle:.1f},{start[1]:.1f} {middle:.1f},'
             f'{end[1]:.1f} {end[0]:.1f},{end[1]:.1f}" class="line-{role}" fill="none" '
-            f'stroke-width="{thickness:.1f}"{dashes}/>'
+            f'stroke-width="{thickness:.1f}"/>'
         )
 
     def text(
