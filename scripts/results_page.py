@@ -51,6 +51,11 @@ def write_page(results: Path, page: Path) -> None:
         lines += ["", *tags_section(read_json(file))]
     for file in sorted(results.glob("diversity-*.json")):
         lines += ["", *diversity_section(read_json(file))]
+    for file in sorted(results.glob("new-items-*.json")):
+        lines += ["", *new_items_section(read_json(file))]
+    benchmarks = results / "benchmarks.json"
+    if benchmarks.is_file():
+        lines += ["", *speed_section(read_json(benchmarks))]
     scale = results / "bench-prepare.json"
     if scale.is_file():
         lines += ["", *scale_section(read_json(scale))]
@@ -83,13 +88,18 @@ def described(measured: Mapping[str, Any], runs: Runs) -> str:
         sum(seconds for name, seconds in wall.items() if name != "baselines") / 60
         for wall in (run["metrics"]["wall_seconds"] for run in runs)
     ]
-    commits = " and ".join(dict.fromkeys(str(run["commit"]) for run in runs))
     return (
         f"{config or 'Default configuration'}{settings}, {seeds}; "
-        f"{runs[0]['metrics']['test']['num_users']} users. Machine: {runs[0]['machine']}. Wall "
-        f"time of a run of ours, raw files to metrics: {spread(minutes, 0)} minutes. Commit "
-        f"{commits}."
+        f"{runs[0]['metrics']['test']['num_users']} users. Wall time of a run of ours, raw files "
+        f"to metrics: {spread(minutes, 0)} minutes. {made_on(runs)}"
     )
+
+
+def made_on(runs: Runs) -> str:
+    """Machines and commits of the runs, each once."""
+    machines = "; ".join(dict.fromkeys(run["machine"] for run in runs))
+    commits = " and ".join(dict.fromkeys(str(run["commit"]) for run in runs))
+    return f"Machine: {machines}. Commit {commits}."
 
 
 def metric_table(runs: Runs, key: str, names: Iterable[str]) -> Table:
@@ -175,7 +185,8 @@ def ablation_section(measured: Mapping[str, Any]) -> Table:
         "",
         f"{seeds} and a short schedule ({schedule}) for all rows, so the numbers are below those "
         "above; what else a row sets is in the last table. Differences are row minus full, paired, "
-        "per user the mean over the seeds: below 0, the part that is off helps. History excluded.",
+        "per user the mean over the seeds: below 0, the part that is off helps. History excluded. "
+        f"{made_on(runs)}",
     ]
     for mode in rankers_of(runs[0]["metrics"]):
         lines += ["", *header([mode, *COMPARED, *(f"{m} minus full" for m in COMPARED)])]
@@ -271,6 +282,58 @@ def diversity_section(measured: Mapping[str, Any]) -> Table:
     ]
     for row in measured["rows"]:
         lines.append(line(f"{row['diversity']:g}", (f"{row[name]:.4f}" for name in names)))
+    return lines
+
+
+def new_items_section(measured: Mapping[str, Any]) -> Table:
+    """Items that came after training."""
+    lines = [
+        f"## New items of {measured['dataset']}",
+        "",
+        f"{measured['num_new']} items ({measured['share']:.0%}) and all their events were held out "
+        "of everything, and added after training ([how](new-items.md)); the target is each user's "
+        "first new item after his training events. All at once they took "
+        f"{measured['seconds_all']} s, one by one {measured['milliseconds_each']} ms each "
+        "(median). History excluded; a random list finds "
+        f"{measured['random_guess']:.4f} of the new items. Seed {measured['seed']}. Machine: "
+        f"{measured['machine']}. Commit {measured['git_commit']}. Made by "
+        "`scripts/measure_new_items.py`.",
+        "",
+        *header(["ranker", "among", "users", *COMPARED]),
+    ]
+    for row in measured["rows"]:
+        metrics = [f"{row[name]:.4f} {_ci(row, name)}" for name in COMPARED]
+        lines.append(line(row["ranker"], [row["among"], str(row["num_users"]), *metrics]))
+    return lines
+
+
+def _ci(row: Mapping[str, Any], name: str) -> str:
+    low, high = row[f"{name}_ci"]
+    return f"[{low:.4f}, {high:.4f}]"
+
+
+def speed_section(measured: Mapping[str, Any]) -> Table:
+    """What the benchmarks are held against."""
+    lines = [
+        "## Speed",
+        "",
+        "What `make bench` is held against, and what it found ([what each is](benchmarks.md)).",
+    ]
+    for name, section in measured.items():
+        bars = section["bars"]
+        if not bars:
+            continue
+        lines += [
+            "",
+            f"`{name}`, {section['date'][:10]}, {section['machine']}, {section['threads']} "
+            f"threads, commit {section['git_commit']}:",
+            "",
+            *header(["figure", "found", "bar", "met"]),
+        ]
+        for bar in bars:
+            limit = f"{'≥' if bar['is_minimum'] else '≤'} {bar['limit']:g}"
+            is_met = "yes" if bar["is_met"] else "**no**"
+            lines.append(line(bar["name"], [f"{bar['value']:.3g}", limit, is_met]))
     return lines
 
 
