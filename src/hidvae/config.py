@@ -35,10 +35,15 @@ class RunConfig:
     """Fabric precision, e.g. 32-true or bf16-mixed."""
     checkpoint_every_seconds: float = 60.0
     """Wall time between training checkpoints; 0 writes one after every step."""
+    loggers: tuple[str, ...] = ("csv",)
+    """Where both trainings log their epochs: csv (log.csv, always), tensorboard, wandb, mlflow; an
+    extra of that name brings each."""
 
     def __post_init__(self) -> None:
         _check(0 <= self.seed < 2**31, self, "seed", "in [0, 2^31)")
         _check(self.checkpoint_every_seconds >= 0, self, "checkpoint_every_seconds", "at least 0")
+        is_known = {*self.loggers} <= {"csv", "tensorboard", "wandb", "mlflow"}
+        _check(is_known, self, "loggers", "csv, tensorboard, wandb, mlflow")
 
 
 @dataclass(frozen=True, kw_only=True)

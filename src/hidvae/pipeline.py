@@ -31,6 +31,7 @@ from hidvae.retriever.train import train_retriever
 from hidvae.scoring import evaluate_run, evaluation_settings
 from hidvae.tokenizer.encode import encode_catalogue
 from hidvae.tokenizer.train import train_tokenizer
+from hidvae.training.loggers import check_loggers
 from hidvae.training.runtime import alone, process_rank
 
 logger = logging.getLogger(__name__)
@@ -182,10 +183,12 @@ def run_pipeline(
 
     Raises:
         ConfigError: If there is no command ``until``.
+        MissingExtraError: If a logger's package is not installed.
         HidvaeError: Whatever a stage finds wrong.
     """
     if until is not None and until not in COMMANDS:
         raise ConfigError(f"until: expected one of {', '.join(COMMANDS)}; found {until!r}")
+    check_loggers(config.run.loggers)
     commands = COMMANDS if until is None else COMMANDS[: COMMANDS.index(until) + 1]
     folders: dict[str, StageFolder] = {}
     for stage in STAGES:

@@ -37,6 +37,7 @@ from hidvae.training.checkpoint import (
     save_checkpoint,
     training_identity,
 )
+from hidvae.training.loggers import following
 from hidvae.training.parallel import (
     Share,
     first_decides,
@@ -151,10 +152,14 @@ def train_next_item(
         seed=run.seed,
         wall_seconds_before=checkpoint.state["seconds"] if checkpoint else 0.0,
     )
-    with first_writes(fabric, folder) as stage:
+    with (
+        first_writes(fabric, folder) as stage,
+        following(fabric, run.loggers, output, settings, checkpoint) as loggers,
+    ):
         loop = _Training(
             fabric, model, ranker, batches, split, config, run, checkpoint_file, identity
         )
+        loop.log.loggers = loggers
         loop.run(checkpoint)
         save_file(loop.best_weights, stage.path / WEIGHTS)
         loop.log.write(stage.path / LOG)
@@ -342,6 +347,7 @@ class _Training:
                 "best_score": self.best_score,
                 "best_epoch": self.best_epoch,
                 "rows": self.log.rows,
+                "logger_versions": self.log.logger_versions,
             },
             model=self.model,
             optimizer=optimizer,

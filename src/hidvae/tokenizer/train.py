@@ -32,6 +32,7 @@ from hidvae.training.checkpoint import (
     save_checkpoint,
     training_identity,
 )
+from hidvae.training.loggers import following
 from hidvae.training.parallel import (
     Share,
     first_decides,
@@ -130,8 +131,12 @@ def train_tokenizer(
         seed=run.seed,
         wall_seconds_before=checkpoint.state["seconds"] if checkpoint else 0.0,
     )
-    with first_writes(fabric, folder) as stage:
+    with (
+        first_writes(fabric, folder) as stage,
+        following(fabric, run.loggers, output, settings, checkpoint) as loggers,
+    ):
         loop = _Training(fabric, model, training_items, config, run, checkpoint_file, identity)
+        loop.log.loggers = loggers
         loop.run(checkpoint)
         calibrate(
             model,
@@ -380,6 +385,7 @@ class _Training:
                 "step": self._step,
                 "seconds": self._watch.seconds,
                 "rows": self.log.rows,
+                "logger_versions": self.log.logger_versions,
             },
             model=self.model,
             optimizer=optimizer,

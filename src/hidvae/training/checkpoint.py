@@ -45,8 +45,9 @@ class Checkpoint:
 def training_identity(
     settings: Mapping[str, Any], inputs: Mapping[str, str], run: RunConfig
 ) -> str:
-    """What a training is of; how often it writes checkpoints does not matter."""
-    shared = {k: v for k, v in asdict(run).items() if k != "checkpoint_every_seconds"}
+    """What a training is of; how often it writes checkpoints and where it logs do not matter."""
+    unimportant = {"checkpoint_every_seconds", "loggers"}
+    shared = {k: v for k, v in asdict(run).items() if k not in unimportant}
     content = json.dumps([dict(settings), dict(inputs), shared], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 

@@ -1,16 +1,20 @@
-"""One line per epoch: to the log, and to a CSV file that other programs can follow."""
+"""One line per epoch: to the log, to a CSV file that other programs can follow, to loggers."""
 
 from __future__ import annotations
 
 import csv
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.loggers.logger import Logger
+
 from hidvae.errors import TrainingError
+from hidvae.training.loggers import log_epoch
 
 
 class TrainingLog:
@@ -26,22 +30,32 @@ class TrainingLog:
         self.rows: list[dict[str, Any]] = [dict(row) for row in rows]
         self._logger = logging.getLogger(f"hidvae.{stage}")
         self._file = file
+        self.loggers: list[Logger] = []
+        """Further places for the rows to come."""
+
+    @property
+    def logger_versions(self) -> dict[str, str]:
+        """What each logger calls this training, for the checkpoint."""
+        return {str(one.name): str(one.version) for one in self.loggers}
 
     def add(self, row: Mapping[str, Any], message: str) -> None:
         """Append a row, rewrite the CSV file, and log ``message``."""
         self.rows.append(dict(row))
         if self._file is not None:
             self.write(self._file)
+        log_epoch(self.loggers, row)
         self._logger.info(message)
 
     def write(self, file: Path) -> None:
-        """Write all rows to ``file``; columns are the union of the rows' keys."""
+        """Write all rows, with the columns of any; a reader never sees half a file."""
         file.parent.mkdir(parents=True, exist_ok=True)
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        with file.open("w", newline="", encoding="utf-8") as handle:
+        temporary = file.with_name(f"{file.name}.writing")
+        with temporary.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.DictWriter(handle, columns)
             writer.writeheader()
             writer.writerows(self.rows)
+        os.replace(temporary, file)
 
 
 def check_finite(loss: float, learning_rate_key: str) -> None:
