@@ -6,6 +6,7 @@ line on stderr and exit code 2; results go to stdout, log lines to stderr.
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from hidvae.errors import HidvaeError
+from hidvae.errors import HidvaeError, MissingExtraError
 from hidvae.log import logging_to_stderr
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+logger = logging.getLogger(__name__)
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # wherever Typer keeps it
 _INTERRUPTED = 130
 
@@ -101,6 +103,13 @@ InspectHtml = Annotated[
     typer.Option("--html", metavar="FILE", help="Write a page with plots instead of text."),
 ]
 InspectSamples = Annotated[int, typer.Option("--samples", help="Users and items to show.", min=0)]
+Live = Annotated[
+    bool, typer.Option("--live", help="Serve the curves of a running training on this machine.")
+]
+LivePort = Annotated[
+    int, typer.Option("--port", help="Port of --live; 0 takes a free one.", min=0, max=65535)
+]
+LIVE_PORT = 8010
 
 
 def _example(command: str) -> str:
@@ -219,7 +228,7 @@ def evaluate(
 
 @app.command(epilog=_example("hidvae run --data my_shop --output runs/my_shop"))
 def run(output: Output, data: Data = None, config: Configs = None, set_: Settings = None) -> None:
-    """Run all stages and show what came out.
+    """Run all stages and show what came out; a report of it is RUN/report.html.
 
     Stages that are up to date are skipped. The command line is the whole description of the run:
     settings that it does not give have their defaults. With no --data, --config and --set it goes
@@ -234,6 +243,7 @@ def run(output: Output, data: Data = None, config: Configs = None, set_: Setting
     run_pipeline(settings, output)
     if process_rank() == 0:
         print_run(output, settings.run.device)
+        _write_report(output)
 
 
 @app.command(
@@ -356,6 +366,31 @@ def inspect(
     typer.echo(inspect_dataset(place, html, samples))
 
 
+@app.command(epilog=_example("hidvae report runs/my_shop"))
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Page to write; RUN/report.html by default."),
+    ] = None,
+    live: Live = False,
+    port: LivePort = LIVE_PORT,
+) -> None:
+    """Write a run as one page: curves, semantic IDs, metrics, users, settings.
+
+    The page needs nothing beside it and no network. With --live nothing is written: the curves of
+    a running training are served to a browser and drawn anew after each epoch, until Ctrl-C.
+    """
+    from hidvae.report.live import follow
+    from hidvae.report.run_page import write_report
+
+    if live:
+        follow(run, port)
+    else:
+        file = write_report(run, output)
+        typer.echo(f"wrote {file}, a page that opens in any browser, offline too")
+
+
 batch = typer.Typer(
     help="Embed, tokenize and recommend over folders of Parquet shards, on one machine or many.",
     rich_markup_mode=None,
@@ -471,6 +506,16 @@ def _run_stage(
     from hidvae.pipeline import resolve_config, run_stage
 
     run_stage(command, resolve_config(output, data, config or (), settings or ()), output)
+
+
+def _write_report(run: Path) -> None:
+    """The page at the end of ``hidvae run``, which takes a second or two."""
+    from hidvae.report.run_page import write_report
+
+    try:
+        typer.echo(f"Report: {write_report(run)}")
+    except MissingExtraError as error:
+        logger.info("no report: %s", error)
 
 
 def _split(history: str) -> list[str]:

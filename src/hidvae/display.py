@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,6 +19,7 @@ from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.explain import Explainer, Recommendation
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.recommender import Recommender
+from hidvae.report.numbers import evenly_spread
 from hidvae.scoring import METRICS, rankers_of
 from hidvae.semantic_ids.table import SemanticIds
 
@@ -100,7 +100,7 @@ def print_semantic_ids(
     console = console or make_console()
     explainer = Explainer(dataset.catalogue, ids, tags)
     console.print("\n[bold]Semantic IDs of some items[/bold] (tag path, confidence per level)")
-    for index in _spread(ids.num_items, _SHOWN_ITEMS):
+    for index in evenly_spread(ids.num_items, _SHOWN_ITEMS):
         console.print(
             f"  {' '.join(ids.strings(index))}  {_short(dataset.catalogue.titles[index])}"
         )
@@ -116,7 +116,7 @@ def print_users(recommender: Recommender, dataset: Dataset, console: Console | N
     histories, targets = dataset.split.test_histories, dataset.split.test_targets
     names = [dataset.interactions.user_ids[user] for user in dataset.split.test_users]
     console.print(f"\n[bold]Recommendations for {_SHOWN_USERS} users[/bold] (* = taken next)")
-    for row in _spread(histories.num_users, _SHOWN_USERS):
+    for row in evenly_spread(histories.num_users, _SHOWN_USERS):
         history = histories[row].tolist()
         shown = history[-_SHOWN_HISTORY:]
         console.print(
@@ -289,9 +289,3 @@ def _levels(count: int) -> str:
 def _short(text: str, width: int = 64) -> str:
     line = " ".join(text.split())
     return escape(line if len(line) <= width else line[: width - 1] + "…")
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """Up to ``wanted`` rows, evenly over ``count``."""
-    rows: list[int] = np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()
-    return rows

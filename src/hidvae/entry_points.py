@@ -12,7 +12,17 @@ from typing import Annotated
 
 import typer
 
-from hidvae.cli import Data, InspectHtml, InspectSamples, Settings, make_app, run_app
+from hidvae.cli import (
+    LIVE_PORT,
+    Data,
+    InspectHtml,
+    InspectSamples,
+    Live,
+    LivePort,
+    Settings,
+    make_app,
+    run_app,
+)
 from hidvae.config import Config, load_config
 from hidvae.errors import ConfigError
 
@@ -107,6 +117,8 @@ def _view_processed_dataset(
 
 def _view_train_hrqvae(
     place: Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="A gin file, or a run.")],
+    live: Live = False,
+    port: LivePort = LIVE_PORT,
 ) -> None:
     """Look at a tokenizer's training, finished or not: a line per epoch. Changes nothing."""
     from hidvae.inspection import describe_tokenizer_training
@@ -114,4 +126,9 @@ def _view_train_hrqvae(
     if not place.exists():
         raise ConfigError(f"{place}: no such file or folder; give a gin file of configs/ or a run")
     run = default_run(load_config([place])) if place.is_file() else place
-    typer.echo(describe_tokenizer_training(run))
+    if live:
+        from hidvae.report.live import follow
+
+        follow(run, port)
+    else:
+        typer.echo(describe_tokenizer_training(run))

@@ -52,7 +52,7 @@ MODEL_ALONE = "hidvae, model alone"
 """The generator without the item graph at decoding."""
 SUFFIX: dict[Protocol, str] = {"including": "", "excluding": "_excluding_history"}
 """What a history rule adds to the name of a task."""
-_METRICS_FORMAT = 2
+METRICS_FORMAT = 2
 """Raised when the keys of metrics.json change, so that older evaluations are made again."""
 _LOG_EVERY_SECONDS = 30.0
 
@@ -135,7 +135,7 @@ def tasks_of(split: Split, num_items: int, max_users: int = 0, seed: int = 0) ->
 
 def evaluation_settings(config: EvaluationConfig, sasrec: SasRecConfig) -> dict[str, Any]:
     """The settings that change the stage's result, as its manifest keeps them."""
-    settings = {**dataclasses.asdict(config), "metrics_format": _METRICS_FORMAT}
+    settings = {**dataclasses.asdict(config), "metrics_format": METRICS_FORMAT}
     if {"sasrec", ALL} & {*config.baselines}:
         settings["sasrec"] = dataclasses.asdict(sasrec)
     return settings

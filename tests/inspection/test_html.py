@@ -137,7 +137,7 @@ def test_only_the_smallest_tags_are_left_out_of_a_large_tree(
     facts: DatasetFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "not drawn" not in dataset_page(facts)
-    monkeypatch.setattr("hidvae.inspection.html._MAX_TILES", 3)
+    monkeypatch.setattr("hidvae.report.tree.MAX_TILES", 3)
     html = dataset_page(facts)
     assert "(2 of the smallest are not drawn)" in html
     ids = re.search(r'"ids":(\[.*?\])', html)

@@ -2,10 +2,50 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from hidvae.errors import ShapeError
+
+
+class CalibrationBins(NamedTuple):
+    """What was said and what was right in the bins that hold an answer."""
+
+    confidence: npt.NDArray[np.float64]
+    """(B,) mean confidence."""
+    accuracy: npt.NDArray[np.float64]
+    """(B,)."""
+    counts: npt.NDArray[np.int64]
+    """(B,) answers, at least 1."""
+
+
+def calibration_bins(
+    confidence: npt.NDArray[np.floating], is_right: npt.NDArray[np.bool_], num_bins: int = 10
+) -> CalibrationBins:
+    """Sort answers by confidence into bins of equal width.
+
+    Args:
+        confidence: (n,) in [0, 1], n at least 1.
+        is_right: (n,).
+        num_bins: Of [0, 1].
+
+    Raises:
+        ShapeError: If the inputs disagree on n, or n is 0.
+    """
+    if confidence.shape != is_right.shape or not confidence.size:
+        raise ShapeError(
+            "expected one confidence per answer, at least one; found "
+            f"{confidence.shape} and {is_right.shape}"
+        )
+    bins = np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
+    counts = np.bincount(bins, minlength=num_bins)
+    is_taken = counts > 0
+    taken = counts[is_taken]
+    said = np.bincount(bins, weights=confidence, minlength=num_bins)[is_taken]
+    right = np.bincount(bins, weights=is_right, minlength=num_bins)[is_taken]
+    return CalibrationBins(said / taken, right / taken, taken)
 
 
 def expected_calibration_error(
@@ -25,11 +65,6 @@ def expected_calibration_error(
 
     Source: Naeini et al. 2015, as in arXiv:1706.04599.
     """
-    if confidence.shape != is_right.shape or not confidence.size:
-        raise ShapeError(
-            "expected one confidence per answer, at least one; found "
-            f"{confidence.shape} and {is_right.shape}"
-        )
-    bins = np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
-    gaps = np.bincount(bins, weights=is_right - confidence, minlength=num_bins)
-    return float(np.abs(gaps).sum() / confidence.size)
+    bins = calibration_bins(confidence, is_right, num_bins)
+    gaps = np.abs(bins.accuracy - bins.confidence)
+    return float((gaps * bins.counts).sum() / bins.counts.sum())

@@ -9,11 +9,11 @@ import polars as pl
 
 from hidvae.inspection import rows
 from hidvae.inspection.facts import DatasetFacts, Distribution, Hierarchy
-from hidvae.report.figures import bars, lines, plotly_script, stacked_rows, treemap
+from hidvae.report.figures import bars, lines, plotly_script, stacked_rows
 from hidvae.report.page import Section, figures, heading, page, paragraph, table
+from hidvae.report.tree import tree
 
 _ROOT = "all items"
-_MAX_TILES = 3000
 _MAX_POINTS = 300
 _SHOWN_CLASSES = 10
 
@@ -124,24 +124,18 @@ def _hierarchy(facts: DatasetFacts) -> Iterator[str]:
 
 
 def _tiles(hierarchy: Hierarchy, num_items: int) -> tuple[str, str]:
-    """The tree of tags by area; the smallest tags are left out where there are too many to see."""
+    """The tree of tags by area."""
     nodes = hierarchy.nodes
     root, root_path, size = _ROOT, "", num_items
     if (top := nodes.filter(depth=0)).height == 1:  # a root of its own
         root_path, root, size = top.select("id", "name", "count").row(0)
         nodes = nodes.filter(pl.col("depth") > 0)
+    names = pl.Series([rows.short(name) for name in nodes["name"]], dtype=pl.String)
+    nodes = nodes.with_columns(name=names)
+    drawn, num_left_out = tree("tree", nodes, rows.short(root), size, root_id=root_path)
     caption = f"Items by their {hierarchy.title}; a click opens a tile"
-    if (num_small := nodes.height - _MAX_TILES) > 0:
-        # a parent is at least as large as its children, and comes first where it is as large
-        nodes = nodes.sort("count", "depth", descending=[True, False]).head(_MAX_TILES)
-        caption += f" ({rows.number(num_small)} of the smallest are not drawn)"
-    drawn = treemap(
-        "tree",
-        ["root", *(f"/{path}" for path in nodes["id"])],
-        ["", *("root" if path == root_path else f"/{path}" for path in nodes["parent"])],
-        [rows.short(name) for name in (root, *nodes["name"])],
-        [size, *nodes["count"]],
-    )
+    if num_left_out:
+        caption += f" ({rows.number(num_left_out)} of the smallest are not drawn)"
     return caption, drawn
 
 

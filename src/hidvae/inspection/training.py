@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars as pl
-
 from hidvae.artifacts import read_json
-from hidvae.errors import NotTrainedError
 from hidvae.evaluation.evaluate import format_table
-
-_LOG = "log.csv"
+from hidvae.report.training_log import read_log
 
 
 def describe_tokenizer_training(run: Path) -> str:
@@ -21,16 +17,11 @@ def describe_tokenizer_training(run: Path) -> str:
     Raises:
         NotTrainedError: If the run has no tokenizer and none in training.
     """
-    finished, running = run / "tokenizer" / _LOG, run / ".tokenizer.checkpoint" / _LOG
-    log = running if running.is_file() else finished
-    if not log.is_file():
-        raise NotTrainedError(f"{run} has no tokenizer: run `hidvae tokenize --output {run}` first")
-    state = "training has not ended" if log == running else "finished"
-    lines = [f"tokenizer of {run} ({state})", ""]
-    rows = pl.read_csv(log).to_dicts()
-    lines.append(format_table({str(row.pop("epoch")): row for row in rows}))
+    log = read_log(run, "tokenizer")
+    lines = [f"tokenizer of {run} ({log.state})", ""]
+    lines.append(format_table({str(row.pop("epoch")): row for row in log.rows.to_dicts()}))
     quality = run / "semantic_ids" / "quality.json"
-    if quality.is_file() and log == finished:
+    if quality.is_file() and not log.is_running:
         lines += ["", "semantic IDs", *_quality_lines(quality)]
     return "\n".join(lines)
 

@@ -55,6 +55,123 @@ def bars(name: str, labels: Sequence[str], values: ArrayLike, *, x: str, y: str)
     return _to_html(figure, name)
 
 
+def grouped_bars(
+    name: str,
+    labels: Sequence[str],
+    groups: Mapping[str, Sequence[float | None]],
+    *,
+    x: str,
+    y: str,
+) -> str:
+    """Upright bars side by side: one per label and group.
+
+    Args:
+        name: Of the figure, unique on its page.
+        labels: (n,).
+        groups: Name of a group -> (n,) values, None where there is none.
+        x: Title of the labels.
+        y: Title of the values.
+    """
+    go = _plotly()
+    shown = [escape(label) for label in labels]
+    figure = go.Figure(
+        [
+            go.Bar(
+                x=shown,
+                y=list(values),
+                name=escape(group),
+                marker_color=COLORS[number % len(COLORS)],
+            )
+            for number, (group, values) in enumerate(groups.items())
+        ]
+    )
+    figure.update_layout(barmode="group", showlegend=True)
+    figure.update_xaxes(type="category", showgrid=False, title_text=x)
+    figure.update_yaxes(title_text=y)
+    return _to_html(figure, name)
+
+
+def intervals(
+    name: str,
+    labels: Sequence[str],
+    values: Sequence[float],
+    bounds: Sequence[tuple[float, float] | None],
+    *,
+    x: str,
+) -> str:
+    """A row per label: a value, and the interval around it where there is one.
+
+    Args:
+        name: Of the figure, unique on its page.
+        labels: (n,), from the top.
+        values: (n,).
+        bounds: (n,) lower and upper ends.
+        x: Title of the values.
+    """
+    go = _plotly()
+    ends = [bound or (value, value) for bound, value in zip(bounds, values, strict=True)]
+    figure = go.Figure(
+        go.Scatter(
+            x=list(values),
+            y=[escape(label) for label in labels],
+            mode="markers",
+            marker={"size": 9, "color": COLORS[0]},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [high - value for (_, high), value in zip(ends, values, strict=True)],
+                "arrayminus": [value - low for (low, _), value in zip(ends, values, strict=True)],
+            },
+        )
+    )
+    figure.update_xaxes(title_text=x, rangemode="tozero")
+    figure.update_yaxes(type="category", autorange="reversed")
+    return _to_html(figure, name, height=100 + _ROW_HEIGHT * len(labels))
+
+
+def heatmap(
+    name: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    counts: ArrayLike,
+    *,
+    x: str,
+    y: str,
+) -> str:
+    """Counts in a grid, darker the larger their share of their row.
+
+    Args:
+        name: Of the figure, unique on its page.
+        rows: (n,), from the top.
+        columns: (m,).
+        counts: (n, m).
+        x: Title of the columns.
+        y: Title of the rows.
+    """
+    go = _plotly()
+    grid = np.asarray(counts)
+    shares = grid / np.maximum(grid.sum(axis=1, keepdims=True), 1)
+    figure = go.Figure(
+        go.Heatmap(
+            x=[escape(label) for label in columns],
+            y=[escape(label) for label in rows],
+            z=shares.round(4).tolist(),
+            text=grid.tolist(),
+            texttemplate="%{text}",
+            hovertemplate="%{y} as %{x}: %{text} (%{z:.1%})<extra></extra>",
+            zmin=0,
+            zmax=1,
+            showscale=False,
+            colorscale=[[0, "#f5f7f9"], [1, _TILES[0]]],
+            xgap=1,
+            ygap=1,
+        )
+    )
+    figure.update_xaxes(type="category", showgrid=False, title_text=x, tickangle=45)
+    figure.update_yaxes(type="category", showgrid=False, title_text=y, autorange="reversed")
+    return _to_html(figure, name, height=240 + _ROW_HEIGHT * len(rows))
+
+
 def stacked_rows(
     name: str,
     labels: Sequence[str],

@@ -17,6 +17,7 @@ from hidvae.errors import ArtifactError
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
+_ASKING_POLICY = _POLICY + "; connect-src 'self'"
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1d2329; --soft: #5a6572; --line: #d9dfe5;
@@ -48,6 +49,10 @@ th { font-weight: 600; white-space: nowrap; }
 td:last-child { min-width: 10rem; overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; min-width: 0; }
+details { margin: .25rem 0; }
+summary { cursor: pointer; }
+pre { margin: .25rem 0 .75rem; padding: .5rem; overflow-x: auto; background: var(--panel);
+  font-size: .8rem; }
 .js-plotly-plot .main-svg { background: transparent !important; }
 .js-plotly-plot :is(.xtick, .ytick, .g-xtitle, .g-ytitle, .legend) text {
   fill: var(--text) !important; }
@@ -65,7 +70,14 @@ class Section:
     """HTML, as the functions below make it."""
 
 
-def page(title: str, introduction: Sequence[str], sections: Sequence[Section], script: str) -> str:
+def page(
+    title: str,
+    introduction: Sequence[str],
+    sections: Sequence[Section],
+    script: str,
+    *,
+    may_ask_its_server: bool = False,
+) -> str:
     """The whole document.
 
     Args:
@@ -73,7 +85,9 @@ def page(title: str, introduction: Sequence[str], sections: Sequence[Section], s
         introduction: HTML below the title.
         sections: In order; a line of links leads to them.
         script: JavaScript that figures need, or nothing.
+        may_ask_its_server: Let scripts fetch from where the page comes from, and nowhere else.
     """
+    policy = _ASKING_POLICY if may_ask_its_server else _POLICY
     links = "".join(
         f'<li><a href="#part-{number}">{escape(section.title)}</a></li>'
         for number, section in enumerate(sections, start=1)
@@ -90,7 +104,7 @@ def page(title: str, introduction: Sequence[str], sections: Sequence[Section], s
             '<html lang="en">',
             "<head>",
             '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title>",
             f"<style>{_STYLE}</style>",
@@ -120,6 +134,11 @@ def paragraph(text: str) -> str:
 def heading(text: str) -> str:
     """A heading inside a section."""
     return f"<h3>{escape(text)}</h3>"
+
+
+def details(summary: str, text: str) -> str:
+    """Plain text as it is, folded away under a line of plain text."""
+    return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"
 
 
 def table(
