@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hidvae.errors import ShapeError
-from hidvae.evaluation.calibration import expected_calibration_error
+from hidvae.evaluation.calibration import calibration_bins, expected_calibration_error
 
 
 def test_error_is_the_gap_of_each_bin_weighed_by_its_size() -> None:
@@ -14,6 +14,13 @@ def test_error_is_the_gap_of_each_bin_weighed_by_its_size() -> None:
     is_right = np.array([True, True, True, False, False, False])
     expected = 4 / 6 * abs(0.75 - 0.95) + 2 / 6 * abs(0.0 - 0.25)
     assert expected_calibration_error(confidence, is_right) == pytest.approx(expected)
+
+
+def test_bins_hold_means_and_only_those_with_an_answer() -> None:
+    bins = calibration_bins(np.array([0.92, 0.98, 0.25]), np.array([True, False, True]))
+    assert bins.confidence == pytest.approx([0.25, 0.95])
+    assert bins.accuracy == pytest.approx([1, 1 / 2])
+    assert bins.counts.tolist() == [1, 2]
 
 
 def test_a_certain_answer_falls_into_the_last_bin() -> None:

@@ -9,10 +9,22 @@ from typing import Any
 import pytest
 
 from hidvae.errors import MissingExtraError
-from hidvae.report.figures import bars, lines, plotly_script, stacked_rows, treemap
+from hidvae.report.figures import (
+    bars,
+    grouped_bars,
+    heatmap,
+    intervals,
+    lines,
+    plotly_script,
+    stacked_rows,
+    treemap,
+)
 
 DRAWN: dict[str, Callable[[str], str]] = {
     "bars": lambda label: bars("f", [label, "b"], [1, 2], x="x", y="y"),
+    "groups": lambda label: grouped_bars("f", [label], {label: [1.0]}, x="x", y="y"),
+    "intervals": lambda label: intervals("f", [label], [1.0], [(0.5, 2.0)], x="x"),
+    "heatmap": lambda label: heatmap("f", [label], [label, "b"], [[1, 2]], x="x", y="y"),
     "rows": lambda label: stacked_rows("f", [label], {label: [1.0]}, x="x"),
     "lines": lambda label: lines("f", {label: ([1, 2], [3, 4])}, x="x", y="y", log_x=True),
     "treemap": lambda label: treemap("f", ["r", "a"], ["", "r"], ["all", label], [3, 2]),
@@ -60,3 +72,24 @@ def test_values_arrive_as_they_are() -> None:
     assert (tree["ids"], tree["parents"], tree["values"]) == (["r", "a"], ["", "r"], [3, 2])
     parts = data_of(stacked_rows("f", ["u", "v"], {"p": [1, 2], "q": [3, 4]}, x="x"))
     assert [(part["name"], part["x"]) for part in parts] == [("p", [1, 2]), ("q", [3, 4])]
+
+
+def test_intervals_reach_from_end_to_end_where_there_are_any() -> None:
+    pytest.importorskip("plotly")
+    (drawn,) = data_of(intervals("f", ["p", "q"], [1.0, 2.0], [(0.5, 2.5), None], x="x"))
+    assert drawn["error_x"]["array"] == [1.5, 0]
+    assert drawn["error_x"]["arrayminus"] == [0.5, 0]
+
+
+def test_a_heatmap_shows_counts_and_colours_shares_of_the_row() -> None:
+    pytest.importorskip("plotly")
+    (drawn,) = data_of(heatmap("f", ["p", "q"], ["p", "q"], [[3, 1], [0, 0]], x="x", y="y"))
+    assert drawn["text"] == [[3, 1], [0, 0]]
+    assert drawn["z"] == [[0.75, 0.25], [0, 0]]
+
+
+def test_groups_may_lack_a_value() -> None:
+    pytest.importorskip("plotly")
+    groups = {"g": [1.0, None], "h": [2.0, 3.0]}
+    drawn = data_of(grouped_bars("f", ["p", "q"], groups, x="x", y="y"))
+    assert {part["name"]: part["y"] for part in drawn} == groups

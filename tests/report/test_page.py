@@ -5,12 +5,22 @@ from pathlib import Path
 import pytest
 
 from hidvae.errors import ArtifactError
-from hidvae.report.page import Section, figures, heading, page, paragraph, table, write_page
+from hidvae.report.page import (
+    Section,
+    details,
+    figures,
+    heading,
+    page,
+    paragraph,
+    table,
+    write_page,
+)
 
 
 def test_plain_text_is_escaped_wherever_it_enters() -> None:
     nasty = '<i onclick="x">&'
     made = [paragraph(nasty), heading(nasty), table([[nasty, nasty]], [nasty, nasty])]
+    made += [details(nasty, nasty)]
     made += [figures([(nasty, "")]), page(nasty, [], [Section(nasty, [])], "")]
     for html in made:
         assert "<i" not in html
@@ -61,3 +71,8 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, place: str) -> N
         write_page("x", tmp_path / place)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_only_a_page_that_may_ask_can_connect_and_only_home() -> None:
+    assert "connect-src" not in page("t", [], [], "")
+    assert "connect-src 'self'\"" in page("t", [], [], "", may_ask_its_server=True)

@@ -26,6 +26,7 @@ _STYLE = """
   :root { --text: #e4e8ec; --soft: #a0abb6; --line: #39424c; --ground: #14181c; --panel: #1d2329;
     --link: #7db8ee; }
 }
+html { overflow-y: scroll; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 72rem; color: var(--text);
   background: var(--ground); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
