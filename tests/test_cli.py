@@ -326,6 +326,31 @@ def test_run_ends_with_metrics_ids_and_recommendations(
     for shown in ("recall@10", "popularity", "<a_", "Recommendations for 3 users", " > "):
         assert shown in out, shown
     assert max(len(line) for line in out.splitlines()) <= 100
+    assert out.endswith(f"Report: {tiny_run / 'report.html'}\n")
+    assert (tiny_run / "report.html").is_file()
+
+
+def test_a_run_without_plotly_says_how_to_get_its_report(
+    hidvae: Invoke, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    code, out, err = hidvae("run", "--output", tiny_run)
+    assert code == 0
+    assert "Report: " not in out
+    (line,) = (line for line in err.splitlines() if "no report" in line)
+    assert 'pip install "hidvae[report]"' in line
+
+
+def test_report_says_where_the_page_is(hidvae: Invoke, tiny_run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    code, out, _ = hidvae("report", tiny_run, "--output", tmp_path / "page.html")
+    assert (code, out.split()[1]) == (0, f"{tmp_path / 'page.html'},")
+    assert "<h2" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("words", [[], ["--live", "--port", "0"]])
+def test_report_of_no_run_is_one_line(hidvae: Invoke, tmp_path: Path, words: list[str]) -> None:
+    assert_one_line_error(hidvae("report", tmp_path / "absent", *words), "is no run")
 
 
 def test_a_run_goes_on_with_its_own_settings(hidvae: Invoke, tiny_run: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +140,21 @@ def test_view_of_a_run_and_of_raw_tables(call: Call, tiny_run: Path, tmp_path: P
     assert view.code == 0, view.stderr
     assert "thing 3" in view.stdout
     assert sorted(entry.name for entry in data.iterdir()) == ["interactions.csv", "items.csv"]
+
+
+def test_view_of_a_training_can_be_live_until_ctrl_c(tiny_run: Path) -> None:
+    pytest.importorskip("plotly")
+    words = [SCRIPTS["scripts/view_train_hrqvae.py"], tiny_run, "--live", "--port", "0"]
+    with subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True) as viewer:
+        assert viewer.stderr is not None
+        said = viewer.stderr.readline()
+        found = re.search(r"following .+ on (http://127\.0\.0\.1:\d+/) until Ctrl-C", said)
+        assert found, said
+        with urllib.request.urlopen(found.group(1), timeout=30) as answer:
+            assert b"epochs in" in answer.read()
+        viewer.send_signal(signal.SIGINT)
+        assert viewer.stderr.read().count("\n") == 1
+    assert viewer.returncode == 0
 
 
 def test_view_of_nothing_is_one_line(call: Call, tmp_path: Path) -> None:
