@@ -341,6 +341,18 @@ def test_a_run_without_plotly_says_how_to_get_its_report(
     assert 'pip install "hidvae[report]"' in line
 
 
+def test_the_first_of_several_processes_shows_the_run_without_the_others(
+    hidvae: Invoke, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others end after the stages; waiting for one of them would take forever."""
+    monkeypatch.setattr("torch.distributed.is_torchelastic_launched", lambda: True)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = hidvae("run", "--output", tiny_run)
+    assert code == 0, err
+    assert "Recommendations for 3 users" in out
+
+
 def test_report_says_where_the_page_is(hidvae: Invoke, tiny_run: Path, tmp_path: Path) -> None:
     pytest.importorskip("plotly")
     code, out, _ = hidvae("report", tiny_run, "--output", tmp_path / "page.html")

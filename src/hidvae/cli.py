@@ -236,14 +236,15 @@ def run(output: Output, data: Data = None, config: Configs = None, set_: Setting
     """
     from hidvae.display import print_run
     from hidvae.pipeline import resolve_config, run_pipeline
-    from hidvae.training.runtime import process_rank
+    from hidvae.training.runtime import alone, process_rank
 
     is_described = bool(data or config or set_)
     settings = resolve_config(output, data, config or (), set_ or (), is_fresh=is_described)
     run_pipeline(settings, output)
     if process_rank() == 0:
-        print_run(output, settings.run.device)
-        _write_report(output)
+        with alone():  # the other processes have ended, and nobody waits for them
+            print_run(output, settings.run.device)
+            _write_report(output)
 
 
 @app.command(

@@ -75,3 +75,17 @@ def test_stopwatch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch.is_due(60)
     assert not watch.is_due(60)
     assert watch.seconds == 67
+
+
+def test_a_reader_never_sees_half_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = TrainingLog("train", tmp_path / "log.csv", [{"epoch": 1}])
+    log.write(tmp_path / "log.csv")
+    whole = (tmp_path / "log.csv").read_bytes()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", killed)
+    with pytest.raises(KeyboardInterrupt):
+        log.add({"epoch": 2}, "")
+    assert (tmp_path / "log.csv").read_bytes() == whole
