@@ -21,7 +21,16 @@ from tests.docs.pages import BLOCKS, PAGES, ROOT, Block
 from hidvae.cli import app, run_app
 from hidvae.config import load_config
 
-RUN = {"prepare", "inspect", "recommend", "explain", "batch", "add-items", "remove-items"}
+RUN = {
+    "prepare",
+    "inspect",
+    "recommend",
+    "explain",
+    "report",
+    "batch",
+    "add-items",
+    "remove-items",
+}
 """Commands that are run wherever they stand, unless the line is listed below."""
 NOT_RUN = {
     "hidvae evaluate --output runs/my_shop --baselines": "trains SASRec and TIGER for minutes",
@@ -34,6 +43,8 @@ NOT_RUN = {
     "torchrun": "starts several processes, as tests/training/test_parallel.py does",
     "python train_": "downloads a dataset and trains on it",
     "python scripts/view_": "looks at such a training",
+    "hidvae report runs/demo --live": "serves until Ctrl-C, as tests/report/test_live.py does",
+    "python scripts/picture_report.py": "needs Chromium, as tests/test_picture_report.py does",
     "python -m venv": "makes an environment for a peer",
     "../hidvae-peers/bin/pip": "installs a peer",
     "../hidvae-peer/bin/pip": "the same",
