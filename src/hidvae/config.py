@@ -33,6 +33,9 @@ class RunConfig:
     """auto, cpu, cuda, or a Fabric accelerator name; auto takes a GPU where there is one."""
     precision: str = "32-true"
     """Fabric precision, e.g. 32-true or bf16-mixed."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """What torchrun's processes do: ddp, each holds the whole model; fsdp, they share out the
+    retriever's weights, gradients and optimizer state."""
     checkpoint_every_seconds: float = 60.0
     """Wall time between training checkpoints; 0 writes one after every step."""
     loggers: tuple[str, ...] = ("csv",)

@@ -76,18 +76,14 @@ class EncoderDecoder(Retriever):
     def loss(self, batch: HistoryBatch, label_smoothing: float = 0.0) -> Tensor:
         """See ``Retriever.loss``; each history must have exactly one target."""
         targets = batch.targets.max(dim=1).values  # the one that is not -1
-        memory = self.read(batch.items, batch.users)
+        encoded, mask = self._encode(batch.items, batch.users)
         codes, tags = self.tables.codes[targets], self.tables.tag_ids[targets]
         code_vectors = self.code_embedding(codes, tags)  # (B, M, d)
         begin = self.begin_vector.expand(len(targets), 1, -1)
         x = torch.cat([begin, code_vectors[:, :-1]], dim=1) + self.decoder_position
         x = self.dropout(x)
-        for block, keys_values in zip(self._decoder_blocks, memory.keys_values, strict=True):
-            normed = block.self_norm(x)
-            own = block.self_attention.keys_values(normed)
-            x = x + block.dropout(block.self_attention(normed, own, is_causal=True))
-            x = block.attend_memory(x, keys_values, memory.mask)
-            x = block.feed(x)
+        for block in self.decoder:
+            x = block(x, is_causal=True, memory=encoded, memory_mask=mask)
         x = self.decoder_norm(x)
         total = x.new_zeros(())
         for level in range(self.tables.num_levels):
@@ -104,6 +100,11 @@ class EncoderDecoder(Retriever):
 
     def read(self, items: Tensor, users: Tensor) -> Memory:
         """Encode histories; see ``Retriever.read``."""
+        encoded, mask = self._encode(items, users)
+        return Memory([block.memory_keys_values(encoded) for block in self._decoder_blocks], mask)
+
+    def _encode(self, items: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Histories as (B, S, d), and which of it may be looked at (B, 1, 1, S)."""
         is_real = items >= 0
         rows = items.clamp_min(0)
         vectors = self.code_embedding(self.tables.codes[rows], self.tables.tag_ids[rows])
@@ -117,8 +118,7 @@ class EncoderDecoder(Retriever):
         x = self.dropout(x)
         for block in self.encoder:
             x = block(x, mask)
-        x = self.encoder_norm(x)
-        return Memory([block.memory_keys_values(x) for block in self._decoder_blocks], mask)
+        return self.encoder_norm(x), mask
 
     def begin(self, memory: Memory) -> BeamState:
         """See ``Retriever.begin``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from hidvae.retriever.batches import EpochBatches, TrainingBatches
 from hidvae.retriever.build import WEIGHTS, build_retriever
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.ranker import GenerativeRanker
+from hidvae.retriever.transformer import Block
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.training.checkpoint import (
     Checkpoint,
@@ -36,6 +37,7 @@ from hidvae.training.checkpoint import (
     restore,
     save_checkpoint,
     training_identity,
+    weights_like,
 )
 from hidvae.training.loggers import following
 from hidvae.training.parallel import (
@@ -45,9 +47,11 @@ from hidvae.training.parallel import (
     mean_over_processes,
     seed_parts,
 )
+from hidvae.training.prefetch import on_device
 from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
 from hidvae.training.runtime import make_reproducible, start_fabric
 from hidvae.training.schedule import warmup_cosine
+from hidvae.training.sharding import whole, whole_weights
 
 LOG = "log.csv"
 VALIDATION_BEAMS = 20  # enough to rank 10; the evaluation stage uses its own width
@@ -139,7 +143,7 @@ def train_next_item(
             "no training history has two items (every user has fewer than 4 events), so there is "
             "no transition to learn from; a longer log is needed"
         )
-    fabric = start_fabric(run)
+    fabric = start_fabric(run, layer=Block)
     settings = asdict(config)
     identity = training_identity(settings, inputs, run)
     checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
@@ -161,7 +165,8 @@ def train_next_item(
         )
         loop.log.loggers = loggers
         loop.run(checkpoint)
-        save_file(loop.best_weights, stage.path / WEIGHTS)
+        best = {name: whole(value).cpu() for name, value in loop.best_weights.items()}
+        save_file(best, stage.path / WEIGHTS)
         loop.log.write(stage.path / LOG)
         stage.facts |= {
             "num_parameters": sum(p.numel() for p in model.parameters()),
@@ -209,14 +214,16 @@ class _Training:
     def run(self, checkpoint: Checkpoint | None) -> None:
         """Train to the end, from the beginning or from a checkpoint."""
         config = self.config
-        optimizer = AdamW(
-            self.model.parameters(),
-            lr=config.learning_rate,
-            betas=(0.9, 0.98),
-            weight_decay=config.weight_decay,
-            fused=True,
+        forward = self._fabric.setup_module(self.model)
+        optimizer: Any = self._fabric.setup_optimizers(
+            AdamW(
+                self.model.parameters(),  # which the line above may have replaced by shards
+                lr=config.learning_rate,
+                betas=(0.9, 0.98),
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
         )
-        forward, optimizer = self._fabric.setup(self.model, optimizer)
         self._total_steps = config.epochs * len(self._epoch_batches(0))
         if config.max_steps:
             self._total_steps = min(self._total_steps, config.max_steps)
@@ -228,11 +235,10 @@ class _Training:
         self.model.train()
         while self._epoch < config.epochs and not self._is_finished():
             batches = self._epoch_batches(self._epoch)
-            while self._step < len(batches) and not self._has_enough_steps:
+            for batch, weight in on_device(self._own_parts(batches), self._fabric.device):
                 factor = warmup_cosine(self._steps_done, self._total_steps, config.warmup_steps)
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * factor
-                batch, weight = self._own_part(batches[self._step])
                 loss = weight * forward(batch, config.label_smoothing)
                 self._fabric.backward(loss)
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
@@ -247,6 +253,13 @@ class _Training:
                     self._save(optimizer)
             self._end_epoch(self._step)
 
+    def _own_parts(self, batches: EpochBatches) -> Iterator[tuple[HistoryBatch, float]]:
+        """``_own_part`` of the batches that are left of an epoch, or up to ``max_steps``."""
+        end = len(batches)
+        if self.config.max_steps:
+            end = min(end, self._step + self.config.max_steps - self._steps_done)
+        return (self._own_part(batches[index]) for index in range(self._step, end))
+
     def _own_part(self, batch: HistoryBatch) -> tuple[HistoryBatch, float]:
         """This process's rows of a batch, and what the mean over their targets counts."""
         fabric = self._fabric
@@ -259,7 +272,7 @@ class _Training:
             num_own, num_targets = int((own.targets >= 0).sum()), int((batch.targets >= 0).sum())
             weight *= num_own * fabric.world_size / num_targets
             batch = own
-        return HistoryBatch(*(part.to(fabric.device) for part in batch)), weight
+        return batch, weight
 
     def _epoch_batches(self, epoch: int) -> EpochBatches:
         return self._batches.epoch(np.random.default_rng([self._run.seed, epoch]))
@@ -293,7 +306,8 @@ class _Training:
         rows = self._validation_rows[share.rows]
         users = self._split.validation_users[rows]
         histories = self._split.validation_histories.take(rows)
-        ranked = self._ranker.rank(histories, 10, users).excluding
+        with whole_weights(self.model):
+            ranked = self._ranker.rank(histories, 10, users).excluding
         own_ranks = target_ranks(ranked, self._split.validation_targets[rows])
         ranks = share.gather(torch.from_numpy(own_ranks).to(self._fabric.device)).cpu().numpy()
         score = float(ndcg_at(ranks, 10).mean())
@@ -331,13 +345,11 @@ class _Training:
 
     def _save(self, optimizer: Any) -> None:
         self._loss_sum = mean_over_processes(self._fabric, self._loss_sum)
-        if not self._fabric.is_global_zero:
-            return
         extra = {f"best/{name}": value for name, value in self.best_weights.items()}
         extra |= {f"average/{name}": value for name, value in self._average.items()}
         extra["loss_sum"] = self._loss_sum
         save_checkpoint(
-            self._file,
+            self._file if self._fabric.is_global_zero else None,
             identity=self._identity,
             state={
                 "epoch": self._epoch,
@@ -361,11 +373,8 @@ class _Training:
         self._steps_done = state["steps_done"]
         self._loss_sum = checkpoint.tensors["extra/loss_sum"].to(self._fabric.device)
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
-        self.best_weights = checkpoint.group("extra/best")
-        self._average = {
-            name: value.to(self._fabric.device)
-            for name, value in checkpoint.group("extra/average").items()
-        }
+        self.best_weights = weights_like(self.model, checkpoint.group("extra/best"))
+        self._average = weights_like(self.model, checkpoint.group("extra/average"))
         self.log.rows = state["rows"]
         self._watch = Stopwatch(state["seconds"])
         logger.info("going on from epoch %d, step %d", self._epoch, self._step)

@@ -65,11 +65,20 @@ class Block(nn.Module):
         )
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Map (B, T, d) to (B, T, d), without memory."""
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Map (B, T, d) to (B, T, d), with a look at the memory (B, S, d) if there is one."""
         normed = self.self_norm(x)
         keys_values = self.self_attention.keys_values(normed)
         x = x + self.dropout(self.self_attention(normed, keys_values, mask, is_causal))
+        if memory is not None:
+            x = self.attend_memory(x, self.memory_keys_values(memory), memory_mask)
         return self.feed(x)
 
     def feed(self, x: Tensor) -> Tensor:

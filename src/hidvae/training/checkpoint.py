@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 
 from hidvae.config import RunConfig
 from hidvae.errors import ArtifactError
+from hidvae.training.sharding import shard_like, whole
 
 logger = logging.getLogger("hidvae.training")
 
@@ -45,15 +46,15 @@ class Checkpoint:
 def training_identity(
     settings: Mapping[str, Any], inputs: Mapping[str, str], run: RunConfig
 ) -> str:
-    """What a training is of; how often it writes checkpoints and where it logs do not matter."""
-    unimportant = {"checkpoint_every_seconds", "loggers"}
-    shared = {k: v for k, v in asdict(run).items() if k not in unimportant}
+    """What a training is of; how it is shared out, saved and logged does not matter."""
+    no_matter = {"strategy", "checkpoint_every_seconds", "loggers"}
+    shared = {k: v for k, v in asdict(run).items() if k not in no_matter}
     content = json.dumps([dict(settings), dict(inputs), shared], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def save_checkpoint(
-    path: Path,
+    path: Path | None,
     *,
     identity: str,
     state: Mapping[str, Any],
@@ -61,10 +62,11 @@ def save_checkpoint(
     optimizer: Optimizer,
     extra: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint atomically.
+    """Write a checkpoint atomically; if anything is sharded, all processes must call this.
 
     Args:
-        path: The file; an older one is replaced when the new one is whole.
+        path: The file; an older one is replaced when the new one is whole. None only hands this
+            process's shards to the one that writes.
         identity: From ``training_identity``; checked by ``load_checkpoint``.
         state: JSON values of the loop.
         model: Its ``state_dict`` is kept.
@@ -79,7 +81,14 @@ def save_checkpoint(
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     metadata = {"identity": identity, "state": json.dumps(dict(state))}
-    content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
+    gathered: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        value = whole(value.detach())
+        if path is not None:
+            gathered[name] = value.cpu().contiguous()
+    if path is None:
+        return
+    content = save(gathered, metadata)
     temporary = path.with_name(path.name + ".writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,17 +134,24 @@ def load_checkpoint(path: Path, *, identity: str) -> Checkpoint | None:
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:
     """Put model, optimizer and random generators back to where they were."""
-    model.load_state_dict(checkpoint.group("model"))
+    model.load_state_dict(weights_like(model, checkpoint.group("model")))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in checkpoint.group("optimizer").items():
         index, slot = name.split("/")
-        slots.setdefault(int(index), {})[slot] = value
+        slots.setdefault(int(index), {})[slot] = shard_like(value, parameters[int(index)])
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
     random = checkpoint.group("random")
     torch.set_rng_state(random["cpu"])
     if "cuda" in random and torch.cuda.is_available():
         torch.cuda.set_rng_state(random["cuda"])
+
+
+def weights_like(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that were read back, on the devices and in the shards of the model's own."""
+    own = model.state_dict()
+    return {name: shard_like(value, own[name]) for name, value in weights.items()}
 
 
 def remove_checkpoint(path: Path) -> None:

@@ -13,24 +13,35 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.strategy import Strategy
+from torch import nn
 
 from hidvae.config import RunConfig
 from hidvae.errors import ConfigError
+from hidvae.training.sharding import sharding_strategy
 
 _IS_ALONE: ContextVar[bool] = ContextVar("is_alone", default=False)
 
 
-def start_fabric(run: RunConfig) -> Fabric:
+logger = logging.getLogger("hidvae.training")
+
+
+def start_fabric(run: RunConfig, layer: type[nn.Module] | None = None) -> Fabric:
     """A launched Fabric on the configured device; of all processes that torchrun started.
+
+    Args:
+        run: Device, precision and strategy.
+        layer: Class of the layers of a model that strategy "fsdp" shards; None never shards.
 
     Raises:
         ConfigError: If the device or precision is unknown or not available here.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    layer = layer if run.strategy == "fsdp" else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Fabric's advice about devices it finds unused
-            fabric = Fabric(accelerator=run.device, precision=run.precision, **_processes())  # type: ignore[arg-type]
+            fabric = Fabric(accelerator=run.device, precision=run.precision, **_processes(layer))  # type: ignore[arg-type]
             fabric.launch()
     except Exception as error:  # Fabric raises many types here; all mean an unusable setting
         raise ConfigError(
@@ -56,17 +67,27 @@ def process_rank() -> int:
     return int(os.environ["RANK"]) if torch.distributed.is_torchelastic_launched() else 0
 
 
-def _processes() -> dict[str, Any]:
+def _processes(layer: type[nn.Module] | None) -> dict[str, Any]:
     """Fabric's arguments: how many devices on how many machines, and what ties them together."""
-    if _IS_ALONE.get() or not torch.distributed.is_torchelastic_launched():
+    if _IS_ALONE.get():
+        return {"devices": 1}
+    is_launched = torch.distributed.is_torchelastic_launched()
+    num_processes = int(os.environ["WORLD_SIZE"]) if is_launched else 1
+    if num_processes == 1:
+        if layer is not None:
+            logger.warning(
+                "RunConfig.strategy = 'fsdp': there is one process, which holds the whole model; "
+                "start several with torchrun to share it out"
+            )
         return {"devices": 1}
     num_local = int(os.environ["LOCAL_WORLD_SIZE"])
-    num_processes = int(os.environ["WORLD_SIZE"])
-    if num_processes == 1:
-        return {"devices": 1}
-    # Not every loss reaches every weight in every batch (tags may be unknown). Buffers are tables
-    # that all processes made alike.
-    strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    strategy: Strategy
+    if layer is not None:
+        strategy = sharding_strategy(num_processes, layer)
+    else:
+        # Not every loss reaches every weight in every batch (tags may be unknown). Buffers are
+        # tables that all processes made alike.
+        strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     return {"devices": num_local, "num_nodes": num_processes // num_local, "strategy": strategy}
 
 

@@ -1,0 +1,106 @@
+"""What torchrun starts in the tests of sharding: several retrievers, one after the other.
+
+    run_sharded.py RUN FOLDER
+
+The inputs are those of RUN; each of ``TRAININGS`` makes FOLDER/NAME/retriever, and every process
+writes down how much it held of the model in FOLDER/held-RANK.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import AdamW
+
+from hidvae.artifacts import StageFolder, read_stage
+from hidvae.config import RetrieverConfig, RunConfig
+from hidvae.retriever import train
+from hidvae.training.runtime import process_rank
+
+CONFIG = RetrieverConfig(
+    dim=8,
+    num_layers=2,
+    num_heads=2,
+    dropout=0.0,
+    max_history=6,
+    epochs=2,
+    validate_every=1,
+    validation_users=41,
+    batch_tokens=300,
+    warmup_steps=2,
+    learning_rate=5e-3,
+    weight_average=0.9,
+)
+"""Two epochs of a few batches; neither they nor the validation users halve evenly."""
+CASES: dict[str, dict[str, Any]] = {
+    "item_softmax": {"architecture": "item_softmax"},
+    "item_decoder": {"architecture": "item_decoder"},
+    "encoder_decoder": {
+        "architecture": "encoder_decoder",
+        "batch_tokens": 1500,
+        "num_user_buckets": 3,
+        "tag_text_input": True,
+    },
+}
+TRAININGS = {case: case for case in CASES} | dict.fromkeys(("stopped", "resumed"), "item_softmax")
+"""By name: each case to its end, one up to a stop, and one on from the checkpoint that is there."""
+
+
+class Stopped(Exception):
+    """The power went off."""
+
+
+def fit(run: Path, output: Path, case: str, **settings: Any) -> StageFolder:
+    """Train one of ``CASES``."""
+    folders = (
+        read_stage(run / name, produced_by="hidvae tokenize")
+        for name in ("dataset", "embeddings", "tags", "semantic_ids")
+    )
+    config = replace(CONFIG, **CASES[case])
+    return train.train_retriever(config, RunConfig(device="cpu", **settings), *folders, output)
+
+
+def held(optimizer: AdamW) -> dict[str, int]:
+    """How many numbers this process has of the weights and of the optimizer's state."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    momenta = [slots["exp_avg"] for slots in optimizer.state.values()]
+    return {
+        "model": sum(weight.numel() for weight in weights),
+        "weights": sum(weight.to_local().numel() for weight in weights),
+        "momenta": sum(momentum.to_local().numel() for momentum in momenta),
+    }
+
+
+def main(run: Path, folder: Path) -> None:
+    make_optimizer, save = train.AdamW, train.save_checkpoint
+    optimizers: list[AdamW] = []
+
+    def make_and_keep(*args: Any, **keywords: Any) -> AdamW:
+        optimizers.append(make_optimizer(*args, **keywords))
+        return optimizers[-1]
+
+    def save_then_stop(*args: Any, **keywords: Any) -> None:
+        save(*args, **keywords)
+        if keywords["state"]["epoch"] == 1:
+            raise Stopped
+
+    train.AdamW = make_and_keep  # type: ignore[assignment, misc]
+    for name, case in TRAININGS.items():
+        train.save_checkpoint = save_then_stop if name == "stopped" else save
+        every = 0.0 if name == "stopped" else 1e6
+        with contextlib.suppress(Stopped):
+            output = folder / name / "retriever"
+            fit(run, output, case, strategy="fsdp", checkpoint_every_seconds=every)
+    by_name = dict(zip(TRAININGS, map(held, optimizers), strict=True))
+    (folder / f"held-{process_rank()}.json").write_text(json.dumps(by_name))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(*map(Path, sys.argv[1:]))
