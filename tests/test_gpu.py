@@ -19,9 +19,13 @@ from hidvae.recommender import Recommender
 from hidvae.retriever import train
 from hidvae.retriever.beam_search import beam_search
 from hidvae.retriever.interface import HistoryBatch
+from hidvae.training.prefetch import on_device
 from retriever.tiny import CASES, histories, make_retriever
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
 DEVICE = "cuda"
 TRAINED = ("tokenizer", "retriever")
 Folders = dict[str, StageFolder]
@@ -84,6 +88,23 @@ def test_every_retriever_has_the_cpus_loss_and_search(case: str) -> None:
     found = beam_search(there, items.to(DEVICE), users.to(DEVICE), 8)
     torch.testing.assert_close(found.scores.cpu(), wanted.scores, rtol=1e-4, atol=1e-4)
     assert torch.equal(found.items.cpu(), wanted.items)
+
+
+def test_batches_copied_ahead_are_the_same_while_the_device_is_busy() -> None:
+    generator, device = torch.Generator().manual_seed(0), torch.device(DEVICE)
+    batches = [
+        HistoryBatch(*(torch.randint(1 << 30, shape, generator=generator) for shape in shapes))
+        for shapes in [((700, 300), (700, 300), (700,)), ((5, 2), (5, 2), (5,))] * 10
+    ]
+    weight, arrived = torch.randn(4096, 4096, device=device), []
+    for batch, number in on_device(((batch, n) for n, batch in enumerate(batches)), device):
+        for _ in range(5):  # the copy of the next batch is over long before this
+            weight = (weight @ weight).tanh()
+        arrived.append((number, HistoryBatch(*(part.clone() for part in batch))))
+        del batch  # so that its memory could be taken before the step has read it
+    assert [number for number, _ in arrived] == list(range(len(batches)))
+    for (_, found), wanted in zip(arrived, batches, strict=True):
+        assert all(torch.equal(f.cpu(), w) for f, w in zip(found, wanted, strict=True))
 
 
 def test_a_whole_run_with_trained_baselines(gpu_run: Path) -> None:

@@ -29,6 +29,7 @@ from hidvae.retriever.interface import Retriever
 from hidvae.retriever.train import train_retriever
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.training.progress import Stopwatch
+from training.fake_streams import fake_streams
 
 CONFIG = RetrieverConfig(
     architecture="item_decoder",
@@ -148,6 +149,20 @@ def test_training_stops_after_the_most_steps_and_validates_there(
     assert float(rows[-1]["validation_ndcg@10"]) == made.metrics["validation_ndcg@10"]
 
 
+def test_stopped_after_the_most_steps_it_still_validates(
+    folders: Folders, steps_per_epoch: int, tmp_path: Path
+) -> None:
+    most = {"max_steps": steps_per_epoch - 1, "validate_every": 50}
+    expected, uninterrupted = fit(folders, tmp_path / "whole" / "retriever", **most)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_saves(patch, steps_per_epoch - 1)
+        with pytest.raises(Stopped):
+            fit(folders, tmp_path / "retriever", **most)
+    weights, made = fit(folders, tmp_path / "retriever", **most)
+    assert_equal_weights(weights, expected)
+    assert log_of(made) == log_of(uninterrupted)
+
+
 # --- reproducible -------------------------------------------------------------------------------
 
 
@@ -164,6 +179,16 @@ def test_the_same_seed_gives_the_same_weights(folders: Folders, whole, tmp_path:
 def test_how_often_it_is_saved_changes_nothing(folders: Folders, whole, tmp_path: Path) -> None:
     rarely, _ = fit(folders, tmp_path / "retriever", replace(RUN, checkpoint_every_seconds=1e6))
     assert_equal_weights(whole("item_decoder")[0], rarely)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_batches_that_are_copied_ahead_change_nothing(
+    variant: str, folders: Folders, whole, tmp_path: Path
+) -> None:
+    with fake_streams() as pinned:
+        weights, _ = fit(folders, tmp_path / "retriever", **VARIANTS[variant])
+    assert pinned
+    assert_equal_weights(weights, whole(variant)[0])
 
 
 def test_what_the_folder_holds(whole) -> None:

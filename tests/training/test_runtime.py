@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from hidvae.config import RunConfig
 from hidvae.errors import ConfigError
-from hidvae.training.runtime import epoch_generator, make_reproducible, start_fabric
+from hidvae.training.runtime import alone, epoch_generator, make_reproducible, start_fabric
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,24 @@ def test_a_device_that_is_not_here_is_one_line() -> None:
 
 def test_the_device_is_the_one_asked_for() -> None:
     assert start_fabric(RunConfig(device="cpu")).device.type == "cpu"
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_one_process_shards_nothing_and_says_so(
+    strategy: Literal["ddp", "fsdp"], caplog: pytest.LogCaptureFixture
+) -> None:
+    run, model = RunConfig(device="cpu", strategy=strategy), nn.Sequential(nn.Linear(2, 2))
+    start_fabric(run)
+    with alone():  # as in a stage that the first of several processes makes
+        start_fabric(run, layer=nn.Linear)
+    assert not caplog.messages, "nothing is asked to be sharded"
+    start_fabric(run, layer=nn.Linear).setup_module(model)
+    assert not any(isinstance(weight, DTensor) for weight in model.parameters())
+    if strategy == "fsdp":
+        (line,) = caplog.messages
+        assert "there is one process" in line and "torchrun" in line
+    else:
+        assert not caplog.messages
 
 
 def test_seeds_reproduce_random_numbers() -> None:

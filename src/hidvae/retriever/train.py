@@ -326,7 +326,7 @@ class _Training:
 
     def _is_finished(self) -> bool:
         if self._has_enough_steps:
-            return True
+            return self._step == 0  # else stopped before the last epoch's end, which is still due
         waited = self._epoch - self.best_epoch
         patience = self.config.patience * self.config.validate_every
         return self.config.patience > 0 and self.best_epoch > 0 and waited >= patience

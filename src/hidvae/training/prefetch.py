@@ -16,7 +16,7 @@ def on_device(
     batches: Iterable[tuple[Batch, float]], device: torch.device
 ) -> Iterator[tuple[Batch, float]]:
     """Batches, which are named tuples of tensors, with their weights, in the order given."""
-    if device.type != "cuda":
+    if not _has_streams(device):
         return ((_each(batch, lambda t: t.to(device)), weight) for batch, weight in batches)
     stream = torch.cuda.Stream(device)
 
@@ -52,6 +52,11 @@ def one_ahead(
         end(value)
         following = next(begun, None)
         yield value
+
+
+def _has_streams(device: torch.device) -> bool:
+    """Whether a copy goes on while the device computes."""
+    return device.type == "cuda"
 
 
 def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
