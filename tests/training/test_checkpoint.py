@@ -180,9 +180,7 @@ def test_random_numbers_go_on(tmp_path: Path) -> None:
 
 def test_identity_is_of_all_that_makes_the_result() -> None:
     settings, inputs, run = {"lr": 0.1, "dim": 3}, {"embeddings": "a"}, RunConfig()
-    elsewhere = RunConfig(
-        strategy="fsdp", checkpoint_every_seconds=1, loggers=("tensorboard",)
-    )
+    elsewhere = RunConfig(strategy="fsdp", checkpoint_every_seconds=1, loggers=("tensorboard",))
     same = training_identity({"dim": 3, "lr": 0.1}, inputs, elsewhere)
     assert training_identity(settings, inputs, run) == same
     others = [
