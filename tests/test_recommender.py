@@ -23,6 +23,7 @@ from hidvae.errors import (
 )
 from hidvae.evaluation.evaluate import evaluate_ranker
 from hidvae.explain import Recommendation
+from hidvae.orders import Orders
 from hidvae.pipeline import run_pipeline
 from hidvae.recommender import Recommender
 from hidvae.retriever.beam_search import exhaustive_scores
@@ -317,6 +318,62 @@ def test_damaged_weights(run: Path, damage: str) -> None:
     with pytest.raises(ArtifactError, match=r"model\.safetensors.*hidvae train") as error:
         Recommender.load(run, device="cpu")
     assert_one_line(error)
+
+
+# --- many at once -------------------------------------------------------------------------------
+
+
+def histories_of(recommender: Recommender) -> list[list[str]]:
+    """Of one to thirty items, more than the model reads among them."""
+    rng = np.random.default_rng(0)
+    names = recommender.catalogue.item_ids
+    return [[names[item] for item in rng.integers(120, size=n)] for n in (1, 30, 4, 2, 11, 1, 7)]
+
+
+@pytest.mark.parametrize("exclude_history", [True, False])
+@pytest.mark.parametrize(
+    ("k", "beam_width", "orders"),
+    [
+        (10, None, Orders()),
+        (5, 5, Orders()),  # too few beams for long histories: some lists are searched again
+        (8, 8, Orders(most_per_tag=1, tag_level=1)),
+        (6, 6, Orders(diversity=1.5)),
+        (200, None, Orders(diversity=0.5, most_per_tag=9)),
+    ],
+)
+def test_many_histories_are_answered_as_one_by_one(
+    recommender: Recommender,
+    k: int,
+    beam_width: int | None,
+    orders: Orders,
+    exclude_history: bool,
+) -> None:
+    histories = histories_of(recommender)
+    ask = {"exclude_history": exclude_history, "orders": orders, "beam_width": beam_width}
+    together = recommender.recommend_many(histories, k, **ask)
+    assert len(together) == len(histories)
+    for history, found in zip(histories, together, strict=True):
+        alone = recommender.recommend(history, k, **ask)
+        assert [each.item_id for each in found] == [each.item_id for each in alone]
+        for one, other in zip(found, alone, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-4)
+            assert one.code_probs == pytest.approx(other.code_probs, rel=1e-4)
+            assert one.because == other.because
+
+
+def test_many_under_a_path_and_nobody_at_all(recommender: Recommender) -> None:
+    histories = histories_of(recommender)
+    orders = Orders(under=(recommender.tags.paths[0][0],))
+    together = recommender.recommend_many(histories, 7, orders=orders)
+    alone = [recommender.recommend(history, 7, orders=orders) for history in histories]
+    names = [[each.item_id for each in found] for found in together]
+    assert names == [[each.item_id for each in found] for found in alone]
+    assert recommender.recommend_many([], 7) == []
+
+
+def test_one_wrong_history_of_many_is_an_error(recommender: Recommender) -> None:
+    with pytest.raises(DataError, match="the history is empty"):
+        recommender.recommend_many([[recommender.catalogue.item_ids[0]], []])
 
 
 # --- as a ranker --------------------------------------------------------------------------------

@@ -165,13 +165,13 @@ def print_recommendations(
 
 
 def recommendations_json(recommended: Sequence[Recommendation]) -> str:
-    """The recommendations as a JSON list, best first; ``score`` is the probability."""
-    return json.dumps([_json_values(item) for item in recommended], indent=2)
+    """The recommendations as a JSON list, best first."""
+    return json.dumps([item.to_json() for item in recommended], indent=2)
 
 
 def recommendation_json(item: Recommendation) -> str:
     """One recommendation as a JSON object."""
-    return json.dumps(_json_values(item), indent=2)
+    return json.dumps(item.to_json(), indent=2)
 
 
 def print_explanation(item: Recommendation) -> None:
@@ -195,29 +195,6 @@ def print_explanation(item: Recommendation) -> None:
         console.print("no item of the history shares its first code")
     for match in item.because:
         console.print(f"shares {_levels(match.shared_levels)} with {_short(match.title)}")
-
-
-def _json_values(item: Recommendation) -> dict[str, Any]:
-    return {
-        "item_id": item.item_id,
-        "title": item.title,
-        "reason": item.reason,
-        "prob": item.prob,
-        "log_prob": item.log_prob,
-        "score": item.score,
-        "codes": list(item.codes),
-        "code_probs": list(item.code_probs),
-        "tag_path": list(item.tag_path),
-        "tag_confidences": [round(float(value), 4) for value in item.tag_confidences],
-        "because": [
-            {
-                "item_id": match.item_id,
-                "title": match.title,
-                "shared_levels": match.shared_levels,
-            }
-            for match in item.because
-        ],
-    }
 
 
 def make_console() -> Console:

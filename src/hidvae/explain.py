@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,29 @@ class Recommendation:
             f"{closest.title!r} of the history"
         )
         return f"{share}; {tags}" if tags else share
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {
+            "item_id": self.item_id,
+            "title": self.title,
+            "reason": self.reason,
+            "prob": self.prob,
+            "log_prob": self.log_prob,
+            "score": self.score,
+            "codes": list(self.codes),
+            "code_probs": list(self.code_probs),
+            "tag_path": list(self.tag_path),
+            "tag_confidences": [round(float(value), 4) for value in self.tag_confidences],
+            "because": [
+                {
+                    "item_id": match.item_id,
+                    "title": match.title,
+                    "shared_levels": match.shared_levels,
+                }
+                for match in self.because
+            ],
+        }
 
 
 class Explainer:

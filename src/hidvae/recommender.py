@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,15 +21,16 @@ from hidvae.artifacts import StageFolder, read_stage
 from hidvae.config import RunConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.interactions import Sequences
+from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError, DataError
 from hidvae.evaluation.ranking import Ranking
 from hidvae.explain import Explainer, Recommendation
 from hidvae.features.tags.vocabulary import TagVocabulary
 from hidvae.item_changes import ItemChanges, read_changes, write_changes
 from hidvae.orders import POOL, ItemTagIndex, Orders, choose, diversified
-from hidvae.retriever.beam_search import Generated, beam_search
+from hidvae.retriever.beam_search import beam_search
 from hidvae.retriever.interface import Retriever
-from hidvae.retriever.prior import Bonus, GraphPrior
+from hidvae.retriever.prior import GraphPrior
 from hidvae.retriever.ranker import GenerativeRanker
 from hidvae.retriever.vocabulary import TagTokens, code_of_token
 from hidvae.semantic_ids.table import SemanticIds
@@ -45,6 +46,15 @@ _PRODUCED_BY = {
     "retriever": "hidvae train",
     "fusion": "hidvae train",
 }
+
+
+class _Found(NamedTuple):
+    """``Generated``, off the device."""
+
+    items: np.ndarray
+    scores: np.ndarray
+    log_probs: np.ndarray
+    code_log_probs: np.ndarray
 
 
 class Recommender:
@@ -148,6 +158,23 @@ class Recommender:
         )
         recommender._updates, recommender._changes = updates, changes
         return recommender
+
+    @property
+    def dataset(self) -> Dataset:
+        """What the run was trained with; items that were added since are not in it.
+
+        Raises:
+            ConfigError: If this recommender was not loaded from a run.
+        """
+        updates, _ = self._changeable
+        return updates.dataset
+
+    @property
+    def is_offered(self) -> np.ndarray:
+        """(N,) whether an item may be recommended; removed ones may not."""
+        if self._is_offered is None:
+            return np.ones(self.catalogue.num_items, dtype=bool)
+        return self._is_offered
 
     @property
     def content(self) -> np.ndarray:
@@ -261,44 +288,63 @@ class Recommender:
             DataError: If the history is empty, or an item or a tag path is unknown.
             ConfigError: If k, beam_width or an order is out of range.
         """
-        items = self._history_items(history)
+        (found,) = self.recommend_many(
+            [history], k, exclude_history=exclude_history, orders=orders, beam_width=beam_width
+        )
+        return found
+
+    def recommend_many(
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        *,
+        exclude_history: bool = True,
+        orders: Orders | None = None,
+        beam_width: int | None = None,
+    ) -> list[list[Recommendation]]:
+        """``recommend`` for several histories at once, which is quicker than one by one.
+
+        A list does not depend on the others, but for rounding. The arguments and errors are those
+        of ``recommend``; all histories are searched in one batch.
+        """
+        items = [self._history_items(history) for history in histories]
         width = self._checked_width(k, beam_width)
         orders = orders or Orders()
         if orders.diversity:
             width = max(width, POOL * k)
-        without = self.catalogue.index_of(orders.without)
-        allowed = self.item_tags.is_allowed(orders, without)
+        allowed = self.item_tags.is_allowed(orders, self.catalogue.index_of(orders.without))
         if self._is_offered is not None:
             allowed &= self._is_offered
         reachable = None if allowed.all() else self.retriever.tables.reachable(allowed)
+        candidates = None if reachable is None else allowed
         tags = self.item_tags.tags_at(orders.tag_level) if orders.most_per_tag else None
-        denied = set(items.tolist()) if exclude_history else set()
-        padded, users = self._as_batch(items)
-        bonus = self._bonus(items, None if reachable is None else allowed)
-        # W beams always find W items that may be entered (or all), so that many are sure to hold k
-        # outside the history. How many a limit per tag needs is not known before.
-        enough = int(allowed.sum()) if tags is not None else min(k + len(denied), allowed.sum())
-        while True:
-            results = len(denied) + (k if tags is None and not orders.diversity else width)
-            found = beam_search(
-                self.retriever, padded, users, width, results, reachable, bonus=bonus
+        denied = [set(each.tolist()) if exclude_history else set() for each in items]
+        num_allowed = int(allowed.sum())
+        lists: list[list[Recommendation]] = [[] for _ in items]
+        pending = list(range(len(items)))
+        while pending:
+            # How many may be left after the history's own items; a list is chosen from these.
+            pool = k if tags is None and not orders.diversity else width
+            found = self._search(
+                [items[user] for user in pending],
+                width,
+                pool + max(len(denied[user]) for user in pending),
+                reachable,
+                candidates,
             )
-            ranks = [
-                rank
-                for rank, item in enumerate(found.items[0].tolist())
-                if item >= 0 and item not in denied
-            ]
-            if orders.diversity:
-                items_of_pool = found.items[:1, ranks].cpu().numpy()
-                scores = found.scores[:1, ranks].cpu().numpy()
-                tag_ids = self.item_tags.tag_ids
-                order = diversified(items_of_pool, scores, tag_ids, orders.diversity)[0]
-                ranks = [ranks[place] for place in order]
-            chosen = choose(found.items[0][ranks].tolist(), k, tags, orders.most_per_tag)
-            if len(chosen) == k or width >= enough:
-                break
+            short = []
+            for row, user in enumerate(pending):
+                ranks = self._choose(found, row, k, denied[user], pool, orders, tags)
+                # W beams always find W items that may be entered (or all), so that many are sure
+                # to hold k outside the history. How many a limit per tag needs is not known before.
+                enough = num_allowed if tags is not None else k + len(denied[user])
+                if len(ranks) < k and width < min(enough, num_allowed):
+                    short.append(user)
+                else:
+                    lists[user] = [self._explained(found, row, rank, items[user]) for rank in ranks]
+            pending = short
             width *= 2
-        return [self._explained(found, ranks[place], items) for place in chosen]
+        return lists
 
     def explain(self, history: Sequence[str], item_id: str) -> Recommendation:
         """Reasons and probability of one item after a history, whatever its rank.
@@ -311,9 +357,8 @@ class Recommender:
         is_allowed = np.zeros(self.catalogue.num_items, dtype=bool)
         is_allowed[item] = True
         reachable = self.retriever.tables.reachable(is_allowed)
-        padded, users = self._as_batch(items)
-        found = beam_search(self.retriever, padded, users, 1, 1, reachable, self._bonus(items))
-        return self._explained(found, 0, items)
+        found = self._search([items], 1, 1, reachable)
+        return self._explained(found, 0, 0, items)
 
     def rank(
         self,
@@ -343,25 +388,62 @@ class Recommender:
     def _ranker(self) -> GenerativeRanker:
         return GenerativeRanker(self.retriever, self.beam_width, self.max_history, prior=self.prior)
 
-    def _bonus(self, items: np.ndarray, allowed: np.ndarray | None = None) -> Bonus | None:
-        if self.prior is None:
-            return None
-        return self.prior.bonus(Sequences.from_lists([items]), allowed).to(self._device)
+    def _search(
+        self,
+        histories: Sequence[np.ndarray],
+        width: int,
+        num_results: int,
+        reachable: Sequence[torch.Tensor] | None,
+        candidates: np.ndarray | None = None,
+    ) -> _Found:
+        """Search the next items of B histories (item_index); ``beam_search`` says the rest."""
+        device = self.retriever.tables.codes.device
+        sequences = Sequences.from_lists(histories)
+        longest = min(self.max_history, int(sequences.lengths.max()))
+        bonus = None if self.prior is None else self.prior.bonus(sequences, candidates).to(device)
+        found = beam_search(
+            self.retriever,
+            torch.from_numpy(sequences.padded(longest)).to(device),
+            torch.full((len(histories),), -1, device=device),  # users nobody knows
+            width,
+            num_results,
+            reachable,
+            bonus,
+        )
+        return _Found(*(values.cpu().numpy() for values in found))
 
-    @property
-    def _device(self) -> torch.device:
-        return self.retriever.tables.codes.device
+    def _choose(
+        self,
+        found: _Found,
+        row: int,
+        k: int,
+        denied: set[int],
+        pool: int,
+        orders: Orders,
+        tags: np.ndarray | None,
+    ) -> list[int]:
+        """Ranks of the items that make the list of one history of a batch, in its order."""
+        items = found.items[row]
+        may_stand = [r for r, item in enumerate(items.tolist()) if item >= 0 and item not in denied]
+        ranks = np.array(may_stand[:pool], dtype=np.int64)
+        if orders.diversity:
+            scores, tag_ids = found.scores[row, ranks], self.item_tags.tag_ids
+            ranks = ranks[
+                diversified(items[None, ranks], scores[None], tag_ids, orders.diversity)[0]
+            ]
+        chosen = choose(items[ranks].tolist(), k, tags, orders.most_per_tag)
+        return [int(ranks[place]) for place in chosen]
 
-    def _explained(self, found: Generated, rank: int, history: np.ndarray) -> Recommendation:
+    def _explained(self, found: _Found, row: int, rank: int, history: np.ndarray) -> Recommendation:
         # A tag token's probability counts to the code it follows, so that the codes' multiply to
         # the item's.
-        token_log_probs = found.code_log_probs[0, rank].cpu().numpy()
+        code_log_probs = np.bincount(self._code_of_token, weights=found.code_log_probs[row, rank])
         return self._explainer.explain(
-            int(found.items[0, rank]),
+            int(found.items[row, rank]),
             history.tolist(),
-            float(found.log_probs[0, rank]),
-            float(found.scores[0, rank]),
-            np.bincount(self._code_of_token, weights=token_log_probs).tolist(),
+            float(found.log_probs[row, rank]),
+            float(found.scores[row, rank]),
+            code_log_probs.tolist(),
         )
 
     def _history_items(self, history: Sequence[str]) -> np.ndarray:
@@ -379,7 +461,3 @@ class Recommender:
         if beam_width < k:
             raise ConfigError(f"beam_width: expected at least k = {k}; found {beam_width}")
         return beam_width
-
-    def _as_batch(self, items: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        padded = torch.from_numpy(items[-self.max_history :]).unsqueeze(0).to(self._device)
-        return padded, torch.full((1,), -1, device=self._device)  # a user nobody knows

@@ -77,7 +77,11 @@ class ItemSoftmax(ItemTransformer):
         """See ``Retriever.read``."""
         tables, vectors = self.tables, self._item_table()
         states = self.output_norm(self.last_states(items, users, vectors))  # (B, d)
-        of_depth = [states @ vectors[tables.item_at_leaf].T]  # (B, N), the leaves in order
+        # Logits (B, N) with the leaves in order; what is smaller is reordered, logits or vectors.
+        if len(states) < vectors.shape[1]:
+            of_depth = [(states @ vectors.T).index_select(1, tables.item_at_leaf)]
+        else:
+            of_depth = [states @ vectors[tables.item_at_leaf].T]
         for depth in range(tables.num_levels - 1, 0, -1):
             of_depth.insert(0, _sums_below(of_depth[0], tables.parents_of_nodes(depth + 1)))
         return [of_depth[0].logsumexp(dim=1, keepdim=True), *of_depth]
