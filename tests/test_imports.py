@@ -48,7 +48,15 @@ TORCH_FREE = (
     "errors",
     "log",
 )
-OF_ONE_FOLDER = {"fastapi": "serving", "uvicorn": "serving", "plotly": "report", "ray": "batch"}
+OF_ONE_FOLDER = {
+    "fastapi": "serving",
+    "prometheus_client": "serving",
+    "pydantic": "serving",
+    "starlette": "serving",
+    "uvicorn": "serving",
+    "plotly": "report",
+    "ray": "batch",
+}
 
 
 def module_of(file: Path) -> str:

@@ -392,6 +392,26 @@ def report(
         typer.echo(f"wrote {file}, a page that opens in any browser, offline too")
 
 
+@app.command(epilog=_example("hidvae serve runs/demo --port 8000"))
+def serve(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained model.")],
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for every network.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", help="0 takes a free one.", min=0, max=65535)
+    ] = 8000,
+) -> None:
+    """Answer over HTTP: recommendations, reasons, the catalogue, and a page at /.
+
+    Items may be added, updated and removed by whoever gives the token of the environment variable
+    HIDVAE_TOKEN. Changes of the run's folder are taken up. Ctrl-C stops.
+    """
+    from hidvae.serving import serve_run
+
+    serve_run(run, host, port)
+
+
 batch = typer.Typer(
     help="Embed, tokenize and recommend over folders of Parquet shards, on one machine or many.",
     rich_markup_mode=None,

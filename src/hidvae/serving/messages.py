@@ -1,0 +1,311 @@
+"""What goes over the wire: requests with their limits, answers, examples of both."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from hidvae.orders import Orders
+
+MAX_BODY_BYTES = 1 << 20
+MAX_USERS = 64
+"""Of one request."""
+MAX_HISTORY = 1000
+"""Items of a history that a request gives."""
+MAX_K = 100
+MAX_BEAM_WIDTH = 500
+MAX_PAGE = 200
+"""Items of one answer to a search."""
+MAX_NEW_ITEMS = 1000
+"""Items that one request adds."""
+_MAX_NAMES = 1000
+"""Tag paths, or items left out, of one order."""
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+TagPath = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class _Request(BaseModel):
+    """An unknown key, or a text where a number belongs, is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class User(_Request):
+    """Whom to recommend to: a history, or a user of the run's dataset with all their events."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["history"]}, {"required": ["user_id"]}],
+            "examples": [{"history": ["item-00004", "item-00017"]}, {"user_id": "user-0001"}],
+        }
+    )
+
+    history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | SkipJsonSchema[None] = Field(
+        default=None, description="Item ids, oldest first; unknown ones are ignored and reported."
+    )
+    user_id: Id | SkipJsonSchema[None] = Field(default=None, description="As in the interactions.")
+
+    @model_validator(mode="after")
+    def _is_either(self) -> User:
+        given = {"history", "user_id"} & self.model_fields_set
+        if len(given) != 1 or getattr(self, *given) is None:
+            raise ValueError("expected either a history (a list of item ids) or a user_id")
+        return self
+
+
+class OrdersMessage(_Request):
+    """What the list must keep to; see docs/steering.md."""
+
+    under: list[TagPath] = Field(
+        default=[], max_length=_MAX_NAMES, description="Only under one of these."
+    )
+    not_under: list[TagPath] = Field(
+        default=[], max_length=_MAX_NAMES, description="Nothing under these."
+    )
+    without: list[Id] = Field(default=[], max_length=_MAX_NAMES, description="None of these items.")
+    most_per_tag: int = Field(
+        default=0, ge=0, le=MAX_K, description="At tag_level; 0 sets no limit."
+    )
+    tag_level: int = Field(default=0, ge=0, le=20, description="0 is the coarsest.")
+    diversity: float = Field(
+        default=0.0, ge=0, le=100, allow_inf_nan=False, description="Nats lost for likeness."
+    )
+
+    def to_orders(self) -> Orders:
+        """The same for ``Recommender``."""
+        return Orders(
+            under=tuple(self.under),
+            not_under=tuple(self.not_under),
+            without=tuple(self.without),
+            most_per_tag=self.most_per_tag,
+            tag_level=self.tag_level,
+            diversity=self.diversity,
+        )
+
+
+class RecommendRequest(_Request):
+    """One list for each of the users."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"users": [{"history": ["item-00004", "item-00017"]}], "k": 5},
+                {"users": [{"history": []}], "k": 3, "orders": {"most_per_tag": 1}},
+            ]
+        }
+    )
+
+    users: list[User] = Field(min_length=1, max_length=MAX_USERS)
+    k: int = Field(default=10, ge=1, le=MAX_K, description="Length of each list.")
+    exclude_history: bool = Field(default=True, description="Leave the history's own items out.")
+    beam_width: int | None = Field(
+        default=None, ge=1, le=MAX_BEAM_WIDTH, description="Beams of the search, at least k."
+    )
+    orders: OrdersMessage = OrdersMessage()
+
+
+class ExplainRequest(User):
+    """One item after a history, whatever its rank."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["history"]}, {"required": ["user_id"]}],
+            "examples": [{"history": ["item-00004"], "item_id": "item-00017"}],
+        }
+    )
+
+    item_id: Id
+
+
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
+Cell = str | bool | Number | list[str] | list[Number] | None
+
+
+class ItemColumns(_Request):
+    """The columns of an item, as in the run's catalogue; see docs/data-format.md."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={"examples": [{"title": "Brass can", "categories": ["Garden"]}]},
+    )
+    __pydantic_extra__: dict[str, Cell]
+
+    def columns(self) -> dict[str, Any]:
+        """Column name to value."""
+        return self.model_dump()
+
+
+class NewItem(ItemColumns):
+    """An item with its columns."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"item_id": "new-1", "title": "Brass can", "categories": ["Garden"]}]
+        }
+    )
+
+    item_id: Id
+
+
+class AddItemsRequest(_Request):
+    """Items that the catalogue does not have."""
+
+    items: list[NewItem] = Field(min_length=1, max_length=MAX_NEW_ITEMS)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Match(_Answer):
+    """An item of the history whose semantic ID begins like the recommended one."""
+
+    item_id: str
+    title: str
+    shared_levels: int
+
+
+class RecommendedItem(_Answer):
+    """An item and the reasons for it."""
+
+    item_id: str
+    title: str
+    reason: str = Field(description="One sentence.")
+    score: float = Field(
+        description="What it is ranked by, in nats; of a popular item the log of its share of the "
+        "training events."
+    )
+    log_prob: float | None = Field(description="Of its semantic ID; null for a popular item.")
+    prob: float | None
+    codes: list[str] = Field(examples=[["<a_12>", "<b_3>", "<c_7>"]])
+    code_probs: list[float] = Field(description="Of each code; empty for a popular item.")
+    tag_path: list[str] = Field(description="Predicted tags, coarse to fine.")
+    tag_confidences: list[float] = Field(description="Of each tag, in [0, 1].")
+    because: list[Match] = Field(description="Longest common prefix first; at most three.")
+
+
+class RecommendedList(_Answer):
+    """The answer to one user."""
+
+    items: list[RecommendedItem]
+    history: list[str] = Field(description="What was read of the history.")
+    unknown_items: list[str] = Field(description="Of the history; they were ignored.")
+    is_fallback: bool = Field(
+        description="No item of the history is known: these are the most popular items."
+    )
+
+
+class RecommendResponse(_Answer):
+    """A list per user, in the order of the request."""
+
+    version: int = Field(description="Of the catalogue; rises with every change.")
+    results: list[RecommendedList]
+
+
+class ExplainResponse(_Answer):
+    """One item with its reasons."""
+
+    version: int
+    item: RecommendedItem
+    history: list[str]
+    unknown_items: list[str]
+    is_fallback: bool = Field(description="No item of the history is known: no probability.")
+
+
+class ItemCard(_Answer):
+    """An item, short."""
+
+    item_id: str
+    title: str
+    codes: list[str]
+    tag_path: list[str]
+    tag_confidences: list[float]
+
+
+class ItemsResponse(_Answer):
+    """A page of a search."""
+
+    version: int
+    total: int = Field(description="Items found, on all pages.")
+    items: list[ItemCard]
+
+
+class ItemResponse(ItemCard):
+    """An item with all that the catalogue knows of it."""
+
+    version: int
+    fields: dict[str, Any] = Field(description="Its columns of the catalogue.")
+    num_sharing: list[int] = Field(
+        description="For each length of prefix, how many items have it, this one included."
+    )
+
+
+class SimilarItem(ItemCard):
+    """An item near another."""
+
+    shared_levels: int = Field(description="Length of the common prefix.")
+    similarity: float = Field(description="Cosine of the item embeddings' content, in [-1, 1].")
+
+
+class SimilarResponse(_Answer):
+    """Longest common prefix first, then the most similar."""
+
+    version: int
+    items: list[SimilarItem]
+
+
+class TagNode(_Answer):
+    """A tag and the tags below it."""
+
+    name: str
+    path: str
+    level: int = Field(description="0 is the coarsest; -1 the root, which is no tag.")
+    count: int = Field(description="Items that carry it.")
+    children: list[TagNode]
+
+
+class Branch(_Answer):
+    """A code that a prefix may go on with."""
+
+    code: str
+    count: int = Field(description="Items below.")
+    tag: str | None = Field(description="Path of the commonest tag of the items below.")
+    purity: float | None = Field(description="Share of the tagged items below that carry it.")
+
+
+class TreeResponse(_Answer):
+    """A node of the tree of semantic IDs."""
+
+    version: int
+    prefix: list[str]
+    count: int = Field(description="Items below.")
+    tag: str | None
+    purity: float | None
+    children: list[Branch] = Field(description="Empty where the ID ends.")
+    items: list[ItemCard] = Field(description="Items below, the most popular first.")
+
+
+class VersionResponse(_Answer):
+    """After a change."""
+
+    version: int
+
+
+class StatusResponse(_Answer):
+    """How the server is."""
+
+    status: str
+    version: int
+    num_items: int
+
+
+class Problem(_Answer):
+    """An error (RFC 9457)."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str
