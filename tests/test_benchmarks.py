@@ -245,6 +245,14 @@ def test_run(tmp_path: Path) -> None:
     check_positive([{name: found[name] for name in ("run_seconds", "test_seconds", "p50_ms")}])
 
 
+def test_serve(tiny_run: Path, tmp_path: Path) -> None:
+    found = run("serve", tmp_path / "found.json", "--run", str(tiny_run), "--rate", "20")
+    check_numbers({name: found[name] for name in ("as_fast_as_it_goes", "at_a_rate")})
+    assert found["at_a_rate"]["requests"] == 60
+    assert set(found["statuses"]) == {"200"}
+    assert found["changes"] > 0 and found["failed_changes"] == 0
+
+
 def test_a_stage_of_the_large_run_is_measured_and_a_failure_is_no_measurement(
     tmp_path: Path,
 ) -> None:
