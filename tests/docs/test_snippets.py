@@ -40,6 +40,10 @@ NOT_RUN = {
         "starts a Ray cluster, as tests/batch/test_ray_cluster.py does"
     ),
     "hidvae batch recommend --model RUN": "needs a Ray cluster of several machines",
+    "hidvae serve": "answers until it is stopped, as tests/serving/test_server.py has it",
+    "curl http://127.0.0.1:8000": "asks a server, as tests/serving/test_docs.py does",
+    "curl --get http://127.0.0.1:8000": "the same",
+    "curl -X": "the same",
     "torchrun": "starts several processes, as tests/training/test_parallel.py does",
     "python train_": "downloads a dataset and trains on it",
     "python scripts/view_": "looks at such a training",
