@@ -14,7 +14,6 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 import hidvae
-from hidvae.errors import HidvaeError
 from hidvae.serving import asking, browsing, editing
 from hidvae.serving.guard import Guard
 from hidvae.serving.live import LiveRun
@@ -96,12 +95,12 @@ async def _watch(server: ServerState, every_seconds: float) -> None:
                 server.metrics.reloads.labels("taken up").inc()
                 logger.info("took up the changed run, version %d", server.live.current.version)
             last_failure = ""
-        except HidvaeError as error:  # such as a training half way: the last whole run is kept
+        except Exception as error:  # such as a training half way: the last whole run is kept
             is_new = False
             server.metrics.reloads.labels("failed").inc()
             if str(error) != last_failure:
                 last_failure = str(error)
-                logger.warning("the run as it is now cannot be used: %s", error)
+                logger.warning("the run as it is now cannot be used: %s", last_failure)
 
 
 operating = APIRouter(tags=["operation"])

@@ -73,7 +73,8 @@ class Guard:
             await problem(413, detail, {"Connection": "close"})(scope, receive, answer)
         except TimeoutError:
             if not status:
-                detail = f"no answer within {timeout_seconds:g} s; try again later"
+                advice = "look whether it was made" if is_change else "try again later"
+                detail = f"no answer within {timeout_seconds:g} s; {advice}"
                 await problem(503, detail, {"Retry-After": "1"})(scope, receive, answer)
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
