@@ -14,6 +14,7 @@ from hidvae.serving.messages import (
     SimilarResponse,
     TagNode,
     TreeResponse,
+    UsersResponse,
 )
 from hidvae.serving.problems import described
 from hidvae.serving.state import Current
@@ -89,3 +90,10 @@ def tree_node(
     """A node of the tree of semantic IDs: what it goes on with, and items below."""
     node = snapshot.view.node(prefix.split(",") if prefix else [], limit)
     return {"version": snapshot.version, **node}
+
+
+@router.get("/users", response_model=UsersResponse, responses=described(422))
+def some_users(snapshot: Current, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20) -> Any:
+    """Some users to try: spread evenly over the dataset, the same at every call."""
+    total, users = snapshot.some_users(limit)
+    return {"version": snapshot.version, "total": total, "users": users}

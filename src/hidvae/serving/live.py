@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from hidvae.artifacts import MANIFEST
 from hidvae.baselines.untrained import item_popularity
@@ -79,6 +82,17 @@ class Snapshot:
             )
         events = interactions.sequences[self._user_index[user_id]]
         return [self.catalogue.item_ids[item] for item in events.tolist()]
+
+    def some_users(self, most: int) -> tuple[int, list[dict[str, Any]]]:
+        """How many users there are, and some spread evenly over them, as ``KnownUser``."""
+        interactions = self.recommender.dataset.interactions
+        total = len(interactions.user_ids)
+        rows = np.linspace(0, total - 1, min(most, total)).round().astype(np.int64)
+        lengths = interactions.sequences.lengths
+        return total, [
+            {"user_id": interactions.user_ids[row], "num_events": int(lengths[row])}
+            for row in rows.tolist()
+        ]
 
     @cached_property
     def _user_index(self) -> dict[str, int]:

@@ -288,6 +288,21 @@ class TreeResponse(_Answer):
     items: list[ItemCard] = Field(description="Items below, the most popular first.")
 
 
+class KnownUser(_Answer):
+    """A user of the run's dataset."""
+
+    user_id: str
+    num_events: int
+
+
+class UsersResponse(_Answer):
+    """Some of the users there are."""
+
+    version: int
+    total: int = Field(description="Users of the dataset.")
+    users: list[KnownUser] = Field(description="Spread evenly over the dataset.")
+
+
 class VersionResponse(_Answer):
     """After a change."""
 
