@@ -44,6 +44,9 @@ NOT_RUN = {
     "curl http://127.0.0.1:8000": "asks a server, as tests/serving/test_docs.py does",
     "curl --get http://127.0.0.1:8000": "the same",
     "curl -X": "the same",
+    "python scripts/make_screenshots.py": (
+        "starts a server, as tests/serving/page/test_screenshots.py does"
+    ),
     "torchrun": "starts several processes, as tests/training/test_parallel.py does",
     "python train_": "downloads a dataset and trains on it",
     "python scripts/view_": "looks at such a training",

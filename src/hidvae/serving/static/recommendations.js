@@ -1,0 +1,167 @@
+// The list: every item with what its ID means, how sure each part is, and which history it follows.
+
+import { latest, recommend } from "./api.js";
+import { plainCode, remember, tagTree } from "./catalogue.js";
+import { announce, count, el, percent, replace, showProblem } from "./dom.js";
+import { ordersOf, tagButtons } from "./orders.js";
+import { addButton } from "./search.js";
+import { change, linkTo, state } from "./state.js";
+
+const region = document.getElementById("recommendations");
+
+export const renderRecommendations = latest(async (signal, shown) => {
+  region.setAttribute("aria-busy", "true");
+  try {
+    const root = await tagTree();
+    const result = await recommend({ history: shown.history }, shown.k, ordersOf(shown), signal);
+    remember(result.items);
+    if (signal.aborted) return;
+    region.removeAttribute("aria-busy");
+    show(root, result);
+  } catch (error) {
+    showProblem(region, error, () => renderRecommendations(state));
+  }
+});
+
+function show(root, result) {
+  const { items, is_fallback: isFallback, unknown_items: unknown } = result;
+  announce(isFallback ? "The most popular items" : count(items.length, "recommendation"));
+  replace(
+    region,
+    isFallback
+      ? el(
+          "p",
+          { class: "hint" },
+          "Nothing to go by yet, so these are the most popular items. ",
+          el("b", {}, "Add one you like"),
+          ", or try a sample user: recommendations follow at once.",
+        )
+      : null,
+    unknown.length
+      ? el("p", { class: "hint" }, `Not in the catalogue, so left aside: ${unknown.join(", ")}`)
+      : null,
+    items.length
+      ? el("ol", { class: "cards" }, items.map((item) => card(root, item, isFallback)))
+      : el("p", { class: "hint" }, "No item keeps to these orders; take one of them back."),
+  );
+}
+
+function card(root, item, isFallback) {
+  return el(
+    "li",
+    { class: "card", "data-item": item.item_id },
+    el(
+      "div",
+      { class: "head" },
+      el(
+        "h3",
+        {},
+        el(
+          "button",
+          {
+            type: "button",
+            class: "title",
+            "data-key": `open ${item.item_id}`,
+            onclick: () => change({ item: item.item_id }),
+          },
+          item.title,
+        ),
+      ),
+      isFallback
+        ? null
+        : el("p", { class: "prob" }, `${percent(item.prob)} likely`, graphShare(item)),
+      el(
+        "div",
+        { class: "row" },
+        addButton(item),
+        el(
+          "button",
+          {
+            type: "button",
+            "data-key": `hide ${item.item_id}`,
+            "aria-label": `Never show: ${item.title}`,
+            onclick: () => change({ without: [...state.without, item.item_id] }),
+          },
+          "Hide",
+        ),
+      ),
+    ),
+    levels(root, item, isFallback),
+    item.because.length ? because(item) : otherReason(item, isFallback),
+  );
+}
+
+/** What the item graph adds to the log-probability, in nats. */
+function graphShare(item) {
+  const added = item.score - item.log_prob;
+  if (Math.abs(added) < 0.05) return null;
+  return el("small", {}, `item graph ${added > 0 ? "+" : "−"}${Math.abs(added).toFixed(1)}`);
+}
+
+/** One column per level: the tag and how sure, the code and how probable. */
+function levels(root, item, isFallback) {
+  const buttons = tagButtons(root, item.tag_path);
+  return el(
+    "ol",
+    { class: "levels", "aria-label": "Levels of the semantic ID, coarse to fine" },
+    item.codes.map((code, level) =>
+      el(
+        "li",
+        {},
+        buttons[level] ?? el("span", { class: "tag none" }, "no tag"),
+        level < buttons.length ? bar("sure", item.tag_confidences[level]) : null,
+        el(
+          "a",
+          {
+            class: "code",
+            "data-key": `code ${item.item_id} ${level}`,
+            ...linkTo({ view: "tree", by: "code", prefix: item.codes.slice(0, level + 1) }),
+          },
+          plainCode(code),
+        ),
+        isFallback ? null : bar("probable", item.code_probs[level]),
+      ),
+    ),
+  );
+}
+
+function bar(word, share) {
+  return el(
+    "span",
+    { class: `bar ${word}` },
+    el("span", { class: "track", "aria-hidden": "true" }, el("span", { class: "fill", share })),
+    el("span", { class: "number" }, percent(share), el("span", { class: "unseen" }, ` ${word}`)),
+  );
+}
+
+function because(item) {
+  return el(
+    "div",
+    { class: "because" },
+    el("p", {}, "Shares codes with"),
+    el(
+      "ul",
+      {},
+      item.because.map((match) =>
+        el("li", {}, shared(match.shared_levels, item.codes.length), el("b", {}, match.title)),
+      ),
+    ),
+  );
+}
+
+function otherReason(item, isFallback) {
+  const other = "Shares no code with the history; the retriever and the item graph expect it next.";
+  return el("p", { class: "reason" }, isFallback ? item.reason : other);
+}
+
+/** How many codes two items have in common, as filled and empty squares. */
+export function shared(levelsInCommon, numLevels) {
+  return el(
+    "span",
+    { class: "shared" },
+    Array.from({ length: numLevels }, (_, level) =>
+      el("i", { class: level < levelsInCommon ? "same" : "other", "aria-hidden": "true" }),
+    ),
+    el("span", { class: "unseen" }, `${levelsInCommon} of ${numLevels} codes in common: `),
+  );
+}
