@@ -108,7 +108,7 @@ def add_steps(
         nodes = torch.zeros(batch, 1, dtype=torch.long)
         if depth:
             nodes = torch.randint(tables.num_nodes(depth), (batch, beams))
-        *_, child = tables.children_at(depth, nodes)
+        child = tables.children_at(depth, nodes).node
         num_children += len(child)
         scores = torch.randn(len(child))
         contestants[f"{size} children {depth}"] = partial(tables.children_at, depth, nodes)

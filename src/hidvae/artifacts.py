@@ -113,7 +113,7 @@ def write_stage(
         temporary.mkdir()
         writer = StageWriter(temporary)
         yield writer
-        files = _describe_files(temporary)
+        files = describe_files(temporary)
         manifest = {
             "format_version": FORMAT_VERSION,
             "stage": stage,
@@ -302,7 +302,8 @@ def _is_full(error: BaseException) -> bool:
     return os.strerror(errno.ENOSPC).lower() in str(error).lower()
 
 
-def _describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Bytes and SHA-256 of every file below a folder, for a manifest."""
     return {
         str(file.relative_to(folder)): {
             "bytes": file.stat().st_size,

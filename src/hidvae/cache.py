@@ -10,6 +10,13 @@ from pathlib import Path
 
 CACHE_VARIABLE = "HIDVAE_CACHE"
 """Environment variable that names the cache folder."""
+OFFLINE_VARIABLE = "HIDVAE_OFFLINE"
+"""Environment variable that, when it is not empty or 0, forbids every download."""
+
+
+def is_offline() -> bool:
+    """Whether nothing may be downloaded."""
+    return os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
 
 
 def cache_folder() -> Path:

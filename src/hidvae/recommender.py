@@ -26,6 +26,7 @@ from hidvae.errors import ConfigError, DataError
 from hidvae.evaluation.ranking import Ranking
 from hidvae.explain import Explainer, Recommendation
 from hidvae.features.tags.vocabulary import TagVocabulary
+from hidvae.hub import local_folder
 from hidvae.item_changes import ItemChanges, read_changes, write_changes
 from hidvae.orders import POOL, ItemTagIndex, Orders, choose, diversified
 from hidvae.retriever.beam_search import beam_search
@@ -38,7 +39,7 @@ from hidvae.training.runtime import start_fabric
 from hidvae.updates import ItemUpdates
 
 DEFAULT_BEAM_WIDTH = 50
-_PRODUCED_BY = {
+PRODUCED_BY = {
     "dataset": "hidvae prepare",
     "embeddings": "hidvae embed",
     "tags": "hidvae tag",
@@ -46,6 +47,7 @@ _PRODUCED_BY = {
     "retriever": "hidvae train",
     "fusion": "hidvae train",
 }
+"""Stages that a recommender is loaded from, and the command that writes each."""
 
 
 class _Found(NamedTuple):
@@ -122,24 +124,26 @@ class Recommender:
         """Load a run's folder.
 
         Args:
-            run: Folder that ``hidvae run`` wrote.
+            run: Folder that ``hidvae run`` or ``hidvae export --with-run`` wrote, or such a folder
+                on the Hugging Face Hub, ``hf://org/name`` or ``hf://org/name@revision``.
             device: As ``RunConfig.device``.
 
         Raises:
             NotTrainedError: If a stage has not been run.
             ArtifactError: If a stage is damaged, or was made from other inputs than those there.
         """
+        run = local_folder(run)
         folders: dict[str, StageFolder] = {}
-        for name, command in _PRODUCED_BY.items():
-            folder = read_stage(Path(run) / name, produced_by=command)
+        for name, command in PRODUCED_BY.items():
+            folder = read_stage(run / name, produced_by=command)
             made_from = {
                 k: folders[k].fingerprint for k in folder.manifest["inputs"] if k in folders
             }
             folders[name] = read_stage(folder.path, produced_by=command, expect=made_from)
         updates = ItemUpdates(folders, start_fabric(RunConfig(device=device)).device)
-        changes = read_changes(Path(run), updates.items, updates.inputs)
+        changes = read_changes(run, updates.items, updates.inputs)
         recommender = cls._of(updates, changes)
-        recommender._run, recommender._version_on_disk = Path(run), changes.version
+        recommender._run, recommender._version_on_disk = run, changes.version
         return recommender
 
     @classmethod

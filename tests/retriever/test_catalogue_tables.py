@@ -20,7 +20,7 @@ def prefixes(codes: np.ndarray, depth: int) -> list[tuple[int, ...]]:
 
 def child_table(tables: CatalogueTables, depth: int, nodes: torch.Tensor) -> torch.Tensor:
     """(n, K) the child that each code leads to, -1 where there is none."""
-    user, row, code, child = tables.children_at(depth, nodes.unsqueeze(1))
+    user, row, code, child, _ = tables.children_at(depth, nodes.unsqueeze(1))
     assert torch.equal(user, row)
     table = torch.full((len(nodes), tables.level_sizes[depth]), -1, dtype=child.dtype)
     table[row, code] = child
@@ -49,7 +49,7 @@ def test_children_equal_a_dictionary_of_prefixes(disambiguated: bool) -> None:
 def test_children_of_several_beams_know_their_user() -> None:
     tables = CatalogueTables(random_ids())
     nodes = torch.tensor([[0, 2, 1], [3, 3, 0]])
-    user, row, code, child = tables.children_at(1, nodes)
+    user, row, code, child, _ = tables.children_at(1, nodes)
     alone = tables.children_at(1, nodes.view(-1, 1))
     assert torch.equal(user, row // 3)
     assert all(map(torch.equal, (row, code, child), alone[1:]))
@@ -58,7 +58,7 @@ def test_children_of_several_beams_know_their_user() -> None:
 def test_no_nodes_have_no_children() -> None:
     tables = CatalogueTables(random_ids())
     nodes = torch.empty(0, 1, dtype=torch.long)
-    assert [len(part) for part in tables.children_at(1, nodes)] == [0] * 4
+    assert [len(part) for part in tables.children_at(1, nodes)[:4]] == [0] * 4
 
 
 @pytest.mark.parametrize("disambiguated", VARIANTS)
@@ -102,8 +102,8 @@ def test_a_loss_knows_the_trie_of_known_items_and_a_search_that_of_all(disambigu
             assert valid[item].nonzero().squeeze(1).tolist() == of_known.get(prefix, [])
         assert torch.equal(tables.num_known_children(depth, nodes), valid.sum(dim=1))
         for found, expected in zip(
-            tables.children_at(depth, nodes.unsqueeze(1)),
-            everything.children_at(depth, nodes.unsqueeze(1)),
+            tables.children_at(depth, nodes.unsqueeze(1))[:4],
+            everything.children_at(depth, nodes.unsqueeze(1))[:4],
             strict=True,
         ):
             assert torch.equal(found, expected)

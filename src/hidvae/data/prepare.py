@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hidvae.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
+from hidvae.artifacts import StageFolder, fingerprint_file, read_json, read_stage, write_stage
 from hidvae.config import DatasetConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.events import Events, find_ties, k_core, keep_repeated, put_in_order, read_events
@@ -41,6 +41,8 @@ from hidvae.errors import ArtifactError
 
 ITEMS_FILE = "items.parquet"
 INTERACTIONS_FILE = "interactions.parquet"
+WITHOUT_LOG_FILE = "without_log.json"
+"""In a copy for others, in place of the log: what recommending must know of it."""
 _ROWS_PER_GROUP = 1 << 18
 """Of interactions.parquet; left open, it (and the fingerprint) would depend on the CPU's cores."""
 
@@ -74,6 +76,51 @@ class Dataset:
     def known_items(self) -> npt.NDArray[np.bool_]:
         """(N,) whether an item occurs in a training history."""
         return np.bincount(self.split.train.items, minlength=self.catalogue.num_items) > 0
+
+    @cached_property
+    def users_repeat_items(self) -> bool:
+        """Whether an item occurs twice in a training history."""
+        return count_repeats(self.split.train) > 0
+
+
+class DatasetWithoutLog(Dataset):
+    """A dataset that was copied without its users; whoever asks for them gets an error."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        name: str,
+        known_items: npt.NDArray[np.bool_],
+        users_repeat_items: bool,
+        folder: Path,
+    ) -> None:
+        """Keep what was written down; the folder is for messages."""
+        self.__dict__.update(
+            catalogue=catalogue,
+            name=name,
+            known_items=known_items,
+            users_repeat_items=users_repeat_items,
+            folder=folder,
+        )
+
+    def __repr__(self) -> str:
+        return f"DatasetWithoutLog({self.name!r}, {self.catalogue.num_items} items)"
+
+    @property
+    def interactions(self) -> Interactions:
+        """Not there."""
+        raise self._missing()
+
+    @property
+    def split(self) -> Split:
+        """Not there."""
+        raise self._missing()
+
+    def _missing(self) -> ArtifactError:
+        return ArtifactError(
+            f"{self.__dict__['folder']}: expected {INTERACTIONS_FILE}; found a copy without the "
+            "log, which can recommend and explain; for everything else use the run itself"
+        )
 
 
 def prepare(config: DatasetConfig, output: Path) -> StageFolder:
@@ -146,11 +193,21 @@ def load_dataset(stage: StageFolder) -> Dataset:
     """
     with _readable(stage.path / ITEMS_FILE) as file:
         catalogue = Catalogue(pl.read_parquet(file, glob=False))
+    if WITHOUT_LOG_FILE in stage.manifest["files"]:
+        return _without_log(stage, catalogue)
     with _readable(stage.path / INTERACTIONS_FILE) as file:
         interactions = to_interactions(pl.scan_parquet(file, glob=False), catalogue)
     config = build_section(DatasetConfig, stage.config)
     split = _cold_split(interactions.sequences, config) or leave_one_out(interactions)
     return Dataset(catalogue, interactions, split, str(stage.facts["name"]))
+
+
+def _without_log(stage: StageFolder, catalogue: Catalogue) -> DatasetWithoutLog:
+    facts = read_json(stage.path / WITHOUT_LOG_FILE)
+    known = np.ones(catalogue.num_items, dtype=bool)
+    known[catalogue.index_of(facts["unknown_items"])] = False
+    name, repeats = str(stage.facts["name"]), bool(facts["users_repeat_items"])
+    return DatasetWithoutLog(catalogue, name, known, repeats, stage.path)
 
 
 def _cold_split(sequences: Sequences, config: DatasetConfig) -> Split | None:

@@ -67,7 +67,7 @@ def beam_search(
     for level in range(tables.num_levels):
         children = tables.children_at(level, nodes)  # C in all
         log_probs, state = retriever.step(memory, state, level, children)  # (C,)
-        user, beam, code, child = children
+        user, beam, code, child, _ = children
         totals = sums.flatten()[beam] + log_probs
         ranked_by = totals
         if bonus is not None:

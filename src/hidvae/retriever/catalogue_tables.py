@@ -24,6 +24,8 @@ class Children(NamedTuple):
     """(C,) the code that leads to it."""
     node: Tensor
     """(C,) its number, a depth further down."""
+    is_real: Tensor | None = None
+    """(C,) where the list is padded to a fixed length (hidvae.export), False at padding."""
 
 
 class CatalogueTables(nn.Module):
@@ -120,11 +122,11 @@ class CatalogueTables(nn.Module):
         """Which codes may follow nodes (n,) of a depth, as booleans (n, K), by known items."""
         is_known: Tensor = getattr(self, f"is_known_child_{depth}")
         if depth == 0:  # all nodes are the root
-            _, _, code, child = self.children_at(0, nodes[:1].unsqueeze(1))
+            _, _, code, child, _ = self.children_at(0, nodes[:1].unsqueeze(1))
             valid = torch.zeros(self.level_sizes[0], dtype=torch.bool, device=nodes.device)
             valid[code] = is_known[child]
             return valid.expand(len(nodes), -1)
-        _, row, code, child = self.children_at(depth, nodes.unsqueeze(1))
+        _, row, code, child, _ = self.children_at(depth, nodes.unsqueeze(1))
         size = self.level_sizes[depth]
         table = torch.zeros(len(nodes), size, dtype=torch.bool, device=nodes.device)
         table[row, code] = is_known[child]

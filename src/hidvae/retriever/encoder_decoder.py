@@ -122,7 +122,7 @@ class EncoderDecoder(Retriever):
 
     def begin(self, memory: Memory) -> BeamState:
         """See ``Retriever.begin``."""
-        batch_size = len(memory.mask)
+        batch_size = memory.mask.shape[0]
         return BeamState(self.begin_vector.expand(batch_size, 1, -1), [])
 
     def step(

@@ -14,7 +14,6 @@ from scipy import sparse
 
 from hidvae.artifacts import StageFolder, read_json, read_stage, write_json, write_stage
 from hidvae.config import FusionConfig, RunConfig, build_section
-from hidvae.data.interactions import count_repeats
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.errors import ArtifactError
 from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
@@ -145,7 +144,7 @@ def build_prior(
         weight=weight,
         smoothing=config.smoothing,
         num_candidates=config.num_candidates,
-        favours_history=count_repeats(dataset.split.train) > 0,
+        favours_history=dataset.users_repeat_items,
         known_items=dataset.known_items,
         unknown_factor=config.unknown_factor,
     )

@@ -93,13 +93,17 @@ class Retriever(nn.Module, ABC):
         of_child = logits[beam, children.code]
         is_known = self.tables.is_known(level + 1, children.node)
         if is_known is not None:
-            zeros = logits.new_zeros(len(logits))
+            if children.is_real is not None:
+                is_known = is_known & children.is_real
+            zeros = logits.new_zeros(logits.shape[0])
             sums = zeros.index_add(0, beam, of_child * is_known)
             means = sums / zeros.index_add(0, beam, is_known.to(sums.dtype)).clamp_min(1)
             of_child = torch.where(is_known, of_child, means[beam])
+        if children.is_real is not None:
+            of_child = of_child.masked_fill(~children.is_real, -torch.inf)
         if not self.prefix_normalized:
             return of_child - logits.logsumexp(dim=1)[beam]
-        largest = logits.new_full((len(logits),), -torch.inf)
+        largest = logits.new_full((logits.shape[0],), -torch.inf)
         largest.scatter_reduce_(0, beam, of_child, "amax")
         sums = torch.zeros_like(largest).index_add_(0, beam, (of_child - largest[beam]).exp())
         return of_child - (largest + sums.log())[beam]

@@ -61,6 +61,14 @@ class ItemSoftmax(ItemTransformer):
         self._vectors = None
         return super().load_state_dict(*args, **settings)
 
+    def keep_vectors_only(self) -> None:
+        """Drop what the items' vectors are made of, for a model that only ranks from now on."""
+        self.eval()
+        with torch.no_grad():
+            self._item_table()
+        self.content, self.content_projection, self.own_vectors = None, None, None
+        del self.code_embedding
+
     def loss(self, batch: HistoryBatch, label_smoothing: float = 0.0) -> Tensor:
         """See ``Retriever.loss``; items that training never saw are no alternatives."""
         vectors = self._item_table()
@@ -83,7 +91,12 @@ class ItemSoftmax(ItemTransformer):
         else:
             of_depth = [states @ vectors[tables.item_at_leaf].T]
         for depth in range(tables.num_levels - 1, 0, -1):
-            of_depth.insert(0, _sums_below(of_depth[0], tables.parents_of_nodes(depth + 1)))
+            of_depth.insert(
+                0,
+                _sums_below(
+                    of_depth[0], tables.parents_of_nodes(depth + 1), tables.num_nodes(depth)
+                ),
+            )
         return [of_depth[0].logsumexp(dim=1, keepdim=True), *of_depth]
 
     def begin(self, memory: list[Tensor]) -> Tensor:
@@ -115,17 +128,18 @@ class ItemSoftmax(ItemTransformer):
         return self._vectors
 
 
-def _sums_below(logits: Tensor, parent: Tensor) -> Tensor:
+def _sums_below(logits: Tensor, parent: Tensor, num_parents: int) -> Tensor:
     """Log of the sum of exp over the children of each node.
 
     Args:
         logits: (B, n) of the children.
-        parent: (n,), ascending, every number from 0 on.
+        parent: (n,), ascending, every number below num_parents.
+        num_parents: P.
 
-    Returns: (B, parents).
+    Returns: (B, P).
     """
     index = parent.expand_as(logits)
-    size = (len(logits), int(parent[-1]) + 1)
+    size = (logits.shape[0], num_parents)
     largest = logits.new_full(size, -torch.inf).scatter_reduce(1, index, logits, "amax")
     shares = (logits - largest.gather(1, index)).exp()
     return largest + logits.new_zeros(size).index_add(1, parent, shares).log()

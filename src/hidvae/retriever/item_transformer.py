@@ -117,5 +117,5 @@ class ItemTransformer(Retriever):
     def last_states(self, items: Tensor, users: Tensor, vectors: Tensor | None = None) -> Tensor:
         """State (B, d) after the last item of each history; arguments as for ``states``."""
         last = (items >= 0).sum(dim=1) - 1
-        rows = torch.arange(len(items), device=items.device)
+        rows = torch.arange(items.shape[0], device=items.device)
         return self.states(items, users, vectors)[rows, last]

@@ -108,7 +108,7 @@ class GraphPrior:
         self.num_candidates = num_candidates
         self.favours_history = favours_history
         self.unknown_factor = unknown_factor
-        self._factor = np.where(known_items, 1.0, unknown_factor)  # (N,)
+        self.item_weights = weight * np.where(known_items, 1.0, unknown_factor)  # (N,)
 
     def over(self, neighbours: sparse.csr_array, known_items: npt.NDArray[np.bool_]) -> GraphPrior:
         """The same settings for another catalogue."""
@@ -143,7 +143,7 @@ class GraphPrior:
         best, items = _largest(found, self.num_candidates + 1)  # (B, C + 1)
         logs = np.log(best + self.smoothing)
         items = items[:, :-1]
-        gains = self.weight * self._factor[items] * (logs[:, :-1] - logs[:, -1:])
+        gains = self.item_weights[items] * (logs[:, :-1] - logs[:, -1:])
         gains = np.where(items >= 0, gains, 0.0).astype(np.float32)
         return Bonus(torch.from_numpy(items), torch.from_numpy(gains))
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from hidvae.cache import OFFLINE_VARIABLE, is_offline
 from hidvae.config import DatasetConfig
 from hidvae.data.download import fetch_dataset, is_downloaded
 from hidvae.data.sources.remote import dataset_name, remote_dataset
@@ -13,9 +14,6 @@ from hidvae.errors import DataError
 
 DATA_VARIABLE = "HIDVAE_DATA"
 """Environment variable that names the folder of datasets."""
-
-OFFLINE_VARIABLE = "HIDVAE_OFFLINE"
-"""Environment variable that, when it is not empty or 0, forbids every download."""
 
 
 def locate_folder(config: DatasetConfig, *, wanted: str, has_files: Callable[[Path], bool]) -> Path:
@@ -65,7 +63,7 @@ def _download_is_off(config: DatasetConfig) -> str:
     """Why nothing may be downloaded; empty if it may."""
     if not config.download:
         return "downloading is off (DatasetConfig.download=False)"
-    if os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0"):
+    if is_offline():
         return f"downloading is off (${OFFLINE_VARIABLE} is set)"
     return ""
 
