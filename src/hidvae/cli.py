@@ -350,6 +350,40 @@ def explain(
         print_explanation(explained)
 
 
+@app.command("export", epilog=_example("hidvae export runs/demo --output exported"))
+def export_(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained model.")],
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FOLDER", help="New folder, or an older export.")
+    ],
+    top_k: TopK = 10,
+    longest_history: Annotated[
+        int, typer.Option("--longest-history", help="Most items of a history.", min=3)
+    ] = 250,
+    license_: Annotated[
+        str, typer.Option("--license", metavar="NAME", help="Of the model, for its card.")
+    ] = "other",
+    with_run: Annotated[
+        bool, typer.Option("--with-run", help="Add the run itself, without the users' histories.")
+    ] = False,
+) -> None:
+    """Write a program that ranks with torch alone, the items' names and a model card.
+
+    With --with-run the folder can also be loaded as a run, from a disk or the Hugging Face Hub.
+    """
+    from hidvae.export.folder import export_run
+
+    export_run(
+        run,
+        output,
+        k=top_k,
+        longest_history=longest_history,
+        license_name=license_,
+        with_run=with_run,
+    )
+    typer.echo(f"wrote {output}")
+
+
 @app.command(epilog=_example("hidvae inspect runs/my_shop --html my_shop.html"))
 def inspect(
     place: Annotated[

@@ -30,6 +30,7 @@ RUN = {
     "batch",
     "add-items",
     "remove-items",
+    "export",
 }
 """Commands that are run wherever they stand, unless the line is listed below."""
 NOT_RUN = {
@@ -58,6 +59,7 @@ NOT_RUN = {
     "../hidvae-peer/bin/python": "trains a peer for hours",
     "conda": "makes an environment",
     "pip install": "needs a package index",
+    "hf upload": "needs an account of the Hugging Face Hub",
     "make": "installs, or takes long; `make -n` says what it would run, and that is checked",
 }
 """How a line begins, and why it is only checked."""
