@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from hidvae.semantic_ids.table import SemanticIds
 
 K = 10
 LONGEST = 110
+Branch = Callable[..., Any]
 ARCHITECTURES = ("item_softmax", "item_decoder", "encoder_decoder")
 
 
@@ -32,6 +34,16 @@ ARCHITECTURES = ("item_softmax", "item_decoder", "encoder_decoder")
 def no_grad() -> Iterator[None]:
     with torch.no_grad():
         yield
+
+
+@pytest.fixture
+def plain_branches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside an export ``torch.cond`` compiles its branches, which takes seconds a call."""
+
+    def branch(is_true: Tensor, yes: Branch, no: Branch, given: tuple[Tensor, ...]) -> Any:
+        return (yes if is_true else no)(*given)
+
+    monkeypatch.setattr(torch, "cond", branch)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +128,7 @@ def got(program: torch.nn.Module, rows: Tensor, exclude: bool) -> list[list[int]
     return [[item for item in row if item >= 0] for row in items.tolist()]
 
 
+@pytest.mark.usefixtures("plain_branches")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("exclude", [True, False])
 def test_same_items_in_the_same_order(
@@ -128,6 +141,7 @@ def test_same_items_in_the_same_order(
     assert got(program, rows, exclude) == expected(recommender, rows, exclude)
 
 
+@pytest.mark.usefixtures("plain_branches")
 def test_some_histories_need_wider_beams(trained: Recommender) -> None:
     rows = torch.arange(108).unsqueeze(0)  # all items but 12
     narrow = Program(trained, K, longest_history=2).eval()  # 12 beams and no more
@@ -135,6 +149,7 @@ def test_some_histories_need_wider_beams(trained: Recommender) -> None:
     assert len(got(Program(trained, K, LONGEST).eval(), rows, True)[0]) == K
 
 
+@pytest.mark.usefixtures("plain_branches")
 def test_scores_are_those_of_the_package(trained: Recommender) -> None:
     rows = histories(trained, [4])
     _, scores = Program(trained, K, LONGEST).eval()(rows, torch.tensor(True))
@@ -143,6 +158,7 @@ def test_scores_are_those_of_the_package(trained: Recommender) -> None:
     assert scores[0].tolist() == pytest.approx([item.score for item in found], abs=1e-5)
 
 
+@pytest.mark.usefixtures("plain_branches")
 def test_removed_items_are_not_ranked(trained: Recommender) -> None:
     removed = trained.catalogue.item_ids[::3]
     recommender = trained.remove_items(removed)
@@ -178,6 +194,7 @@ def test_the_other_architectures_can_be_saved(
     assert items.tolist() == [row[:3] for row in expected(recommender, rows, False)]
 
 
+@pytest.mark.usefixtures("plain_branches")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_padding_may_stand_anywhere_and_an_empty_history_gets_nothing(
     of_architecture: dict[str, Recommender], architecture: str
