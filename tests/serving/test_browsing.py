@@ -166,6 +166,20 @@ def test_more_codes_than_an_id_has(client: httpx.Client, recommender: Recommende
     assert_problem(client.get("/tree", params={"prefix": ",".join(prefix)}), 404, "<d_1>")
 
 
+def test_some_users_from_all_over_the_dataset(client: httpx.Client, demo_dataset: Dataset) -> None:
+    interactions = demo_dataset.interactions
+    events = dict(zip(interactions.user_ids, interactions.sequences.lengths.tolist(), strict=True))
+    found = get(client, "/users", limit=5)
+    assert found["total"] == len(events) == 200
+    assert {
+        user["user_id"]: user["num_events"] for user in found["users"]
+    }.items() <= events.items()
+    rows = [interactions.user_ids.index(user["user_id"]) for user in found["users"]]
+    assert len(rows) == 5 and min(np.diff(rows)) > 20
+    body = {"users": [{"user_id": found["users"][2]["user_id"]}], "k": 1}
+    assert client.post("/recommend", json=body).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "query"),
     [
@@ -177,6 +191,7 @@ def test_more_codes_than_an_id_has(client: httpx.Client, recommender: Recommende
         ("/items/item-00001/similar", {"k": 0}),
         ("/items/item-00001/similar", {"k": 101}),
         ("/tree", {"limit": 201}),
+        ("/users", {"limit": 0}),
     ],
 )
 def test_limits(client: httpx.Client, path: str, query: dict[str, Any]) -> None:
