@@ -15,49 +15,35 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hidvae.config import load_config
-from hidvae.pipeline import run_pipeline
 from hidvae.retriever import train
 from training import run_sharded
 from training.run_sharded import CASES, Stopped, fit
 
 
 @pytest.fixture(scope="module")
-def run(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run up to its semantic IDs."""
-    output = tmp_path_factory.mktemp("sharding") / "run"
-    settings = [*tiny_settings, "TokenizerConfig.epochs=1"]
-    run_pipeline(load_config([], settings), output, until="tokenize")
-    return output
-
-
-@pytest.fixture(scope="module")
-def alone(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process makes of every case."""
     folder = tmp_path_factory.mktemp("sharding") / "alone"
     for case in CASES:
-        fit(run, folder / case / "retriever", case)
+        fit(tiny_run, folder / case / "retriever", case)
     return folder
 
 
 @pytest.fixture(scope="module")
-def sharded(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sharded(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes make, of which "resumed" goes on where one was stopped."""
     folder = tmp_path_factory.mktemp("sharding") / "sharded"
-    stop_after_the_first_epoch(run, folder / "resumed" / "retriever")
+    stop_after_the_first_epoch(tiny_run, folder / "resumed" / "retriever")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
-        [*launcher, run_sharded.__file__, str(run), str(folder)], timeout=300, check=True
+        [*launcher, run_sharded.__file__, str(tiny_run), str(folder)], timeout=300, check=True
     )
     return folder
 
 
 def stop_after_the_first_epoch(run: Path, output: Path) -> None:
     """Leave the checkpoint of the epoch's last step, after which validation is next."""
-    save, file = (
-        train.save_checkpoint,
-        output.parent / ".retriever.checkpoint/checkpoint.safetensors",
-    )
+    save = train.save_checkpoint
 
     def save_unless_it_is_over(*args: Any, **keywords: Any) -> None:
         if keywords["state"]["epoch"] == 1:
@@ -68,7 +54,7 @@ def stop_after_the_first_epoch(run: Path, output: Path) -> None:
         patch.setattr(train, "save_checkpoint", save_unless_it_is_over)
         with pytest.raises(Stopped):
             fit(run, output, "item_softmax", checkpoint_every_seconds=0)
-    assert file.is_file()
+    assert (output.parent / ".retriever.checkpoint" / "checkpoint.safetensors").is_file()
 
 
 def log_of(folder: Path) -> list[dict[str, float]]:
@@ -98,12 +84,12 @@ def test_two_processes_go_on_where_one_was_stopped(alone: Path, sharded: Path) -
 
 
 def test_one_process_goes_on_where_two_were_stopped(
-    run: Path, alone: Path, sharded: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tiny_run: Path, alone: Path, sharded: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not (sharded / "stopped" / "retriever").exists()
     shutil.copytree(sharded / "stopped", tmp_path / "run")
     with caplog.at_level(logging.INFO):
-        fit(run, tmp_path / "run" / "retriever", "item_softmax")
+        fit(tiny_run, tmp_path / "run" / "retriever", "item_softmax")
     assert "going on from epoch 1, step 1" in caplog.text
     assert_alike(tmp_path / "run" / "retriever", alone / "item_softmax" / "retriever")
 
