@@ -120,10 +120,12 @@ class Load:
         return answers
 
 
-async def change_items(client: httpx.AsyncClient, made: Counter[str], every: float) -> None:
-    """Add an item, remove it, and so on; without end."""
+async def change_items(
+    client: httpx.AsyncClient, made: Counter[str], every: float, count: int = 1_000_000
+) -> None:
+    """Add an item, remove it, and so on."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    for number in range(1_000_000):
+    for number in range(count):
         await asyncio.sleep(every)
         item_id = f"bench-{number // 2}"
         if number % 2 == 0:
@@ -182,6 +184,7 @@ async def load(url: str, run: Path, arguments: Any) -> dict[str, Any]:
     limits = httpx.Limits(max_connections=256, max_keepalive_connections=256)
     async with httpx.AsyncClient(base_url=url, timeout=70, limits=limits) as client:
         asking = Load(client, histories)
+        await change_items(client, Counter(), 0.0, count=2)  # waits for the text encoder
         await asking.as_fast_as_it_goes(arguments.clients, arguments.seconds / 10)  # warms up
         fast = await asking.as_fast_as_it_goes(arguments.clients, arguments.seconds / 5)
         pace = arguments.seconds / 300 if arguments.quick else 1.0
