@@ -3,6 +3,7 @@
 import { recommend, someUsers } from "./api.js";
 import { titleOf } from "./catalogue.js";
 import { announce, count, el, replace, showProblem } from "./dom.js";
+import { openButton } from "./item-title.js";
 import { change, removeFromHistory } from "./state.js";
 
 const NUM_USERS = 20; // to go through
@@ -54,16 +55,7 @@ function entries(ids) {
       el(
         "li",
         {},
-        el(
-          "button",
-          {
-            type: "button",
-            class: "title",
-            "data-key": `open ${id}`,
-            onclick: () => change({ item: id }),
-          },
-          titleOf(id),
-        ),
+        openButton(id, titleOf(id)),
         el(
           "button",
           {

@@ -3,6 +3,7 @@
 import { getItem, latest, similarItems } from "./api.js";
 import { plainCode, remember, SEPARATOR } from "./catalogue.js";
 import { count, el, percent, replace, showProblem } from "./dom.js";
+import { titleAndPath } from "./item-title.js";
 import { shared } from "./recommendations.js";
 import { addToHistory, change, linkTo, removeFromHistory, state } from "./state.js";
 
@@ -87,21 +88,7 @@ function show(item, similar) {
         el(
           "li",
           {},
-          el(
-            "div",
-            {},
-            el(
-              "button",
-              {
-                type: "button",
-                class: "title",
-                "data-key": `open ${other.item_id}`,
-                onclick: () => change({ item: other.item_id }),
-              },
-              other.title,
-            ),
-            el("span", { class: "path" }, other.tag_path.join(SEPARATOR)),
-          ),
+          titleAndPath(other),
           el(
             "span",
             { class: "likeness" },

@@ -3,6 +3,7 @@
 import { latest, recommend } from "./api.js";
 import { plainCode, remember, tagTree } from "./catalogue.js";
 import { announce, count, el, percent, replace, showProblem } from "./dom.js";
+import { openButton } from "./item-title.js";
 import { ordersOf, tagButtons } from "./orders.js";
 import { addButton } from "./search.js";
 import { change, linkTo, state } from "./state.js";
@@ -53,20 +54,7 @@ function card(root, item, isFallback) {
     el(
       "div",
       { class: "head" },
-      el(
-        "h3",
-        {},
-        el(
-          "button",
-          {
-            type: "button",
-            class: "title",
-            "data-key": `open ${item.item_id}`,
-            onclick: () => change({ item: item.item_id }),
-          },
-          item.title,
-        ),
-      ),
+      el("h3", {}, openButton(item.item_id, item.title)),
       isFallback
         ? null
         : el("p", { class: "prob" }, `${percent(item.prob)} likely`, graphShare(item)),

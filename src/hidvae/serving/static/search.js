@@ -1,9 +1,10 @@
 // Search the catalogue and add what is found to the history.
 
 import { findItems, latest } from "./api.js";
-import { remember, SEPARATOR } from "./catalogue.js";
+import { remember } from "./catalogue.js";
 import { announce, count, el, replace, showProblem } from "./dom.js";
-import { addToHistory, change } from "./state.js";
+import { titleAndPath } from "./item-title.js";
+import { addToHistory } from "./state.js";
 
 const SHOWN = 6;
 const PAUSE_MS = 150; // between keys; a fast typist asks once
@@ -44,21 +45,7 @@ export function itemList(items) {
       el(
         "li",
         {},
-        el(
-          "div",
-          {},
-          el(
-            "button",
-            {
-              type: "button",
-              class: "title",
-              "data-key": `open ${item.item_id}`,
-              onclick: () => change({ item: item.item_id }),
-            },
-            item.title,
-          ),
-          el("span", { class: "path" }, item.tag_path.join(SEPARATOR)),
-        ),
+        titleAndPath(item),
         addButton(item),
       ),
     ),
