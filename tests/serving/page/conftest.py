@@ -21,7 +21,7 @@ DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # Playwright's event loop runs until then, and allows no other
 def browser() -> Iterator[Any]:
     """The system's Chromium."""
     if not CHROMIUM.is_file():
