@@ -221,7 +221,7 @@ def test_an_unknown_item_is_as_probable_as_a_typical_sibling() -> None:
     children = tables.children_at(0, torch.zeros(len(items), 1, dtype=torch.long))
     log_probs, _ = model.step(model.read(items, users), state, 0, children)
     expected = log_probs.view(len(items), -1)
-    code, child = (part.view(len(items), -1)[0] for part in children[2:])
+    code, child = (part.view(len(items), -1)[0] for part in (children.code, children.node))
     is_known = tables.is_known(1, child)
     assert is_known is not None
     means = expected[:, is_known].mean(dim=1, keepdim=True)
