@@ -85,8 +85,8 @@ class ItemSoftmax(ItemTransformer):
         """See ``Retriever.read``."""
         tables, vectors = self.tables, self._item_table()
         states = self.output_norm(self.last_states(items, users, vectors))  # (B, d)
-        # Logits (B, N) with the leaves in order; what is smaller is reordered, logits or vectors. An
-        # exported program is for any B, and cannot ask.
+        # Logits (B, N) with the leaves in order; what is smaller is reordered, logits or vectors.
+        # An exported program is for any B, and cannot ask.
         if torch.compiler.is_exporting() or len(states) < vectors.shape[1]:
             of_depth = [(states @ vectors.T).index_select(1, tables.item_at_leaf)]
         else:
