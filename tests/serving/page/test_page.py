@@ -33,11 +33,9 @@ def test_a_newcomer_sees_recommendations_after_one_click(visit: Visit) -> None:
 
 def test_another_sample_is_another_user(visit: Visit) -> None:
     visit.open_sample()
-    first = visit.history()
+    first, address = visit.history(), visit.tab.evaluate("location.hash")
     visit.tab.click("#sample")
-    visit.tab.wait_for_function(
-        "old => location.hash !== old", arg=visit.tab.evaluate("location.hash")
-    )
+    visit.tab.wait_for_function("old => location.hash !== old", arg=address)
     assert visit.history() != first
     visit.tab.click("text=Clear")
     visit.shows(visit.recommended([]))
