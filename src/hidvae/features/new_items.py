@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ class ItemFeatures(NamedTuple):
 
 
 class NewItemEncoder:
-    """Embeds and tags items as a run did its own; the encoder is loaded on first use and kept."""
+    """Embeds and tags items as a run did its own; the encoder is loaded on first use."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class NewItemEncoder:
     @cached_property
     def _encoder(self) -> TextEncoder:
         config = self._config
-        return load_text_encoder(config.text_encoder, config.batch_size, config.text_backend)
+        return _kept_encoder(config.text_encoder, config.batch_size, config.text_backend)
 
     @cached_property
     def _vocabulary(self) -> WordVocabulary:
@@ -153,6 +153,12 @@ class NewItemEncoder:
             if tags and tags[0] >= 0:
                 return tags
         return [-1] * len(self._tag_of_path)
+
+
+@lru_cache(maxsize=1)
+def _kept_encoder(name: str, batch_size: int, backend: str) -> TextEncoder:
+    """The encoder, which takes seconds to load: a server that loads a run anew has it still."""
+    return load_text_encoder(name, batch_size, backend)
 
 
 def _own_vectors(items: Catalogue, width: int) -> np.ndarray:
