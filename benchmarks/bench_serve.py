@@ -27,10 +27,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 import numpy as np
 from bench_run import DEMO, QUICK
-from harness import Bar, argument_parser, print_table, report, set_threads
+from harness import Bar, argument_parser, print_table, report
 
 from hidvae.artifacts import MANIFEST, read_stage
 from hidvae.config import load_config
@@ -77,7 +77,7 @@ class Answers:
 class Load:
     """Asks a server for the next items of real users."""
 
-    def __init__(self, client: httpx.AsyncClient, histories: list[list[str]]) -> None:
+    def __init__(self, client: aiohttp.ClientSession, histories: list[list[str]]) -> None:
         self.client = client
         self.histories = histories
         self.draw = np.random.default_rng(0)
@@ -87,14 +87,15 @@ class Load:
         history = self.histories[self.draw.integers(len(self.histories))]
         body = {"users": [{"history": history}], "k": K, "beam_width": BEAMS}
         try:
-            found = await self.client.post("/recommend", json=body)
-        except httpx.HTTPError as error:
+            async with self.client.post("/recommend", json=body) as response:
+                found = await response.json()
+        except (aiohttp.ClientError, TimeoutError) as error:
             answers.statuses[type(error).__name__] += 1
             return
-        answers.statuses[str(found.status_code)] += 1
-        if found.status_code == 200:
-            assert len(found.json()["results"][0]["items"]) == K
-            answers.versions.add(found.json()["version"])
+        answers.statuses[str(response.status)] += 1
+        if response.status == 200:
+            assert len(found["results"][0]["items"]) == K
+            answers.versions.add(found["version"])
         answers.seconds.append(time.perf_counter() - due)
         answers.took = time.perf_counter() - answers.started
 
@@ -121,7 +122,7 @@ class Load:
 
 
 async def change_items(
-    client: httpx.AsyncClient, made: Counter[str], every: float, count: int = 1_000_000
+    client: aiohttp.ClientSession, made: Counter[str], every: float, count: int = 1_000_000
 ) -> None:
     """Add an item, remove it, and so on."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -130,10 +131,11 @@ async def change_items(
         item_id = f"bench-{number // 2}"
         if number % 2 == 0:
             item = {"item_id": item_id, "title": f"brush of soft hair, number {number}"}
-            found = await client.post("/items", json={"items": [item]}, headers=headers)
+            request = client.post("/items", json={"items": [item]}, headers=headers)
         else:
-            found = await client.delete(f"/items/{item_id}", headers=headers)
-        made["changes" if found.status_code == 200 else "failed changes"] += 1
+            request = client.delete(f"/items/{item_id}", headers=headers)
+        async with request as response:
+            made["changes" if response.status == 200 else "failed changes"] += 1
 
 
 async def train_again(run: Path, made: Counter[str], every: float) -> None:
@@ -148,10 +150,12 @@ async def train_again(run: Path, made: Counter[str], every: float) -> None:
 
 
 @contextlib.contextmanager
-def serving(run: Path, threads: int) -> Iterator[str]:
+def serving(run: Path, threads: int | None) -> Iterator[str]:
     """A server of a run, by its address."""
     command = [sys.executable, "-m", "hidvae", "serve", str(run), "--port", "0"]
-    env = {**os.environ, "HIDVAE_TOKEN": TOKEN, "OMP_NUM_THREADS": str(threads)}
+    if threads is not None:
+        command += ["--threads", str(threads)]
+    env = {**os.environ, "HIDVAE_TOKEN": TOKEN}
     with (
         (run.parent / "server.log").open("w+") as log,
         subprocess.Popen(command, env=env, stderr=log) as server,
@@ -181,8 +185,9 @@ async def load(url: str, run: Path, arguments: Any) -> dict[str, Any]:
     item_ids, of_users = dataset.catalogue.item_ids, dataset.split.test_histories
     histories = [[item_ids[item] for item in of_users[u].tolist()] for u in range(len(of_users))]
     made: Counter[str] = Counter()
-    limits = httpx.Limits(max_connections=256, max_keepalive_connections=256)
-    async with httpx.AsyncClient(base_url=url, timeout=70, limits=limits) as client:
+    connector = aiohttp.TCPConnector(limit=0)  # as many connections as there are open requests
+    timeout = aiohttp.ClientTimeout(total=70)
+    async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as client:
         asking = Load(client, histories)
         await change_items(client, Counter(), 0.0, count=2)  # waits for the text encoder
         await asking.as_fast_as_it_goes(arguments.clients, arguments.seconds / 10)  # warms up
@@ -196,7 +201,8 @@ async def load(url: str, run: Path, arguments: Any) -> dict[str, Any]:
         for task in meanwhile:
             task.cancel()
         await asyncio.gather(*meanwhile, return_exceptions=True)
-        metrics = (await client.get("/metrics")).text
+        async with client.get("/metrics") as response:
+            metrics = await response.text()
     taken_up = re.search(r'hidvae_reloads_total\{outcome="taken up"\} (\S+)', metrics)
     return {
         "as_fast_as_it_goes": {"clients": arguments.clients, **fast.as_row()},
@@ -218,7 +224,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, help="at that rate; 300, or 3 with --quick")
     arguments = parser.parse_args(argv)
     arguments.seconds = arguments.seconds or (3.0 if arguments.quick else 300.0)
-    threads = set_threads(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         run = Path(temporary) / "run"
         if arguments.run:
@@ -226,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             settings = ["RunConfig.device=cpu", *(QUICK if arguments.quick else [])]
             run_pipeline(load_config([DEMO], settings), run)
-        with serving(run, threads) as url:
+        with serving(run, arguments.threads) as url:
             found = asyncio.run(load(url, run, arguments))
     rows = [{"": name, **found[name]} for name in ("as_fast_as_it_goes", "at_a_rate")]
     shown = ("", *(key for key in rows[1] if key in rows[0] and key))

@@ -435,6 +435,10 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", help="0 takes a free one.", min=0, max=65535)
     ] = 8000,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", help="Of the search.", min=1, show_default="half of the cores"),
+    ] = None,
 ) -> None:
     """Answer over HTTP: recommendations, reasons, the catalogue, and a page at /.
 
@@ -443,7 +447,7 @@ def serve(
     """
     from hidvae.serving import serve_run
 
-    serve_run(run, host, port)
+    serve_run(run, host, port, threads)
 
 
 batch = typer.Typer(

@@ -10,7 +10,9 @@ from hidvae.errors import MissingExtraError
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
 
-def serve_run(run: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve_run(
+    run: Path, host: str = "127.0.0.1", port: int = 8000, threads: int | None = None
+) -> None:
     """Serve a run until it is told to stop; see ``server.serve``.
 
     Raises:
@@ -25,4 +27,4 @@ def serve_run(run: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
         ) from error
     from hidvae.serving.server import serve
 
-    serve(run, host, port)
+    serve(run, host, port, threads)

@@ -8,6 +8,7 @@ import signal
 import socket
 from pathlib import Path
 
+import torch
 import uvicorn
 
 from hidvae.errors import ConfigError
@@ -21,18 +22,21 @@ logger = logging.getLogger(__name__)
 _BACKLOG = 2048
 
 
-def serve(run: Path, host: str, port: int) -> None:
+def serve(run: Path, host: str, port: int, threads: int | None = None) -> None:
     """Serve a run until SIGINT or SIGTERM; requests in flight are then answered first.
 
     Args:
         run: Folder that ``hidvae run`` wrote.
         host: Address to listen on.
         port: 0 takes a free one.
+        threads: Of the search; half of what torch would take by default, so that the rest is left
+            to HTTP and to changes of items.
 
     Raises:
         ConfigError: If the address cannot be had.
         NotTrainedError, ArtifactError: As ``Recommender.load``.
     """
+    torch.set_num_threads(threads or max(1, torch.get_num_threads() // 2))
     with _listen(host, port) as listening:
         app = create_app(LiveRun(run), os.environ.get(TOKEN_VARIABLE) or None)
         server = uvicorn.Server(
