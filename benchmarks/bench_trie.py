@@ -38,7 +38,7 @@ REFERENCE = 1_000_000
 """Items of the catalogue that the bars of a step are about."""
 NUM_LEVELS, CODEBOOK_SIZE = 4, 256
 BATCH, BEAMS, HISTORY = 64, 50, 20
-_BYTES_PER_CHILD = 4 * 8  # row, code and node are written, and the code is read
+_BYTES_PER_CHILD = 8 + 8 + 1 + 4  # code, node and is_real are written, and the code is read
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def add_steps(
         if depth:
             nodes = torch.randint(tables.num_nodes(depth), (batch, beams))
         child = tables.children_at(depth, nodes).node
-        num_children += len(child)
-        scores = torch.randn(len(child))
+        num_children += child.numel()
+        scores = torch.randn(child.shape)
         contestants[f"{size} children {depth}"] = partial(tables.children_at, depth, nodes)
         contestants[f"{size} mask {depth}"] = partial(mask, scores, reachable[depth + 1], child)
     search = partial(beam_search, model, *random_histories(batch, HISTORY, size), beams)
@@ -161,13 +161,11 @@ def bars_of(rows: Sequence[dict[str, float | int]], timings: dict[str, Timing]) 
     first, last = int(rows[0]["items"]), int(rows[-1]["items"])
     reference = next((row for row in rows if row["items"] == REFERENCE), rows[-1])
     at = f"{reference['items']:,} items"
-    children = all_steps(timings, last, "children").ratio_to(all_steps(timings, first, "children"))
     search = timings[f"{last} search"].ratio_to(timings[f"{first} search"])
     worst = max(float(row["masked_search"]) for row in rows)
     return [
         Bar(f"building {last:,} items, seconds", rows[-1]["build_seconds"], 60.0),
         Bar(f"trie of {last:,} items, bytes per item", rows[-1]["trie_bytes_per_item"], 40.0),
-        Bar(f"children per step, {last:,} items over {first:,}", children, 1.5),
         Bar(f"search per step, {last:,} items over {first:,}", search, 1.5),
         Bar(f"children per step at {at}, ms", reference["children_ms"], 1.0),
         Bar(f"children per step at {at}, share of a step", reference["children_of_search"], 0.1),

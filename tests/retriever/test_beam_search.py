@@ -193,11 +193,11 @@ def test_stepping_along_many_beams_equals_teacher_forcing(case: str) -> None:
         nodes = tables.nodes_of_items[level, targets if level else targets[:, :1]]
         children = tables.children_at(level, nodes)  # level 0 has one beam for all
         log_probs, state = model.step(memory, state, level, children)
-        table = torch.full((nodes.numel(), tables.level_sizes[level]), -torch.inf)
-        table[children.row, children.code] = log_probs
+        assert (log_probs[~children.is_real] == -torch.inf).all()
         codes = tables.codes[targets][:, :, level]
-        of_code = table.view(*nodes.shape, -1).expand(4, 5, -1)
-        total += of_code.gather(2, codes.unsqueeze(2)).squeeze(2)
+        is_taken = (children.code == codes.unsqueeze(2)) & children.is_real
+        assert (is_taken.sum(dim=2) == 1).all()
+        total += log_probs.expand(4, 5, -1).masked_fill(~is_taken, 0).sum(dim=2)
         if level == tables.num_levels - 1:
             break
         if level == 0:
@@ -220,8 +220,8 @@ def test_an_unknown_item_is_as_probable_as_a_typical_sibling() -> None:
     state = model.begin(model.read(items, users))
     children = tables.children_at(0, torch.zeros(len(items), 1, dtype=torch.long))
     log_probs, _ = model.step(model.read(items, users), state, 0, children)
-    expected = log_probs.view(len(items), -1)
-    code, child = (part.view(len(items), -1)[0] for part in (children.code, children.node))
+    expected = log_probs.squeeze(1)
+    code, child = children.code[0, 0], children.node[0, 0]
     is_known = tables.is_known(1, child)
     assert is_known is not None
     means = expected[:, is_known].mean(dim=1, keepdim=True)

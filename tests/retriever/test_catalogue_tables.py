@@ -20,10 +20,11 @@ def prefixes(codes: np.ndarray, depth: int) -> list[tuple[int, ...]]:
 
 def child_table(tables: CatalogueTables, depth: int, nodes: torch.Tensor) -> torch.Tensor:
     """(n, K) the child that each code leads to, -1 where there is none."""
-    user, row, code, child, _ = tables.children_at(depth, nodes.unsqueeze(1))
-    assert torch.equal(user, row)
-    table = torch.full((len(nodes), tables.level_sizes[depth]), -1, dtype=child.dtype)
-    table[row, code] = child
+    code, child, is_real = tables.children_at(depth, nodes.unsqueeze(1))
+    assert child.shape == (len(nodes), 1, int(is_real.sum(dim=2).max()))  # no wider than needed
+    table = torch.full((len(nodes), tables.level_sizes[depth]), -1)
+    row, _, place = is_real.nonzero(as_tuple=True)
+    table[row, code[row, 0, place]] = child[row, 0, place]
     return table
 
 
@@ -46,19 +47,34 @@ def test_children_equal_a_dictionary_of_prefixes(disambiguated: bool) -> None:
                     assert below[child] == (*here[node], code)
 
 
-def test_children_of_several_beams_know_their_user() -> None:
+def test_children_of_several_beams_are_those_of_each_alone() -> None:
     tables = CatalogueTables(random_ids())
     nodes = torch.tensor([[0, 2, 1], [3, 3, 0]])
-    user, row, code, child, _ = tables.children_at(1, nodes)
-    alone = tables.children_at(1, nodes.view(-1, 1))
-    assert torch.equal(user, row // 3)
-    assert all(map(torch.equal, (row, code, child), alone[1:]))
+    together = tables.children_at(1, nodes)
+    for user in range(2):
+        for beam in range(3):
+            is_real = together.is_real[user, beam]
+            alone = tables.children_at(1, nodes[user, beam].view(1, 1))
+            assert torch.equal(together.node[user, beam][is_real], alone.node.flatten())
+            assert torch.equal(together.code[user, beam][is_real], alone.code.flatten())
+
+
+def test_a_table_of_children_can_be_wider_than_needed() -> None:
+    tables = CatalogueTables(random_ids())
+    nodes = torch.tensor([[0, 1]])
+    for found, wide in zip(
+        tables.children_at(1, nodes), tables.children_at(1, nodes, 9), strict=True
+    ):
+        assert wide.shape == (1, 2, 9)
+        assert torch.equal(wide[..., : found.shape[2]], found)
+    assert not tables.children_at(1, nodes, 9).is_real[..., found.shape[2] :].any()
 
 
 def test_no_nodes_have_no_children() -> None:
     tables = CatalogueTables(random_ids())
     nodes = torch.empty(0, 1, dtype=torch.long)
-    assert [len(part) for part in tables.children_at(1, nodes)[:4]] == [0] * 4
+    assert {part.shape for part in tables.children_at(1, nodes)} == {(0, 1, 0)}
+    assert tables.codes_after(1, nodes.squeeze(1)).shape == (0, tables.level_sizes[1])
 
 
 @pytest.mark.parametrize("disambiguated", VARIANTS)
@@ -102,8 +118,8 @@ def test_a_loss_knows_the_trie_of_known_items_and_a_search_that_of_all(disambigu
             assert valid[item].nonzero().squeeze(1).tolist() == of_known.get(prefix, [])
         assert torch.equal(tables.num_known_children(depth, nodes), valid.sum(dim=1))
         for found, expected in zip(
-            tables.children_at(depth, nodes.unsqueeze(1))[:4],
-            everything.children_at(depth, nodes.unsqueeze(1))[:4],
+            tables.children_at(depth, nodes.unsqueeze(1)),
+            everything.children_at(depth, nodes.unsqueeze(1)),
             strict=True,
         ):
             assert torch.equal(found, expected)

@@ -25,7 +25,6 @@ from torch.utils import _pytree as pytree
 
 from hidvae.errors import ConfigError
 from hidvae.recommender import Recommender
-from hidvae.retriever.catalogue_tables import Children
 from hidvae.retriever.item_softmax import ItemSoftmax
 from hidvae.retriever.prior import GraphPrior
 
@@ -150,7 +149,7 @@ class Program(nn.Module):
     def _search(
         self, memory: Any, node_gains: list[Tensor], is_left_out: Tensor, beams: int
     ) -> _Ranked:
-        """``beam_search`` with all children of a step in a table (B, W, C).
+        """``beam_search`` with tables of children as wide as any node needs.
 
         Args:
             memory: From ``Retriever.read``.
@@ -164,10 +163,10 @@ class Program(nn.Module):
         nodes = torch.zeros(batch_size, 1, dtype=torch.long)  # the root
         sums = torch.zeros(batch_size, 1)
         for level, most in enumerate(self.most_children):
-            children, child, is_real = self._children(level, nodes, most)
+            children = tables.children_at(level, nodes, most)
+            child = children.node.flatten(1)
             log_probs, state = self.retriever.step(memory, state, level, children)
-            totals = sums.repeat_interleave(most, dim=1) + log_probs.view(batch_size, -1)
-            totals = totals.masked_fill(~is_real, -torch.inf)
+            totals = (sums.unsqueeze(2) + log_probs).flatten(1)
             ranked_by = totals + node_gains[level].gather(1, child) if node_gains else totals
             if self.may_enter:
                 ranked_by = ranked_by.masked_fill(~self.may_enter[level + 1][child], -torch.inf)
@@ -178,7 +177,7 @@ class Program(nn.Module):
             scores, chosen = ranked_by.topk(width, dim=1)
             sums, nodes = totals.gather(1, chosen), child.gather(1, chosen)
             if level < last_level:
-                codes = children.code.view(batch_size, -1).gather(1, chosen)
+                codes = children.code.flatten(1).gather(1, chosen)
                 state = self.retriever.advance(state, level, chosen // most, codes, nodes)
         found = items.gather(1, chosen).masked_fill(scores == -torch.inf, -1)
         missing = self.k - width
@@ -186,24 +185,6 @@ class Program(nn.Module):
             nn.functional.pad(found, (0, missing), value=-1),
             nn.functional.pad(scores, (0, missing), value=-torch.inf),
         )
-
-    def _children(self, level: int, nodes: Tensor, most: int) -> tuple[Children, Tensor, Tensor]:
-        """The children of nodes (B, W), padded to ``most`` each.
-
-        Returns: The children one after the other, their numbers (B, W * C) and which are real.
-        """
-        tables = self.retriever.tables
-        start = cast(Tensor, getattr(tables, f"child_start_{level}")).long()
-        codes = cast(Tensor, getattr(tables, f"child_codes_{level}")).long()
-        batch_size, width = nodes.shape
-        child = start[nodes].unsqueeze(2) + torch.arange(most)  # (B, W, C)
-        is_real = child < start[nodes + 1].unsqueeze(2)
-        child = child.clamp_max(tables.num_nodes(level + 1) - 1)
-        row = torch.arange(batch_size * width).repeat_interleave(most)
-        user = torch.arange(batch_size).repeat_interleave(width * most)
-        flat = child.flatten()
-        children = Children(user, row, codes[flat], flat, is_real.flatten())
-        return children, child.flatten(1), is_real.flatten(1)
 
     def _widened(
         self,

@@ -42,8 +42,8 @@ def beam_search(
     that a caller can drop some (those of the history) and still have enough. With a beam at least
     as wide as every depth of the trie, the result is the exact ranking.
 
-    A step looks at the children that the beams' prefixes really have and at no others: deep in the
-    trie that is hardly more than one per beam.
+    A step looks at the children that the beams' prefixes really have, in a table as wide as the
+    most that one of them has: deep in the trie that is hardly more than one per beam.
 
     Args:
         retriever: In evaluation mode.
@@ -65,24 +65,26 @@ def beam_search(
     sums = torch.zeros(batch_size, 1, device=items.device)  # log-probs of the prefixes
     history = torch.zeros(batch_size, 1, 0, device=items.device)  # log-probs of chosen codes
     for level in range(tables.num_levels):
-        children = tables.children_at(level, nodes)  # C in all
-        log_probs, state = retriever.step(memory, state, level, children)  # (C,)
-        user, beam, code, child, _ = children
-        totals = sums.flatten()[beam] + log_probs
+        children = tables.children_at(level, nodes)  # tables (B, W, C)
+        most = children.node.shape[2]
+        log_probs, state = retriever.step(memory, state, level, children)
+        totals = (sums.unsqueeze(2) + log_probs).flatten(1)  # (B, W * C)
+        child = children.node.flatten(1)
         ranked_by = totals
         if bonus is not None:
-            ranked_by = totals + bonus.of_children(tables, level + 1, user, child)
+            ranked_by = totals + bonus.of_nodes(tables, level + 1, child)
         if reachable is not None:
             ranked_by = ranked_by.masked_fill(~reachable[level + 1][child], -torch.inf)
         # A dead beam (sum -inf) stands on some node of no meaning and never scores again.
-        width = beam_width if level < last_level else num_results
-        scores, chosen = _best_per_user(ranked_by, user, batch_size, width)
-        sums = totals[chosen].masked_fill(scores == -torch.inf, -torch.inf)
-        parents = beam[chosen].long() % nodes.shape[1]
-        nodes, codes = child[chosen], code[chosen]
+        width = min(beam_width if level < last_level else num_results, child.shape[1])
+        scores, chosen = ranked_by.topk(width, dim=1)
+        sums = totals.gather(1, chosen).masked_fill(scores == -torch.inf, -torch.inf)
+        parents, nodes = chosen // most, child.gather(1, chosen)
         earlier = history.gather(1, parents.unsqueeze(2).expand(-1, -1, level))
-        history = torch.cat([earlier, log_probs[chosen].unsqueeze(2)], dim=2)
+        newest = log_probs.flatten(1).gather(1, chosen)
+        history = torch.cat([earlier, newest.unsqueeze(2)], dim=2)
         if level < last_level:
+            codes = children.code.flatten(1).gather(1, chosen)
             state = retriever.advance(state, level, parents, codes, nodes)
     found = tables.item_at_leaf[nodes].masked_fill(scores == -torch.inf, -1)
     missing = num_results - scores.shape[1]  # the beams had too few children to choose from
@@ -92,30 +94,6 @@ def beam_search(
         F.pad(sums, (0, missing), value=-torch.inf),
         F.pad(history, (0, 0, 0, missing), value=-torch.inf),
     )
-
-
-def _best_per_user(
-    totals: Tensor, user: Tensor, batch_size: int, width: int
-) -> tuple[Tensor, Tensor]:
-    """The best candidates of every user.
-
-    Args:
-        totals: (C,) scores of all users' candidates.
-        user: (C,) whose each is, ascending.
-        batch_size: B.
-        width: Most candidates to keep.
-
-    Returns: Scores (B, w), best first, and positions (B, w) in ``totals``; w is ``width`` or the
-        most candidates that a user has. Score -inf where a user has fewer.
-    """
-    count = torch.bincount(user, minlength=batch_size)
-    first = count.cumsum(0) - count
-    slot = torch.arange(len(user), device=user.device) - first[user]
-    most = int(count.max())
-    table = totals.new_full((batch_size, most), -torch.inf)
-    table[user, slot] = totals
-    scores, chosen = table.topk(min(width, most), dim=1)
-    return scores, (first.unsqueeze(1) + chosen).clamp_max(len(user) - 1)
 
 
 @torch.no_grad()

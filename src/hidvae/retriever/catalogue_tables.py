@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,18 +13,14 @@ from hidvae.semantic_ids.trie import Trie
 
 
 class Children(NamedTuple):
-    """All children of some nodes of the trie, one after the other."""
+    """All children of nodes (B, W), in tables as wide as the most that one of them has, C."""
 
-    user: Tensor
-    """(C,) the user whose beam each continues, ascending."""
-    row: Tensor
-    """(C,) which of the nodes, of all users in order, each hangs from, ascending."""
     code: Tensor
-    """(C,) the code that leads to it."""
+    """(B, W, C) the code that leads to each, ascending."""
     node: Tensor
-    """(C,) its number, a depth further down."""
-    is_real: Tensor | None = None
-    """(C,) where the list is padded to a fixed length (hidvae.export), False at padding."""
+    """(B, W, C) its number, a depth further down."""
+    is_real: Tensor
+    """(B, W, C) False where a node has fewer; code and node mean nothing there."""
 
 
 class CatalogueTables(nn.Module):
@@ -98,39 +93,35 @@ class CatalogueTables(nn.Module):
         first_item: Tensor = getattr(self, f"first_item_{depth}")
         return len(first_item)
 
-    def children_at(self, depth: int, nodes: Tensor) -> Children:
-        """All C children of the users' nodes (B, W) of a depth in [0, M).
+    def children_at(self, depth: int, nodes: Tensor, most: int | None = None) -> Children:
+        """The children of nodes (B, W) of a depth in [0, M).
 
-        The cost depends on C, not on the catalogue.
+        The cost depends on B, W and the codebook, not on the catalogue.
+
+        Args:
+            depth: Of the nodes.
+            nodes: Their numbers.
+            most: C, if it must not depend on the nodes; at least as many as any of them has.
         """
         start: Tensor = getattr(self, f"child_start_{depth}")
         codes: Tensor = getattr(self, f"child_codes_{depth}")
-        first = start[nodes]
-        counts = start[nodes + 1] - first  # (B, W)
-        count = counts.flatten()
-        total = count.cumsum(0)
-        num_children = int(total[-1]) if len(total) else 0
-        arange = partial(torch.arange, dtype=torch.int32, device=nodes.device)
-        repeat = partial(torch.repeat_interleave, output_size=num_children)
-        user = repeat(arange(len(nodes)), counts.sum(dim=1))
-        row = repeat(arange(len(count)), count)
-        before = (total - count).to(torch.int32)  # children of the rows above
-        child = arange(num_children) + repeat(first.flatten() - before, count)
-        return Children(user, row, codes[child], child)
+        first, end = (start[place].long().unsqueeze(2) for place in (nodes, nodes + 1))  # (B, W, 1)
+        if most is None:
+            most = int((end - first).max()) if nodes.numel() else 0
+        child = first + torch.arange(most, device=nodes.device)
+        is_real = child < end
+        child.clamp_max_(len(codes) - 1)
+        return Children(codes.take(child).long(), child, is_real)
 
     def codes_after(self, depth: int, nodes: Tensor) -> Tensor:
         """Which codes may follow nodes (n,) of a depth, as booleans (n, K), by known items."""
         is_known: Tensor = getattr(self, f"is_known_child_{depth}")
-        if depth == 0:  # all nodes are the root
-            _, _, code, child, _ = self.children_at(0, nodes[:1].unsqueeze(1))
-            valid = torch.zeros(self.level_sizes[0], dtype=torch.bool, device=nodes.device)
-            valid[code] = is_known[child]
-            return valid.expand(len(nodes), -1)
-        _, row, code, child, _ = self.children_at(depth, nodes.unsqueeze(1))
+        asked = nodes if depth else nodes[:1]  # at depth 0 all are the root
+        code, child, is_real = self.children_at(depth, asked.unsqueeze(1))
         size = self.level_sizes[depth]
-        table = torch.zeros(len(nodes), size, dtype=torch.bool, device=nodes.device)
-        table[row, code] = is_known[child]
-        return table
+        code = code.masked_fill(~(is_real & is_known[child]), size)  # one column more for the rest
+        table = torch.zeros(len(asked), size + 1, dtype=torch.bool, device=nodes.device)
+        return table.scatter_(1, code.squeeze(1), True)[:, :size].expand(len(nodes), -1)
 
     def num_known_children(self, depth: int, nodes: Tensor) -> Tensor:
         """How many codes may follow nodes (...) of a depth, by known items."""

@@ -61,9 +61,10 @@ class Retriever(nn.Module, ABC):
             memory: From ``read``.
             state: Of B x W beams.
             level: Of the next code.
-            children: Of the nodes that the beams stand on, of all beams in order.
+            children: Of the nodes (B, W) that the beams stand on.
 
-        Returns: log p(code | prefix, history) (C,) of each child, and the state after looking.
+        Returns: log p(code | prefix, history) (B, W, C) of each child, minus infinity where there
+            is none, and the state after looking.
         """
 
     @abstractmethod
@@ -79,7 +80,7 @@ class Retriever(nn.Module, ABC):
         """
 
     def child_log_probs(self, logits: Tensor, level: int, children: Children) -> Tensor:
-        """Log-probability (C,) of each child; ``code_log_probs`` without the absent codes.
+        """What ``step`` returns, from logits of all codes.
 
         The logit of an unknown child was never trained and is noise. It is given the mean logit of
         its known siblings, so that an unknown item is as probable as its prefix makes it.
@@ -88,25 +89,20 @@ class Retriever(nn.Module, ABC):
             logits: (B, W, K) of the next code.
             level: Of that code.
             children: Of the beams' nodes.
+
+        Returns: (B, W, C), minus infinity where there is no child.
         """
-        logits, beam = logits.float().flatten(0, 1), children.row
-        of_child = logits[beam, children.code]
+        logits = logits.float()
+        of_child = logits.gather(2, children.code)
         is_known = self.tables.is_known(level + 1, children.node)
         if is_known is not None:
-            if children.is_real is not None:
-                is_known = is_known & children.is_real
-            zeros = logits.new_zeros(logits.shape[0])
-            sums = zeros.index_add(0, beam, of_child * is_known)
-            means = sums / zeros.index_add(0, beam, is_known.to(sums.dtype)).clamp_min(1)
-            of_child = torch.where(is_known, of_child, means[beam])
-        if children.is_real is not None:
-            of_child = of_child.masked_fill(~children.is_real, -torch.inf)
-        if not self.prefix_normalized:
-            return of_child - logits.logsumexp(dim=1)[beam]
-        largest = logits.new_full((logits.shape[0],), -torch.inf)
-        largest.scatter_reduce_(0, beam, of_child, "amax")
-        sums = torch.zeros_like(largest).index_add_(0, beam, (of_child - largest[beam]).exp())
-        return of_child - (largest + sums.log())[beam]
+            is_known = is_known & children.is_real
+            count = is_known.sum(dim=2, keepdim=True).clamp_min(1)
+            means = (of_child * is_known).sum(dim=2, keepdim=True) / count
+            of_child = torch.where(is_known, of_child, means)
+        of_child = of_child.masked_fill(~children.is_real, -torch.inf)
+        of_which = of_child if self.prefix_normalized else logits
+        return of_child - of_which.logsumexp(dim=2, keepdim=True)
 
 
 def gather_beams(values: Tensor, parents: Tensor) -> Tensor:

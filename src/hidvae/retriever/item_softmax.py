@@ -109,8 +109,9 @@ class ItemSoftmax(ItemTransformer):
         self, memory: list[Tensor], state: Tensor, level: int, children: Children
     ) -> tuple[Tensor, Tensor]:
         """See ``Retriever.step``."""
-        user, parent = children.user, state.flatten()[children.row]
-        return memory[level + 1][user, children.node] - memory[level][user, parent], state
+        below = memory[level + 1].gather(1, children.node.flatten(1)).view_as(children.node)
+        log_probs = below - memory[level].gather(1, state).unsqueeze(2)
+        return log_probs.masked_fill(~children.is_real, -torch.inf), state
 
     def advance(
         self, state: Tensor, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
@@ -121,8 +122,7 @@ class ItemSoftmax(ItemTransformer):
     def _item_table(self) -> Tensor:
         """Vectors (N, d) of all items."""
         if self._vectors is None or self.training or torch.is_grad_enabled():
-            every_item = torch.arange(self.tables.num_items, device=self.position.weight.device)
-            vectors = self.item_vectors(every_item)
+            vectors = self.item_vectors()
             if self.training or torch.is_grad_enabled():
                 return vectors
             self._vectors = vectors

@@ -82,16 +82,17 @@ class ItemTransformer(Retriever):
             with torch.no_grad():
                 own[~known] = 0.0
 
-    def item_vectors(self, items: Tensor) -> Tensor:
-        """Vectors (..., d) of items (...): those of codes and content, and their own, added up."""
+    def item_vectors(self, items: Tensor | None = None) -> Tensor:
+        """Vectors (..., d) of items (...), all N by default: codes', content's and their own."""
+        rows = slice(None) if items is None else items  # all of a table without a copy of it
         parts: list[Tensor] = []
         if self.has_codes:
-            codes, tags = self.tables.codes[items], self.tables.tag_ids[items]
-            parts.append(self.code_embedding(codes, tags).sum(dim=-2))
+            codes, tags = self.tables.codes[rows], self.tables.tag_ids[rows]
+            parts.append(self.code_embedding.summed(codes, tags))
         if self.content_projection is not None and self.content is not None:
-            parts.append(self.content_projection(self.content[items]))
+            parts.append(self.content_projection(self.content[rows]))
         if self.own_vectors is not None:
-            parts.append(self.own_vectors(items))
+            parts.append(self.own_vectors.weight if items is None else self.own_vectors(items))
         return sum(parts[1:], start=parts[0])
 
     def states(self, items: Tensor, users: Tensor, vectors: Tensor | None = None) -> Tensor:

@@ -34,24 +34,21 @@ class Bonus(NamedTuple):
         """The same on a device."""
         return Bonus(self.items.to(device), self.values.to(device))
 
-    def of_children(
-        self, tables: CatalogueTables, depth: int, users: Tensor, nodes: Tensor
-    ) -> Tensor:
+    def of_nodes(self, tables: CatalogueTables, depth: int, nodes: Tensor) -> Tensor:
         """The largest bonus below each node, which is what a prefix can still gain.
 
         Args:
             tables: Of the catalogue.
             depth: Of the nodes, at least 1.
-            users: (n,) row of this batch that each node is looked at for.
-            nodes: (n,) node numbers.
+            nodes: (B, n) node numbers for each user.
 
-        Returns: (n,).
+        Returns: (B, n).
         """
         node_of_item = tables.nodes_of_items[depth]
         num_nodes = tables.num_nodes(depth)
-        row = torch.arange(len(self.items), device=self.items.device).unsqueeze(1)
-        keys = (row * num_nodes + node_of_item[self.items.clamp_min(0)]).flatten()
-        asked = users.long() * num_nodes + nodes
+        row = torch.arange(len(self.items), device=self.items.device).unsqueeze(1) * num_nodes
+        keys = (row + node_of_item[self.items.clamp_min(0)]).flatten()
+        asked = row + nodes
         size = len(self.items) * num_nodes
         if size <= _TABLE_SIZE:
             table = self.values.new_zeros(size)

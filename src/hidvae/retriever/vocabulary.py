@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 TagTokens = Literal["none", "concatenated", "interleaved"]
@@ -122,6 +123,17 @@ class CodeEmbedding(nn.Module):
             for level in range(len(self.level_sizes))
         ]
         return torch.stack(per_level, dim=-2)
+
+    def summed(self, codes: Tensor, tag_ids: Tensor) -> Tensor:
+        """The sum (..., d) of the vectors of items' codes (..., M), which are never held apart."""
+        tokens = (codes + self.offsets).flatten(0, -2)  # type: ignore[operator]
+        total = F.embedding_bag(tokens, self.table.weight, mode="sum")
+        total = total.view(*codes.shape[:-1], self.dim)
+        if self.level_type is not None:
+            total = total + self.level_type.sum(dim=0)
+        for level in range(len(self.level_sizes)):
+            total = self._add_tag_text(total, tag_ids, level)
+        return total
 
     def output_weights(self, level: int) -> Tensor:
         """Table (K_l, d) of a level's codes, shared with the output layer."""
