@@ -57,8 +57,9 @@ results: .venv/.installed ## the tables of docs/results.md on DATA=FOLDER: final
 	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows ablation
 	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows cold
 
-docs: .venv/.installed ## write docs/configuration.md from the settings in config.py
+docs: .venv/.installed ## write docs/configuration.md and docs/http-api.md from the source
 	$(BIN)/python scripts/write_configuration_docs.py
+	$(BIN)/python scripts/write_http_docs.py
 
 site: .venv/.installed ## build the pages of docs/ into site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -44,6 +44,16 @@ def create_app(
         watch_seconds: How often to look whether the run has changed on the disk.
     """
     server = ServerState(live, token)
+    app = app_without_run()
+    app.state.server = server
+    app.state.watch_seconds = watch_seconds
+    app.add_middleware(Guard, metrics=server.metrics, timeout_seconds=timeout_seconds)
+    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
+    return app
+
+
+def app_without_run() -> FastAPI:
+    """The routes alone: they answer nothing, but OpenAPI describes them."""
     app = FastAPI(
         title="hidvae",
         version=hidvae.__version__,
@@ -53,15 +63,11 @@ def create_app(
         redirect_slashes=False,
         lifespan=_lifespan,
     )
-    app.state.server = server
-    app.state.watch_seconds = watch_seconds
-    app.add_middleware(Guard, metrics=server.metrics, timeout_seconds=timeout_seconds)
     add_handlers(app)
     routers = (asking.router, browsing.router, editing.router, operating)
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
-    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
     return app
 
 

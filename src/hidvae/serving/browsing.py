@@ -35,8 +35,10 @@ def search_items(
     under: Annotated[
         str | None, Query(max_length=1024, description="Only under this tag path.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
-    offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most items to show.")] = 20,
+    offset: Annotated[
+        int, Query(ge=0, le=1_000_000_000, description="Found items to leave out before.")
+    ] = 0,
 ) -> Any:
     """Search the catalogue; the most popular items first."""
     total, items = snapshot.view.search(q, under or None, limit, offset)
@@ -47,7 +49,9 @@ def search_items(
     "/items/{item_id:path}/similar", response_model=SimilarResponse, responses=described(404, 422)
 )
 def similar_items(
-    item_id: ItemId, snapshot: Current, k: Annotated[int, Query(ge=1, le=MAX_K)] = 10
+    item_id: ItemId,
+    snapshot: Current,
+    k: Annotated[int, Query(ge=1, le=MAX_K, description="Most items to show.")] = 10,
 ) -> Any:
     """Other items: longest common prefix of the semantic ID first, then the most similar."""
     items = snapshot.view.similar(snapshot.index_of(item_id), k)
@@ -85,7 +89,7 @@ def tree_node(
             examples=["", "<a_12>,<b_3>"],
         ),
     ] = "",
-    limit: Annotated[int, Query(ge=0, le=MAX_PAGE, description="Items to show.")] = 20,
+    limit: Annotated[int, Query(ge=0, le=MAX_PAGE, description="Most items to show.")] = 20,
 ) -> Any:
     """A node of the tree of semantic IDs: what it goes on with, and items below."""
     node = snapshot.view.node(prefix.split(",") if prefix else [], limit)
@@ -93,7 +97,10 @@ def tree_node(
 
 
 @router.get("/users", response_model=UsersResponse, responses=described(422))
-def some_users(snapshot: Current, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20) -> Any:
+def some_users(
+    snapshot: Current,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most users to show.")] = 20,
+) -> Any:
     """Some users to try: spread evenly over the dataset, the same at every call."""
     total, users = snapshot.some_users(limit)
     return {"version": snapshot.version, "total": total, "users": users}

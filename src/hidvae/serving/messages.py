@@ -98,13 +98,20 @@ class RecommendRequest(_Request):
         }
     )
 
-    users: list[User] = Field(min_length=1, max_length=MAX_USERS)
+    users: list[User] = Field(
+        min_length=1, max_length=MAX_USERS, description="Each gets a list of their own."
+    )
     k: int = Field(default=10, ge=1, le=MAX_K, description="Length of each list.")
     exclude_history: bool = Field(default=True, description="Leave the history's own items out.")
     beam_width: int | None = Field(
-        default=None, ge=1, le=MAX_BEAM_WIDTH, description="Beams of the search, at least k."
+        default=None,
+        ge=1,
+        le=MAX_BEAM_WIDTH,
+        description="Beams of the search, at least k; if not given, those of the run.",
     )
-    orders: OrdersMessage = OrdersMessage()
+    orders: OrdersMessage = Field(
+        default=OrdersMessage(), description="What each list must keep to."
+    )
 
 
 class ExplainRequest(User):
@@ -117,11 +124,13 @@ class ExplainRequest(User):
         }
     )
 
-    item_id: Id
+    item_id: Id = Field(description="The item to explain.")
 
 
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
-Cell = str | bool | Number | list[str] | list[Number] | None
+Cell = Annotated[
+    str | bool | Number | list[str] | list[Number] | None, Field(description="A column.")
+]
 
 
 class ItemColumns(_Request):
@@ -147,50 +156,76 @@ class NewItem(ItemColumns):
         }
     )
 
-    item_id: Id
+    item_id: Id = Field(description="One that the catalogue does not have.")
 
 
 class AddItemsRequest(_Request):
     """Items that the catalogue does not have."""
 
-    items: list[NewItem] = Field(min_length=1, max_length=MAX_NEW_ITEMS)
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"items": [{"item_id": "new-1", "title": "Brass can", "categories": ["Garden"]}]}
+            ]
+        }
+    )
+
+    items: list[NewItem] = Field(
+        min_length=1, max_length=MAX_NEW_ITEMS, description="All are added, or none."
+    )
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+Version = Annotated[int, Field(description="Of the catalogue; rises with every change.")]
+InCatalogue = Annotated[str, Field(description="As in the catalogue.")]
+Codes = Annotated[
+    list[str], Field(description="The semantic ID.", examples=[["<a_12>", "<b_3>", "<c_7>"]])
+]
+PredictedTags = Annotated[list[str], Field(description="Predicted tags, coarse to fine.")]
+TagConfidences = Annotated[list[float], Field(description="Of each tag, in [0, 1].")]
+SharedLevels = Annotated[int, Field(description="Length of the common prefix.")]
+CommonTag = Annotated[
+    str | None, Field(description="Path of the commonest tag of the items below.")
+]
+Purity = Annotated[
+    float | None, Field(description="Share of the tagged items below that carry it.")
+]
+
+
 class Match(_Answer):
     """An item of the history whose semantic ID begins like the recommended one."""
 
-    item_id: str
-    title: str
-    shared_levels: int
+    item_id: InCatalogue
+    title: InCatalogue
+    shared_levels: SharedLevels
 
 
 class RecommendedItem(_Answer):
     """An item and the reasons for it."""
 
-    item_id: str
-    title: str
+    item_id: InCatalogue
+    title: InCatalogue
     reason: str = Field(description="One sentence.")
     score: float = Field(
         description="What it is ranked by, in nats; of a popular item the log of its share of the "
         "training events."
     )
     log_prob: float | None = Field(description="Of its semantic ID; null for a popular item.")
-    prob: float | None
-    codes: list[str] = Field(examples=[["<a_12>", "<b_3>", "<c_7>"]])
+    prob: float | None = Field(description="The same as a probability.")
+    codes: Codes
     code_probs: list[float] = Field(description="Of each code; empty for a popular item.")
-    tag_path: list[str] = Field(description="Predicted tags, coarse to fine.")
-    tag_confidences: list[float] = Field(description="Of each tag, in [0, 1].")
+    tag_path: PredictedTags
+    tag_confidences: TagConfidences
     because: list[Match] = Field(description="Longest common prefix first; at most three.")
 
 
 class RecommendedList(_Answer):
     """The answer to one user."""
 
-    items: list[RecommendedItem]
+    items: list[RecommendedItem] = Field(description="Best first.")
     history: list[str] = Field(description="What was read of the history.")
     unknown_items: list[str] = Field(description="Of the history; they were ignored.")
     is_fallback: bool = Field(
@@ -201,42 +236,42 @@ class RecommendedList(_Answer):
 class RecommendResponse(_Answer):
     """A list per user, in the order of the request."""
 
-    version: int = Field(description="Of the catalogue; rises with every change.")
-    results: list[RecommendedList]
+    version: Version
+    results: list[RecommendedList] = Field(description="One per user.")
 
 
 class ExplainResponse(_Answer):
     """One item with its reasons."""
 
-    version: int
-    item: RecommendedItem
-    history: list[str]
-    unknown_items: list[str]
+    version: Version
+    item: RecommendedItem = Field(description="The item that was asked for.")
+    history: list[str] = Field(description="What was read of the history.")
+    unknown_items: list[str] = Field(description="Of the history; they were ignored.")
     is_fallback: bool = Field(description="No item of the history is known: no probability.")
 
 
 class ItemCard(_Answer):
     """An item, short."""
 
-    item_id: str
-    title: str
-    codes: list[str]
-    tag_path: list[str]
-    tag_confidences: list[float]
+    item_id: InCatalogue
+    title: InCatalogue
+    codes: Codes
+    tag_path: PredictedTags
+    tag_confidences: TagConfidences
 
 
 class ItemsResponse(_Answer):
     """A page of a search."""
 
-    version: int
+    version: Version
     total: int = Field(description="Items found, on all pages.")
-    items: list[ItemCard]
+    items: list[ItemCard] = Field(description="Of this page.")
 
 
 class ItemResponse(ItemCard):
     """An item with all that the catalogue knows of it."""
 
-    version: int
+    version: Version
     fields: dict[str, Any] = Field(description="Its columns of the catalogue.")
     num_sharing: list[int] = Field(
         description="For each length of prefix, how many items have it, this one included."
@@ -246,44 +281,44 @@ class ItemResponse(ItemCard):
 class SimilarItem(ItemCard):
     """An item near another."""
 
-    shared_levels: int = Field(description="Length of the common prefix.")
+    shared_levels: SharedLevels
     similarity: float = Field(description="Cosine of the item embeddings' content, in [-1, 1].")
 
 
 class SimilarResponse(_Answer):
     """Longest common prefix first, then the most similar."""
 
-    version: int
-    items: list[SimilarItem]
+    version: Version
+    items: list[SimilarItem] = Field(description="Without the item itself.")
 
 
 class TagNode(_Answer):
     """A tag and the tags below it."""
 
-    name: str
-    path: str
+    name: str = Field(description="Empty for the root.")
+    path: str = Field(description="With the tags above, as orders name it.")
     level: int = Field(description="0 is the coarsest; -1 the root, which is no tag.")
     count: int = Field(description="Items that carry it.")
-    children: list[TagNode]
+    children: list[TagNode] = Field(description="The tags right below.")
 
 
 class Branch(_Answer):
     """A code that a prefix may go on with."""
 
-    code: str
+    code: str = Field(description="What comes after the prefix.")
     count: int = Field(description="Items below.")
-    tag: str | None = Field(description="Path of the commonest tag of the items below.")
-    purity: float | None = Field(description="Share of the tagged items below that carry it.")
+    tag: CommonTag
+    purity: Purity
 
 
 class TreeResponse(_Answer):
     """A node of the tree of semantic IDs."""
 
-    version: int
-    prefix: list[str]
+    version: Version
+    prefix: list[str] = Field(description="Codes from the root to here.")
     count: int = Field(description="Items below.")
-    tag: str | None
-    purity: float | None
+    tag: CommonTag
+    purity: Purity
     children: list[Branch] = Field(description="Empty where the ID ends.")
     items: list[ItemCard] = Field(description="Items below, the most popular first.")
 
@@ -291,14 +326,14 @@ class TreeResponse(_Answer):
 class KnownUser(_Answer):
     """A user of the run's dataset."""
 
-    user_id: str
-    num_events: int
+    user_id: str = Field(description="As in the interactions.")
+    num_events: int = Field(description="Length of their history.")
 
 
 class UsersResponse(_Answer):
     """Some of the users there are."""
 
-    version: int
+    version: Version
     total: int = Field(description="Users of the dataset.")
     users: list[KnownUser] = Field(description="Spread evenly over the dataset.")
 
@@ -306,21 +341,23 @@ class UsersResponse(_Answer):
 class VersionResponse(_Answer):
     """After a change."""
 
-    version: int
+    version: Version
 
 
 class StatusResponse(_Answer):
     """How the server is."""
 
-    status: str
-    version: int
-    num_items: int
+    status: str = Field(description="Either alive or ready.")
+    version: Version
+    num_items: int = Field(description="Items that may be recommended.")
 
 
 class Problem(_Answer):
     """An error (RFC 9457)."""
 
-    type: str = Field(examples=["about:blank"])
-    title: str = Field(examples=["Not Found"])
-    status: int = Field(examples=[404])
-    detail: str
+    type: str = Field(
+        description="Always about:blank; the status says what kind.", examples=["about:blank"]
+    )
+    title: str = Field(description="The status in words.", examples=["Not Found"])
+    status: int = Field(description="That of the answer.", examples=[404])
+    detail: str = Field(description="What went wrong, in one line.")
