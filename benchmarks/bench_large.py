@@ -35,16 +35,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=3_000_000)
     parser.add_argument("--steps", type=int, default=300, help="of the retriever")
-    parser.add_argument("--folder", type=Path, help="where to generate; a temporary folder if none")
+    parser.add_argument("--folder", type=Path, help="to keep data and run; a temporary one if none")
     arguments = parser.parse_args(argv)
     set_threads(arguments)
     if arguments.quick:
         arguments.events, arguments.items, arguments.users = 20_000, 500, 1000
         arguments.steps = 5
     settings = [f"RetrieverConfig.max_steps={arguments.steps}", *(QUICK if arguments.quick else [])]
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
-        data, run = Path(temporary) / "data", Path(temporary) / "run"
-        data.mkdir()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        data, run = folder / "data", folder / "run"
+        data.mkdir(parents=True)
         generate(data, arguments.events, arguments.items, arguments.users, "parquet")
         stages = [run_command(command, data, run, settings) for command in COMMANDS]
         dataset = read_json(run / "dataset" / "manifest.json")["facts"]

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from hidvae.errors import ShapeError
-from hidvae.evaluation.calibration import calibration_bins, expected_calibration_error
+from hidvae.evaluation.calibration import (
+    calibration_bins,
+    calibration_error_by_chance,
+    expected_calibration_error,
+)
 
 
 def test_error_is_the_gap_of_each_bin_weighed_by_its_size() -> None:
@@ -34,6 +38,14 @@ def test_confidences_that_are_true_have_a_small_error() -> None:
     is_right = draw.random(20_000) < confidence
     assert expected_calibration_error(confidence, is_right) < 0.01
     assert expected_calibration_error(confidence**0.3, is_right) > 0.1
+
+
+def test_few_answers_err_by_chance_as_much_as_true_confidences_do() -> None:
+    assert calibration_error_by_chance(np.ones(10)) == 0  # what is certain cannot err
+    # One coin is always half off; a hundred are off by sqrt(2 / (pi n)) / 2 in the mean.
+    assert calibration_error_by_chance(np.full(1, 0.5)) == 0.5
+    assert calibration_error_by_chance(np.full(100, 0.5)) == pytest.approx(0.0399, rel=0.1)
+    assert calibration_error_by_chance(np.random.default_rng(0).random(20_000)) < 0.01
 
 
 @pytest.mark.parametrize("sizes", [(0, 0), (2, 3)])

@@ -280,9 +280,10 @@ def test_confusion_counts_the_held_out_items(page: Page, tiny_run: Path) -> None
 
 def test_calibration_before_and_after(page: Page, quality: Any) -> None:
     shown = page.parts["Calibration"].table()
-    before, after = quality["tag_calibration_error_before"], quality["tag_calibration_error"]
+    names = ("_before", "", "_by_chance")
     for level in range(3):
-        assert shown[str(level + 1)] == [f"{before[level]:.2%}", f"{after[level]:.2%}"]
+        errors = [quality[f"tag_calibration_error{name}"][level] for name in names]
+        assert shown[str(level + 1)] == [f"{error:.2%}" for error in errors]
     assert [trace["name"] for trace in page.figures["reliability"]] == [
         "exact",
         "level 1",

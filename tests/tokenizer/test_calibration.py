@@ -12,7 +12,7 @@ from hidvae.artifacts import read_json, read_stage
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags
 from hidvae.semantic_ids.table import SemanticIds
-from hidvae.tokenizer.calibration import calibrate, calibration_errors, fit_temperatures
+from hidvae.tokenizer.calibration import calibrate, calibration_errors, fit_temperatures, judge
 from hidvae.tokenizer.encode import QUALITY, encode_items, predict_tags
 from hidvae.tokenizer.model import HiDVAE
 from hidvae.tokenizer.tag_heads import TagHeads
@@ -94,9 +94,10 @@ def test_calibrating_makes_a_tokenizer_that_is_too_sure_believable(tiny_run: Pat
             classifier[-1].bias.mul_(20)
     everything = np.ones(len(matrix), bool)  # all, as the demo holds out too few to judge
     _, codes = encode_items(model, matrix)
-    errors = calibration_errors(model, codes, truth, everything)
-    for before, after in zip(*errors.values(), strict=True):
-        assert before is not None and after is not None
+    errors = calibration_errors(judge(model, codes, truth, everything))
+    for before, after, by_chance in zip(*errors.values(), strict=True):
+        assert before is not None and after is not None and by_chance is not None
+        assert 0 < by_chance < before / 2
         assert after < before / 2
     calibrate(model, torch.from_numpy(matrix), torch.from_numpy(truth.copy()))
     assert (model.tag_heads.temperatures > 3).all()
@@ -108,7 +109,7 @@ def test_what_predicts_no_tags_has_no_error(tokenizer: HiDVAE, tiny_run: Path) -
     nobody = np.zeros_like(held_out)
     truth = np.zeros_like(codes)
     for errors in (
-        calibration_errors(tokenizer, codes, truth, nobody),
-        calibration_errors(tokenizer, codes, truth - 1, ~nobody),
+        calibration_errors(judge(tokenizer, codes, truth, nobody)),
+        calibration_errors(judge(tokenizer, codes, truth - 1, ~nobody)),
     ):
-        assert list(errors.values()) == [[None] * 3] * 2
+        assert list(errors.values()) == [[None] * 3] * 3

@@ -68,3 +68,28 @@ def expected_calibration_error(
     bins = calibration_bins(confidence, is_right, num_bins)
     gaps = np.abs(bins.accuracy - bins.confidence)
     return float((gaps * bins.counts).sum() / bins.counts.sum())
+
+
+def calibration_error_by_chance(
+    confidence: npt.NDArray[np.floating], num_bins: int = 10, draws: int = 200
+) -> float:
+    """What ``expected_calibration_error`` is in the mean if every confidence is exactly true.
+
+    Not 0: of few answers, the share that is right differs from the confidence by luck.
+
+    Args:
+        confidence: (n,) in [0, 1], n at least 1.
+        num_bins: Of [0, 1].
+        draws: Of right and wrong, always the same ones.
+
+    Raises:
+        ShapeError: If n is 0.
+    """
+    generator = np.random.default_rng(0)
+    errors = [
+        expected_calibration_error(
+            confidence, generator.random(len(confidence)) < confidence, num_bins
+        )
+        for _ in range(draws)
+    ]
+    return float(np.mean(errors))

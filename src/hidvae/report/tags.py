@@ -84,15 +84,17 @@ def calibration_parts(run: Path) -> Iterator[str]:
     if after is None:
         raise DataError("these semantic IDs are older than calibration; run `hidvae tokenize`")
     before = quality["tag_calibration_error_before"]
+    by_chance = quality.get("tag_calibration_error_by_chance", [None] * len(after))
     rows = [
-        (str(level + 1), share(before[level], 2), share(error, 2))
-        for level, error in enumerate(after)
+        (str(level + 1), *(share(column[level], 2) for column in (before, after, by_chance)))
+        for level in range(len(after))
     ]
-    header = ("level", "before temperatures", "after")
-    yield table(rows, header, numbers=(1, 2))
+    header = ("level", "before temperatures", "after", "of true confidences")
+    yield table(rows, header, numbers=(1, 2, 3))
     yield paragraph(
         "Expected calibration error on held-out items. After: each half is judged with the "
-        "temperatures that the other half gave."
+        "temperatures that the other half gave. Of so few items, confidences that are exactly true "
+        "would show the last column by chance."
     )
     series: dict[str, tuple[list[float], list[float]]] = {"exact": ([0.0, 1.0], [0.0, 1.0])}
     for level, judged in judged_levels(run).items():

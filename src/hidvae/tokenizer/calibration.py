@@ -6,7 +6,8 @@ too sure. Source: temperature scaling, arXiv:1706.04599.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from hidvae.evaluation.calibration import expected_calibration_error
+from hidvae.evaluation.calibration import calibration_error_by_chance, expected_calibration_error
 from hidvae.tokenizer.losses import UNKNOWN_TAG
 from hidvae.tokenizer.model import HiDVAE
 from hidvae.tokenizer.tag_heads import TagHeads
@@ -80,10 +81,21 @@ def fit_temperatures(heads: TagHeads, level_vectors: Tensor, tag_ids: Tensor) ->
     return temperatures
 
 
-def calibration_errors(
+class Judged(NamedTuple):
+    """Predicted tags of one level on items that the tokenizer never saw, where the tag is known."""
+
+    before: np.ndarray
+    """(n,) confidences without temperatures."""
+    after: np.ndarray
+    """(n,) with temperatures that other items gave."""
+    is_right: np.ndarray
+    """(n,) booleans."""
+
+
+def judge(
     model: HiDVAE, codes: np.ndarray, true_tags: np.ndarray, is_held_out: np.ndarray
-) -> dict[str, list[float | None]]:
-    """Expected calibration error of the predicted tags, per level, before and after.
+) -> list[Judged]:
+    """Predicted tags against known ones, per level; n may be 0.
 
     "After" is cross-fitted: each half of the held-out items is judged with temperatures of the
     other half, so no item is judged by what was fitted on it.
@@ -94,12 +106,12 @@ def calibration_errors(
         true_tags: (N, L), -1 where unknown.
         is_held_out: (N,).
     """
-    num_levels = min(true_tags.shape[1], codes.shape[1])
     rows = np.flatnonzero(is_held_out)
-    names = ("tag_calibration_error_before", "tag_calibration_error")
+    num_levels = min(true_tags.shape[1], codes.shape[1])
     heads = model.tag_heads
     if heads is None or not model.predicts_tags or not rows.size:
-        return {name: [None] * num_levels for name in names}
+        nothing = np.empty(0, np.float32)
+        return [Judged(nothing, nothing, nothing.astype(bool))] * num_levels
     vectors = model.quantizer.vectors_of(torch.from_numpy(codes[rows])).detach()
     truth = torch.from_numpy(true_tags[rows])
     predicted, before = heads.predict(vectors, torch.ones(heads.num_levels))
@@ -108,18 +120,32 @@ def calibration_errors(
         other = slice(1 - half.start, None, 2)
         temperatures = fit_temperatures(heads, vectors[other], truth[other])
         after[half] = heads.predict(vectors[half], temperatures)[1]
+    levels = []
+    for level in range(num_levels):
+        is_judged = (predicted[:, level] >= 0) & (truth[:, level] != UNKNOWN_TAG)
+        is_right = predicted[is_judged, level] == truth[is_judged, level]
+        confidences = (before[is_judged, level].numpy(), after[is_judged, level].numpy())
+        levels.append(Judged(*confidences, is_right.numpy()))
+    return levels
+
+
+def calibration_errors(judged: Sequence[Judged]) -> dict[str, list[float | None]]:
+    """Expected calibration error of the predicted tags, per level; None where none is judged.
+
+    Returns: Before and after temperatures, and what confidences that are all true would show.
+    """
+    rows: list[tuple[float | None, ...]] = [
+        (
+            expected_calibration_error(level.before, level.is_right),
+            expected_calibration_error(level.after, level.is_right),
+            calibration_error_by_chance(level.after),
+        )
+        if level.is_right.size
+        else (None, None, None)
+        for level in judged
+    ]
     return {
-        name: [
-            _error(confidence[:, level], predicted[:, level], truth[:, level])
-            for level in range(num_levels)
-        ]
-        for name, confidence in zip(names, (before, after), strict=True)
+        "tag_calibration_error_before": [row[0] for row in rows],
+        "tag_calibration_error": [row[1] for row in rows],
+        "tag_calibration_error_by_chance": [row[2] for row in rows],
     }
-
-
-def _error(confidence: Tensor, predicted: Tensor, truth: Tensor) -> Any:
-    judged = (predicted >= 0) & (truth != UNKNOWN_TAG)
-    if not bool(judged.any()):
-        return None
-    is_right = predicted[judged] == truth[judged]
-    return expected_calibration_error(confidence[judged].numpy(), is_right.numpy())

@@ -17,7 +17,7 @@ from hidvae.features.tags.vocabulary import load_tags
 from hidvae.semantic_ids.collisions import collision_rate, disambiguate, reassign
 from hidvae.semantic_ids.free_ids import free_id
 from hidvae.semantic_ids.table import SemanticIds
-from hidvae.tokenizer.calibration import calibration_errors
+from hidvae.tokenizer.calibration import calibration_errors, judge
 from hidvae.tokenizer.model import HiDVAE
 from hidvae.tokenizer.train import load_held_out, load_tokenizer
 
@@ -59,7 +59,7 @@ def encode_catalogue(
         quality["collision_rate_before"] = quality.pop("collision_rate")
         held_out = load_held_out(tokenizer)
         quality |= tag_accuracy(model, codes, item_tags.ids, held_out)
-        quality |= calibration_errors(model, codes, item_tags.ids, held_out)
+        quality |= calibration_errors(judge(model, codes, item_tags.ids, held_out))
         ids = unique_ids(model, tokenizer, item_ids, latents, codes)
         moved = ids.codes[:, : codes.shape[1]] != codes
         quality["items_moved"] = int(moved.any(axis=1).sum())
