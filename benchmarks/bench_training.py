@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -150,10 +150,13 @@ def some_batches(config: RetrieverConfig, sizes: Sizes) -> list[HistoryBatch]:
 
 
 def training_step(
-    model: Retriever, config: RetrieverConfig, precision: str
+    model: Retriever,
+    config: RetrieverConfig,
+    precision: str,
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> Callable[[HistoryBatch], None]:
     """The step of ``hidvae.retriever.train``, without its bookkeeping."""
-    fabric = start_fabric(RunConfig(device="cpu", precision=precision))
+    fabric = start_fabric(RunConfig(device=device, precision=precision))
     adam = torch.optim.AdamW(
         model.parameters(),
         lr=config.learning_rate,
@@ -161,7 +164,7 @@ def training_step(
         weight_decay=config.weight_decay,
         fused=True,
     )
-    forward, optimizer = fabric.setup(model, adam)
+    forward, optimizer = fabric.setup(model, adam)  # moves the weights
     average = [value.detach().clone() for value in model.state_dict().values()]
 
     def step(batch: HistoryBatch) -> None:

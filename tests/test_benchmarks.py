@@ -88,6 +88,16 @@ def test_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "aten::mm" in capsys.readouterr().out
 
 
+def test_gpu(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="expected a CUDA device"):
+            run("gpu", tmp_path / "found.json")
+        return
+    results = run("gpu", tmp_path / "found.json")
+    check_positive(results["training"])
+    check_positive(results["search"])
+
+
 def test_tokenizer(tmp_path: Path) -> None:
     results = run("tokenizer", tmp_path / "found.json", "--items", "3000")
     check_positive([results["training"], results["ids"]])
