@@ -9,6 +9,8 @@ from torch import Tensor
 
 LOGITS_AT_ONCE = 1 << 21
 """Logits held at a time, 8 MiB; more of them are slower on a CPU, whose caches they leave."""
+_LOGITS_AT_ONCE_ON_GPU = 1 << 26
+"""256 MiB; fewer leave a GPU waiting for the next block."""
 
 
 class _FullCrossEntropy(torch.autograd.Function):
@@ -33,23 +35,23 @@ class _FullCrossEntropy(torch.autograd.Function):
         total = states.new_zeros(())
         for start in range(0, len(states), block):
             rows = slice(start, start + block)
-            part, wanted = states[rows].to(dtype), targets[rows].unsqueeze(1)  # (b, d), (b, 1)
+            part = states[rows].to(dtype)  # (b, d)
             log_probs = (part @ factors.T).float().log_softmax(dim=1)  # (b, N)
-            total -= log_probs.gather(1, wanted).sum()
-            gradient = log_probs.exp_()  # of the logits: probability minus target
-            gradient.scatter_add_(1, wanted, gradient.new_full(wanted.shape, smoothing - 1))
-            gradient = gradient.to(dtype)
-            states_gradient[rows] = gradient @ factors
+            total -= log_probs.gather(1, targets[rows].unsqueeze(1)).sum()
+            probs = log_probs.exp_().to(dtype)
+            states_gradient[rows] = probs @ factors
             if dtype == weights.dtype:
-                weights_gradient.addmm_(gradient.T, part)
+                weights_gradient.addmm_(probs.T, part)
             else:
-                weights_gradient += gradient.T @ part
+                weights_gradient += probs.T @ part
+        # What is left is linear in the logits, so that it needs none of them: their gradient is the
+        # probability, less 1 - smoothing at the target, less smoothing / N at every item.
+        of_targets, even = weights[targets], smoothing / len(weights)
+        states_gradient -= (1 - smoothing) * of_targets
+        weights_gradient.index_add_(0, targets, states, alpha=smoothing - 1)
         if smoothing:
-            # Of -log p(target) a share becomes the mean of -log p over the items. The difference is
-            # linear in the logits, so that sums over states and over weights give it.
-            even = smoothing / len(weights)
             of_states, of_weights = states.sum(dim=0), weights.sum(dim=0)  # (d,) each
-            total += smoothing * (states * weights[targets]).sum() - even * (of_states @ of_weights)
+            total += smoothing * (states * of_targets).sum() - even * (of_states @ of_weights)
             states_gradient -= even * of_weights
             weights_gradient -= even * of_states
         ctx.save_for_backward(states_gradient, weights_gradient)
@@ -66,7 +68,7 @@ def full_cross_entropy(
     item_vectors: Tensor,
     targets: Tensor,
     label_smoothing: float = 0.0,
-    logits_at_once: int = LOGITS_AT_ONCE,
+    logits_at_once: int | None = None,
 ) -> Tensor:
     """Mean of -log softmax(W s)[target] over the catalogue, in bounded memory.
 
@@ -77,10 +79,13 @@ def full_cross_entropy(
         item_vectors: W, (N, d).
         targets: (n,) item_index.
         label_smoothing: In [0, 1), share of the target spread evenly over the N items.
-        logits_at_once: Most logits held at a time, one row of N at least.
+        logits_at_once: Most logits held at a time, one row of N at least; what suits the device by
+            default.
     """
-    block = max(1, logits_at_once // len(item_vectors))
     device = states.device.type
+    if logits_at_once is None:
+        logits_at_once = LOGITS_AT_ONCE if device == "cpu" else _LOGITS_AT_ONCE_ON_GPU
+    block = max(1, logits_at_once // len(item_vectors))
     is_cast = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if is_cast else torch.float32
     with torch.autocast(device, enabled=False):
