@@ -53,6 +53,8 @@ def write_page(results: Path, page: Path) -> None:
         lines += ["", *diversity_section(read_json(file))]
     for file in sorted(results.glob("new-items-*.json")):
         lines += ["", *new_items_section(read_json(file))]
+    for file in sorted(results.glob("calibration-*.json")):
+        lines += ["", *calibration_section(read_json(file))]
     benchmarks = results / "benchmarks.json"
     if benchmarks.is_file():
         lines += ["", *speed_section(read_json(benchmarks))]
@@ -307,6 +309,33 @@ def new_items_section(measured: Mapping[str, Any]) -> Table:
     return lines
 
 
+def calibration_section(measured: Mapping[str, Any]) -> Table:
+    """Whether confidences of predicted tags can be believed."""
+    lines = [
+        f"## Confidence of tags of {measured['dataset']}",
+        "",
+        "Expected calibration error (ten bins) of the predicted tags' confidences, before and "
+        f"after the temperatures, on the items that each of {measured['seeds']} trainings of the "
+        "tokenizer never saw, put together; no item is judged by a temperature that was fitted on "
+        "it. The last column is what exactly true confidences would show by chance. Machine: "
+        f"{measured['machine']}. Commit {measured['git_commit']}. Made by "
+        "`scripts/measure_calibration.py`.",
+        "",
+        *header(
+            ["level", "items", "accuracy", "before", "after", "after, each training", "by chance"]
+        ),
+    ]
+    together = measured["together"]
+    names = [f"tag_calibration_error{name}" for name in ("_before", "", "_by_chance")]
+    for level, count in enumerate(together["items"]):
+        before, after, by_chance = (f"{together[name][level]:.4f}" for name in names)
+        each = spread([seed[names[1]][level] for seed in measured["by_seed"]], 4)
+        accuracy = f"{together['tag_accuracy'][level]:.4f}"
+        cells = [str(count), accuracy, before, after, each, by_chance]
+        lines.append(line(str(level + 1), cells))
+    return lines
+
+
 def _ci(row: Mapping[str, Any], name: str) -> str:
     low, high = row[f"{name}_ci"]
     return f"[{low:.4f}, {high:.4f}]"
@@ -322,7 +351,7 @@ def speed_section(measured: Mapping[str, Any]) -> Table:
     for name, section in measured.items():
         bars = section["bars"]
         if not bars:
-            continue
+            continue  # such as gpu_tables
         lines += [
             "",
             f"`{name}`, {section['date'][:10]}, {section['machine']}, {section['threads']} "
@@ -334,6 +363,29 @@ def speed_section(measured: Mapping[str, Any]) -> Table:
             limit = f"{'≥' if bar['is_minimum'] else '≤'} {bar['limit']:g}"
             is_met = "yes" if bar["is_met"] else "**no**"
             lines.append(line(bar["name"], [f"{bar['value']:.3g}", limit, is_met]))
+    if "gpu" in measured:
+        lines += ["", *gpu_tables(measured["gpu"])]
+    return lines
+
+
+def gpu_tables(section: Mapping[str, Any]) -> Table:
+    """Training steps and searches on a CUDA device."""
+    lines = [
+        f"`gpu`, {section['date'][:10]}, {section['results']['device']}, torch "
+        f"{section['versions']['torch']}, commit {section['git_commit']}; no bars, Beauty's size:",
+        "",
+        *header(
+            ["training of the default model", "positions a step", "ms a step", "positions a second"]
+        ),
+    ]
+    for row in section["results"]["training"]:
+        cells = [f"{row['batch_tokens']:,}", f"{row['step_ms']:.1f}"]
+        lines.append(line(row["precision"], [*cells, f"{row['positions_per_second']:,.0f}"]))
+    titles = ["search, 50 beams", "users at once", "users a second", "p50 of one user, ms"]
+    lines += ["", *header(titles)]
+    for row in section["results"]["search"]:
+        cells = [f"{row['users_at_once']:,}", f"{row['users_per_second']:,.0f}"]
+        lines.append(line(row["search"], [*cells, f"{row['p50_ms_of_one']:.1f}"]))
     return lines
 
 

@@ -193,3 +193,20 @@ def test_variety_is_bought_with_accuracy(tiny_run: Path, tmp_path: Path) -> None
     assert variety == sorted(variety) and variety[-1] > variety[0]
     table = page.diversity_section({"dataset": "demo", "machine": "", "git_commit": "", **measured})
     assert sum(row.startswith("| ") for row in table) == len(measured["rows"]) + 2
+
+
+def test_calibration_of_several_trainings_is_that_of_their_items_together(tiny_run: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        calibration = importlib.import_module("measure_calibration")
+        page = importlib.import_module("results_page")
+    judged = calibration.judge_run(tiny_run)
+    one = calibration.summary(judged)
+    quality = read_json(tiny_run / "semantic_ids" / "quality.json")
+    assert one["tag_calibration_error"] == quality["tag_calibration_error"]
+    together = calibration.summary([calibration.put_together((level, level)) for level in judged])
+    assert together["items"] == [2 * count for count in one["items"]]
+    assert together["tag_calibration_error"] == pytest.approx(one["tag_calibration_error"])
+    found = {"dataset": "demo", "seeds": 2, "machine": "", "git_commit": "", "together": together}
+    table = page.calibration_section({**found, "by_seed": [one, one]})
+    assert sum(row.startswith("| ") for row in table) == len(judged) + 2
