@@ -46,27 +46,38 @@ def test_the_window_ends_at_the_user() -> None:
     ]
 
 
-@pytest.mark.parametrize("dense_size", [0, 400], ids=["lanczos", "dense"])
-def test_planted_communities_end_up_apart(dense_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collaborative, "_DENSE_SIZE", dense_size)
+def decompose(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have small matrices decomposed like large ones."""
+    sizes = {"dense": (400, 400), "lanczos": (0, 400), "approximate": (0, 0)}[how]
+    monkeypatch.setattr(collaborative, "_DENSE_SIZE", sizes[0])
+    monkeypatch.setattr(collaborative, "_LANCZOS_SIZE", sizes[1])
+
+
+@pytest.mark.parametrize("how", ["dense", "lanczos", "approximate"])
+def test_planted_communities_end_up_apart(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decompose(how, monkeypatch)
     embedding = collaborative_embedding(communities(), num_items=40, dim=4, window=3)
     within, across = mean_similarities(embedding)
     assert within > 0.5 > across + 0.4
     np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, rtol=1e-5)
 
 
-def test_lanczos_agrees_with_the_full_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("how", "tolerance"), [("lanczos", 1e-5), ("approximate", 0.02)])
+def test_large_matrices_are_decomposed_nearly_like_small_ones(
+    how: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dense = collaborative_embedding(communities(), num_items=40, dim=6, window=3)
-    monkeypatch.setattr(collaborative, "_DENSE_SIZE", 0)
+    decompose(how, monkeypatch)
     sparse = collaborative_embedding(communities(), num_items=40, dim=6, window=3)
-    np.testing.assert_allclose(sparse, dense, atol=1e-5)
+    np.testing.assert_allclose(sparse, dense, atol=tolerance)
     again = collaborative_embedding(communities(), num_items=40, dim=6, window=3)
     np.testing.assert_array_equal(again, sparse)
 
 
-def test_identical_disjoint_cliques_are_all_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["lanczos", "approximate"])
+def test_identical_disjoint_cliques_are_all_seen(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # a symmetric start vector would miss the directions that tell the cliques apart
-    monkeypatch.setattr(collaborative, "_DENSE_SIZE", 0)
+    decompose(how, monkeypatch)
     cliques = Sequences.from_lists(np.arange(30).reshape(6, 5))
     embedding = collaborative_embedding(cliques, num_items=30, dim=6, window=4)
     similarity = (embedding @ embedding.T).reshape(6, 5, 6, 5).mean(axis=(1, 3))
