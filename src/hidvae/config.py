@@ -388,6 +388,9 @@ class RetrieverConfig:
     """Add a projection of the item embedding to an item's input (not encoder_decoder)."""
     item_input: bool = True
     """Add a learned embedding of the item itself to its input (not encoder_decoder)."""
+    new_item_dropout: float = 0.0
+    """Share of the items that a training step takes for new ones, without an embedding of their own
+    and without transitions; .25 has new items found more often (docs/cold-items.md)."""
     tag_text_input: bool = False
     """Concatenate the tag's text embedding to a code's embedding (paper, stage 2)."""
     level_type_input: bool = True
@@ -437,7 +440,13 @@ class RetrieverConfig:
             "num_heads",
             f"a divisor of dim = {self.dim}",
         )
-        for name in ("dropout", "label_smoothing", "drop_item_probability", "weight_average"):
+        for name in (
+            "dropout",
+            "new_item_dropout",
+            "label_smoothing",
+            "drop_item_probability",
+            "weight_average",
+        ):
             _check(0 <= getattr(self, name) < 1, self, name, "in [0, 1)")
         _check(
             self.code_input or self.content_input or self.item_input,

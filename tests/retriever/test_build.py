@@ -17,7 +17,7 @@ from hidvae.errors import ArtifactError, ConfigError, HidvaeError
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags
 from hidvae.retriever.beam_search import exhaustive_scores
-from hidvae.retriever.build import build_retriever, load_retriever
+from hidvae.retriever.build import build_retriever, load_retriever, scaled_content
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.semantic_ids.table import SemanticIds
 
@@ -179,3 +179,29 @@ def test_unknown_items_are_no_alternatives_in_the_loss(architecture: str) -> Non
         expected = loss(twenty, None, smoothing)
         assert loss(everything, known, smoothing) == pytest.approx(expected, abs=1e-6)
         assert abs(loss(everything, None, smoothing) - expected) > 1e-3
+
+
+@pytest.mark.parametrize("architecture", ["item_softmax", "item_decoder"])
+def test_a_training_step_takes_some_items_for_new_ones(architecture: Any) -> None:
+    config = RetrieverConfig(
+        architecture=architecture, dim=16, num_heads=2, dropout=0.0, new_item_dropout=0.5
+    )
+    ids = random_ids()
+    content = np.random.default_rng(0).normal(size=(32, 7)).astype(np.float32)
+    torch.manual_seed(0)
+    model: Any = build_retriever(config, ids, content, random_tags(ids), None, (4, 7))
+    as_known = model.eval().item_vectors().detach()
+    new: Any = build_retriever(config, ids, content, random_tags(ids))
+    new.load_state_dict({**model.state_dict(), "own_vectors.weight": torch.zeros(32, 16)})
+    without_transitions = np.hstack([content[:, :4], np.zeros_like(content[:, 4:])])
+    new.content = scaled_content(config, without_transitions, content)
+    as_new = new.eval().item_vectors().detach()
+    drawn = model.train().item_vectors()
+    is_new = (drawn - as_new).abs().amax(dim=1) < 1e-5
+    is_known = (drawn - as_known).abs().amax(dim=1) < 1e-5
+    assert torch.equal(is_new, ~is_known)
+    assert 4 < int(is_new.sum()) < 28
+    drawn.sum().backward()
+    assert (model.own_vectors.weight.grad[is_new] == 0).all()
+    assert (model.own_vectors.weight.grad[is_known] == 1).all()
+    assert torch.equal(model.eval().item_vectors(), as_known)

@@ -31,6 +31,7 @@ def build_retriever(
     content: np.ndarray,
     tags: ItemTags,
     known_items: np.ndarray | None = None,
+    transition_columns: tuple[int, int] = (0, 0),
 ) -> Retriever:
     """A fresh retriever.
 
@@ -41,6 +42,8 @@ def build_retriever(
         tags: Vocabulary and text embeddings of the tags.
         known_items: (N,) booleans, the items that occur in training; all by default. Only they are
             alternatives in the loss.
+        transition_columns: Columns [start, end) of ``content`` that are made from transitions, and
+            zeros for an item without any; for ``RetrieverConfig.new_item_dropout``.
 
     Raises:
         ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags, or
@@ -80,12 +83,19 @@ def build_retriever(
             prefix_normalized=config.prefix_normalized,
         )
     kind = ItemSoftmax if config.architecture == "item_softmax" else ItemDecoder
+    no_transitions = None
+    if config.content_input and transition_columns[0] < transition_columns[1]:
+        nothing = scaled_content(config, np.zeros_like(content[:1]), content)
+        no_transitions = nothing[0, slice(*transition_columns)]
     return kind(
         tables,
         code_embedding,
         content=scaled_content(config, content, content) if config.content_input else None,
         has_codes=config.code_input,
         has_own_vectors=config.item_input,
+        new_item_dropout=config.new_item_dropout,
+        transition_columns=transition_columns,
+        no_transitions=no_transitions,
         num_layers=config.num_layers,
         num_heads=config.num_heads,
         dropout=config.dropout,

@@ -6,6 +6,8 @@ transformer runs once per user.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ class ItemTransformer(Retriever):
     """A causal transformer over items; how an ID is generated from its states is up to others."""
 
     content: Tensor | None
+    no_transitions: Tensor | None
 
     def __init__(
         self,
@@ -33,6 +36,9 @@ class ItemTransformer(Retriever):
         num_heads: int,
         dropout: float,
         max_history: int,
+        new_item_dropout: float = 0.0,
+        transition_columns: tuple[int, int] = (0, 0),
+        no_transitions: Tensor | None = None,
         num_user_buckets: int = 0,
         prefix_normalized: bool = True,
     ) -> None:
@@ -48,6 +54,9 @@ class ItemTransformer(Retriever):
             num_heads: Of the transformer.
             dropout: Of the transformer and of its input.
             max_history: Most items that it reads.
+            new_item_dropout: Share of the items that a training step takes for new ones.
+            transition_columns: Columns [start, end) of ``content`` that come from transitions.
+            no_transitions: (end - start,), what a new item has there.
             num_user_buckets: Rows of the user embedding, 0 for none.
             prefix_normalized: See ``code_log_probs``.
         """
@@ -60,6 +69,9 @@ class ItemTransformer(Retriever):
         if content is not None:
             self.content_projection = nn.Linear(content.shape[1], dim, bias=False)
         self.own_vectors = nn.Embedding(tables.num_items, dim) if has_own_vectors else None
+        self.new_item_dropout = new_item_dropout
+        self.transition_columns = transition_columns
+        self.register_buffer("no_transitions", no_transitions, persistent=False)
         self.position = nn.Embedding(max_history, dim)
         self.user = UserEmbedding(num_user_buckets, dim) if num_user_buckets else None
         self.input_norm = nn.LayerNorm(dim, bias=False)
@@ -85,15 +97,35 @@ class ItemTransformer(Retriever):
     def item_vectors(self, items: Tensor | None = None) -> Tensor:
         """Vectors (..., d) of items (...), all N by default: codes', content's and their own."""
         rows = slice(None) if items is None else items  # all of a table without a copy of it
+        is_new = self._drawn_as_new((self.tables.num_items,) if items is None else items.shape)
         parts: list[Tensor] = []
         if self.has_codes:
             codes, tags = self.tables.codes[rows], self.tables.tag_ids[rows]
             parts.append(self.code_embedding.summed(codes, tags))
         if self.content_projection is not None and self.content is not None:
-            parts.append(self.content_projection(self.content[rows]))
+            content = self.content[rows]
+            if is_new is not None:
+                content = self._without_transitions(content, is_new)
+            parts.append(self.content_projection(content))
         if self.own_vectors is not None:
-            parts.append(self.own_vectors.weight if items is None else self.own_vectors(items))
+            own = self.own_vectors.weight if items is None else self.own_vectors(items)
+            parts.append(own if is_new is None else own.masked_fill(is_new, 0.0))
         return sum(parts[1:], start=parts[0])
+
+    def _drawn_as_new(self, shape: Sequence[int]) -> Tensor | None:
+        """Which items (..., 1) a training step takes for new ones; None: none of them."""
+        if not self.training or self.new_item_dropout == 0:
+            return None
+        drawn = torch.rand(*shape, 1, device=self.position.weight.device)
+        return drawn < self.new_item_dropout
+
+    def _without_transitions(self, content: Tensor, is_new: Tensor) -> Tensor:
+        """Content (..., D_in), where items are new as that of an item without transitions."""
+        if self.no_transitions is None:
+            return content
+        start, end = self.transition_columns
+        learned = torch.where(is_new, self.no_transitions, content[..., start:end])
+        return torch.cat([content[..., :start], learned, content[..., end:]], dim=-1)
 
     def states(self, items: Tensor, users: Tensor, vectors: Tensor | None = None) -> Tensor:
         """States (B, T, d) of histories (B, T); those at padding mean nothing.

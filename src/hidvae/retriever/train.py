@@ -92,8 +92,15 @@ def train_retriever(
     split = data.split
     ids = SemanticIds.load(semantic_ids)
     make_reproducible(run.seed)
-    matrix = load_embeddings(embeddings).matrix
-    model = build_retriever(config, ids, matrix, load_tags(tags), data.known_items)
+    items = load_embeddings(embeddings)
+    model = build_retriever(
+        config,
+        ids,
+        items.matrix,
+        load_tags(tags),
+        data.known_items,
+        items.parts.get("collaborative", (0, 0)),
+    )
     batches = TrainingBatches(
         split.train,
         config.max_history,
