@@ -70,6 +70,7 @@ def main() -> None:
         "dataset": arguments.data.name,
         "share": arguments.share,
         "seed": arguments.seed,
+        "overrides": arguments.overrides,
         **measure(folder / "run", whole, new),
         "machine": describe_machine(),
         "git_commit": git_commit(),

@@ -289,8 +289,9 @@ def diversity_section(measured: Mapping[str, Any]) -> Table:
 
 def new_items_section(measured: Mapping[str, Any]) -> Table:
     """Items that came after training."""
+    overrides = ", ".join(f"`{setting}`" for setting in measured.get("overrides", []))
     lines = [
-        f"## New items of {measured['dataset']}",
+        f"## New items of {measured['dataset']}" + (f", with {overrides}" if overrides else ""),
         "",
         f"{measured['num_new']} items ({measured['share']:.0%}) and all their events were held out "
         "of everything, and added after training ([how](new-items.md)); the target is each user's "
