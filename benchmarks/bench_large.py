@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         data, run = folder / "data", folder / "run"
+        if data.exists():
+            raise SystemExit(f"--folder: expected one without data/; found {data}; name another")
         data.mkdir(parents=True)
         generate(data, arguments.events, arguments.items, arguments.users, "parquet")
         stages = [run_command(command, data, run, settings) for command in COMMANDS]

@@ -29,8 +29,9 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+import torch
 from bench_run import DEMO, QUICK
-from harness import Bar, argument_parser, print_table, report
+from harness import Bar, argument_parser, print_table, report, set_threads
 
 from hidvae.artifacts import MANIFEST, read_stage
 from hidvae.config import load_config
@@ -150,11 +151,10 @@ async def train_again(run: Path, made: Counter[str], every: float) -> None:
 
 
 @contextlib.contextmanager
-def serving(run: Path, threads: int | None) -> Iterator[str]:
+def serving(run: Path, threads: int) -> Iterator[str]:
     """A server of a run, by its address."""
     command = [sys.executable, "-m", "hidvae", "serve", str(run), "--port", "0"]
-    if threads is not None:
-        command += ["--threads", str(threads)]
+    command += ["--threads", str(threads)]
     env = {**os.environ, "HIDVAE_TOKEN": TOKEN}
     with (
         (run.parent / "server.log").open("w+") as log,
@@ -224,6 +224,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, help="at that rate; 300, or 3 with --quick")
     arguments = parser.parse_args(argv)
     arguments.seconds = arguments.seconds or (3.0 if arguments.quick else 300.0)
+    arguments.threads = arguments.threads or max(1, torch.get_num_threads() // 2)  # its default
+    set_threads(arguments)  # only so that the section names them
     with tempfile.TemporaryDirectory() as temporary:
         run = Path(temporary) / "run"
         if arguments.run:

@@ -5,8 +5,8 @@
 
 Random weights and histories; 12,101 items, batches of 1,024 positions, dropout on, all else as the
 stage ``train`` does it: forward, backward, clipping, AdamW and the average of the weights, with
-torch's deterministic algorithms. The floor is what one large matrix product of the same type needs
-for as many floating point operations. The step and the product take turns.
+torch's deterministic algorithms. The floor is what large matrix products of the same type need for
+as many floating point operations. The steps and the products take turns.
 """
 
 from __future__ import annotations

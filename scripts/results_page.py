@@ -352,7 +352,7 @@ def speed_section(measured: Mapping[str, Any]) -> Table:
     for name, section in measured.items():
         bars = section["bars"]
         if not bars:
-            continue  # such as gpu_tables
+            continue  # of "gpu" below, as tables
         lines += [
             "",
             f"`{name}`, {section['date'][:10]}, {section['machine']}, {section['threads']} "

@@ -390,7 +390,8 @@ class RetrieverConfig:
     """Add a learned embedding of the item itself to its input (not encoder_decoder)."""
     new_item_dropout: float = 0.0
     """Share of the items that a training step takes for new ones, without an embedding of their own
-    and without transitions; .25 has new items found more often (docs/cold-items.md)."""
+    and without transitions; .25 has new items found more often (docs/cold-items.md; not
+    encoder_decoder)."""
     tag_text_input: bool = False
     """Concatenate the tag's text embedding to a code's embedding (paper, stage 2)."""
     level_type_input: bool = True

@@ -109,6 +109,21 @@ def test_bfloat16_products_are_those_of_float32_up_to_rounding(label_smoothing: 
         torch.testing.assert_close(ours, wanted, rtol=0.05, atol=0.01)
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_bfloat16_keeps_the_gradient_of_targets_that_are_likely(label_smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = (torch.randn(2000, 64, generator=generator) * 0.5).requires_grad_()
+    targets = torch.randint(2000, (50,), generator=generator)
+    states = (vectors[targets] * 1.3).detach().requires_grad_()  # all but sure of the target
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = full_cross_entropy(states, vectors, targets, label_smoothing)
+    (found,) = torch.autograd.grad(cast, states)
+    logits = states.double() @ vectors.double().T
+    exact = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    (expected,) = torch.autograd.grad(exact, states)
+    assert float((found - expected).norm() / expected.norm()) < 0.05
+
+
 def test_loss_is_of_the_positions_with_a_target_alone(model: SasRec) -> None:
     items = torch.tensor([[3, 4, 5, 6], [7, 8, -1, -1]])
     targets = torch.tensor([[4, -1, 6, 9], [8, 2, -1, -1]])

@@ -273,3 +273,13 @@ def test_item_softmax_sees_new_weights_once_it_is_switched_or_given_some() -> No
     weights = {name: value / 2 for name, value in model.state_dict().items()}
     model.load_state_dict(weights)  # while it is in evaluation mode
     assert (exhaustive_scores(model, *histories()) - after).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_item_softmax_of_own_vectors_alone_keeps_them_as_no_further_weight() -> None:
+    model = make_retriever(architecture="item_softmax", code_input=False, content_input=False)
+    names = set(model.state_dict())
+    before = exhaustive_scores(model, *histories())
+    assert set(model.state_dict()) == names
+    model.train().eval()
+    close(exhaustive_scores(model, *histories()), before)

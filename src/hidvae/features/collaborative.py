@@ -92,7 +92,7 @@ def _leading_eigenpairs(matrix: sp.csr_array, dim: int) -> tuple[np.ndarray, np.
 def _approximate_eigenpairs(
     matrix: sp.csr_array, dim: int, steps: int = 20
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As ``eigsh`` nearly; the time depends on the entries and not on how close eigenvalues are.
+    """As ``eigsh`` nearly; its time does not depend on how close eigenvalues are.
 
     Source: LOBPCG, Knyazev 2001.
     """

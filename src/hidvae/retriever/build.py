@@ -84,7 +84,8 @@ def build_retriever(
         )
     kind = ItemSoftmax if config.architecture == "item_softmax" else ItemDecoder
     no_transitions = None
-    if config.content_input and transition_columns[0] < transition_columns[1]:
+    has_transitions = config.content_input and transition_columns[0] < transition_columns[1]
+    if config.new_item_dropout and has_transitions:
         nothing = scaled_content(config, np.zeros_like(content[:1]), content)
         no_transitions = nothing[0, slice(*transition_columns)]
     return kind(

@@ -129,7 +129,7 @@ class CatalogueTables(nn.Module):
         return counts[nodes]
 
     def is_known(self, depth: int, nodes: Tensor) -> Tensor | None:
-        """Whether a known item lies below nodes (n,) of a depth of at least 1; None: all do."""
+        """Whether a known item lies below nodes (...) of a depth of at least 1; None: all do."""
         if self.are_all_known:
             return None
         known: Tensor = getattr(self, f"is_known_child_{depth - 1}")

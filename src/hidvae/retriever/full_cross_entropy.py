@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 LOGITS_AT_ONCE = 1 << 21
-"""Logits held at a time, 8 MiB; more of them are slower on a CPU, whose caches they leave."""
+"""Logits held at a time on a CPU, 8 MiB; more of them are slower, as they leave its caches."""
 _LOGITS_AT_ONCE_ON_GPU = 1 << 26
 """256 MiB; fewer leave a GPU waiting for the next block."""
 
@@ -35,23 +35,22 @@ class _FullCrossEntropy(torch.autograd.Function):
         total = states.new_zeros(())
         for start in range(0, len(states), block):
             rows = slice(start, start + block)
-            part = states[rows].to(dtype)  # (b, d)
+            part, wanted = states[rows].to(dtype), targets[rows].unsqueeze(1)  # (b, d), (b, 1)
             log_probs = (part @ factors.T).float().log_softmax(dim=1)  # (b, N)
-            total -= log_probs.gather(1, targets[rows].unsqueeze(1)).sum()
-            probs = log_probs.exp_().to(dtype)
-            states_gradient[rows] = probs @ factors
+            total -= log_probs.gather(1, wanted).sum()
+            gradient = log_probs.exp_()  # of the logits, but for what smoothing spreads evenly
+            gradient.scatter_(1, wanted, gradient.gather(1, wanted) - (1 - smoothing))
+            gradient = gradient.to(dtype)  # last: of a likely target the difference is small
+            states_gradient[rows] = gradient @ factors
             if dtype == weights.dtype:
-                weights_gradient.addmm_(probs.T, part)
+                weights_gradient.addmm_(gradient.T, part)
             else:
-                weights_gradient += probs.T @ part
-        # What is left is linear in the logits, so that it needs none of them: their gradient is the
-        # probability, less 1 - smoothing at the target, less smoothing / N at every item.
-        of_targets, even = weights[targets], smoothing / len(weights)
-        states_gradient -= (1 - smoothing) * of_targets
-        weights_gradient.index_add_(0, targets, states, alpha=smoothing - 1)
+                weights_gradient += gradient.T @ part
         if smoothing:
+            # The rest is linear in the logits: sums over states and over weights give it.
+            even = smoothing / len(weights)
             of_states, of_weights = states.sum(dim=0), weights.sum(dim=0)  # (d,) each
-            total += smoothing * (states * of_targets).sum() - even * (of_states @ of_weights)
+            total += smoothing * (states * weights[targets]).sum() - even * (of_states @ of_weights)
             states_gradient -= even * of_weights
             weights_gradient -= even * of_states
         ctx.save_for_backward(states_gradient, weights_gradient)

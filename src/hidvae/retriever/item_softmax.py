@@ -125,7 +125,7 @@ class ItemSoftmax(ItemTransformer):
             vectors = self.item_vectors()
             if self.training or torch.is_grad_enabled():
                 return vectors
-            self._vectors = vectors
+            self._vectors = vectors.detach()  # may be the own vectors, which are no buffer
         return self._vectors
 
 
