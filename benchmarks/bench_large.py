@@ -3,7 +3,7 @@
     python benchmarks/bench_large.py --events 50000000 --items 1000000 --users 3000000
 
 Generates the log, then runs each command in a process of its own with configs/large.gin and
-``--steps`` steps of the retriever.
+``--steps`` steps of the retriever. With ``--folder`` what is there and measured is not done again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from bench_prepare import generate
 from harness import Bar, argument_parser, print_table, report, set_threads
 
-from hidvae.artifacts import read_json
+from hidvae.artifacts import read_json, write_json
 from hidvae.pipeline import COMMANDS
 
 CONFIG = Path(__file__).parent.parent / "configs" / "large.gin"
@@ -45,11 +45,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         data, run = folder / "data", folder / "run"
-        if data.exists():
-            raise SystemExit(f"--folder: expected one without data/; found {data}; name another")
-        data.mkdir(parents=True)
-        generate(data, arguments.events, arguments.items, arguments.users, "parquet")
-        stages = [run_command(command, data, run, settings) for command in COMMANDS]
+        measured = folder / "stages.json"
+        if not measured.exists():
+            data.mkdir(parents=True, exist_ok=True)
+            generate(data, arguments.events, arguments.items, arguments.users, "parquet")
+            write_json(measured, [])
+        stages = read_json(measured)
+        for command in COMMANDS[len(stages) :]:
+            stages.append(run_command(command, data, run, settings))
+            write_json(measured, stages)
         dataset = read_json(run / "dataset" / "manifest.json")["facts"]
         metrics = read_json(run / "evaluation" / "metrics.json")
     print_table(stages)

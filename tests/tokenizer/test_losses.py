@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hidvae.errors import ShapeError
+from hidvae.tokenizer import losses
 from hidvae.tokenizer.losses import tag_alignment_loss, tag_prediction_loss, uniqueness_loss
 
 
@@ -44,9 +45,25 @@ def test_uniqueness_is_the_papers_equation(
     codes = torch.randint(num_codes, (size, 2), generator=generator)
     items = torch.randint(num_items, (size,), generator=generator)
     expected = paper_uniqueness(latents, codes, items, margin)
-    assert uniqueness_loss(latents, codes, items, margin).item() == pytest.approx(
-        expected, abs=1e-5
-    )
+    for most_pairs in (64, 0):  # one by one, and all in a table
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(losses, "_MOST_PAIRS", most_pairs)
+            found = uniqueness_loss(latents, codes, items, margin).item()
+        assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_pairs_in_a_table_have_the_gradient_of_pairs_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codes = torch.randint(3, (40, 2), generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for most_pairs in (64, 0):
+        monkeypatch.setattr(losses, "_MOST_PAIRS", most_pairs)
+        latents = normal(40, 4).requires_grad_()
+        uniqueness_loss(latents, codes, torch.arange(40), margin=-0.2).backward()
+        gradients.append(latents.grad)
+    assert gradients[0] is not None and gradients[0].abs().sum() > 0.01
+    torch.testing.assert_close(gradients[1], gradients[0])
 
 
 def test_uniqueness_is_positive_on_planted_duplicates() -> None:

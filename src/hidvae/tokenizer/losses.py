@@ -11,6 +11,9 @@ from torch import Tensor
 from hidvae.errors import ShapeError
 
 UNKNOWN_TAG = -1
+_MOST_PAIRS = 64
+"""Pairs per item of a batch that are compared one by one; many items without any difference, such as
+those without text, make millions."""
 
 
 def tag_alignment_loss(
@@ -81,18 +84,15 @@ def uniqueness_loss(latents: Tensor, codes: Tensor, item_index: Tensor, margin: 
             "uniqueness_loss: latents, codes and item_index must agree on the batch size; found "
             f"{latents.shape[0]}, {codes.shape[0]} and {item_index.shape[0]}"
         )
-    first, second = _colliding_pairs(codes)
-    different = item_index[first] != item_index[second]
-    first, second = first[different], second[different]
-    if first.numel() == 0:
+    _, group = codes.unique(dim=0, return_inverse=True)  # (B,)
+    is_pair = (group.unsqueeze(0) == group.unsqueeze(1)).triu(diagonal=1)  # (B, B)
+    is_pair &= item_index.unsqueeze(0) != item_index.unsqueeze(1)
+    num_pairs = int(is_pair.sum())
+    if num_pairs == 0:
         return latents.new_zeros(())
+    if num_pairs > _MOST_PAIRS * len(latents):  # a table of all is smaller than the pairs' latents
+        unit = F.normalize(latents, dim=1)
+        return F.relu(unit @ unit.T - margin).masked_fill(~is_pair, 0.0).sum() / num_pairs
+    first, second = is_pair.nonzero(as_tuple=True)
     similarity = F.cosine_similarity(latents[first], latents[second], dim=1)
     return F.relu(similarity - margin).mean()
-
-
-def _colliding_pairs(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Index pairs (i < j) of rows with equal codes."""
-    _, group = codes.unique(dim=0, return_inverse=True)  # (B,)
-    equal = (group.unsqueeze(0) == group.unsqueeze(1)).triu(diagonal=1)
-    first, second = equal.nonzero(as_tuple=True)
-    return first, second
