@@ -12,8 +12,8 @@ from hidvae.errors import ShapeError
 
 UNKNOWN_TAG = -1
 _MOST_PAIRS = 64
-"""Pairs per item of a batch that are compared one by one; many items without any difference, such as
-those without text, make millions."""
+"""Pairs per item of a batch that are compared one by one; many items that hardly differ make millions
+of pairs."""
 
 
 def tag_alignment_loss(
