@@ -12,7 +12,7 @@ from hidvae.errors import ShapeError
 
 UNKNOWN_TAG = -1
 _MOST_PAIRS = 64
-"""Pairs per item of a batch that are compared one by one; items that hardly differ make millions."""
+"""Pairs per item of a batch that are compared one by one; alike items make millions of them."""
 
 
 def tag_alignment_loss(
