@@ -54,7 +54,7 @@ class Sizes:
     batches: int = 9
     singles: int = 200
     peer_users: int = 16
-    peer_rounds: int = 5
+    peer_rounds: int = 11
 
 
 QUICK = Sizes(

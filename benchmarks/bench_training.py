@@ -52,7 +52,7 @@ class Sizes:
     mean_length: float = 7.0
     """Of a training history; about that of Amazon Beauty."""
     num_batches: int = 8
-    rounds: int = 5
+    rounds: int = 11
     product: int = 2048
 
 

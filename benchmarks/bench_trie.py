@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and keep."""
     arguments = argument_parser(__doc__).parse_args(argv)
     set_threads(arguments)
-    sizes, batch, beams, rounds = SIZES, BATCH, BEAMS, 9
+    sizes, batch, beams, rounds = SIZES, BATCH, BEAMS, 15
     if arguments.quick:
         sizes, batch, beams, rounds = (1000, 5000), 4, 5, 3
     catalogues = {size: build(size) for size in sizes}
