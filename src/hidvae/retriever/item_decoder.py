@@ -6,9 +6,10 @@ The beam runs only through the code decoder, whose cost does not depend on the c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidvae.retriever.catalogue_tables import Children
@@ -40,13 +41,16 @@ class CodeDecoder(nn.Module):
         """Logits (..., K_level).
 
         Args:
-            states: (..., d) of the backbone.
+            states: (..., d) of the backbone; of length 1 where all prefixes of a user share it.
             prefix: (..., d), sum of the embeddings of the codes before ``level``.
             level: Which code comes next.
             code_vectors: (K_level, d), the input embeddings of the level's codes, shared.
         """
-        normed = self.state_norm(states)
-        mixed = self.mixers[level](torch.cat([normed, prefix], dim=-1))
+        mixer = cast(nn.Sequential, self.mixers[level])
+        first = cast(nn.Linear, mixer[0])  # reads state and prefix side by side
+        of_state, of_prefix = first.weight.chunk(2, dim=1)
+        read = F.linear(self.state_norm(states), of_state, first.bias) + F.linear(prefix, of_prefix)
+        mixed = mixer[1:](read)
         output = self.output_norm(states + self.dropout(mixed))
         return output @ code_vectors.T + self.output_bias[level]
 
@@ -106,8 +110,7 @@ class ItemDecoder(ItemTransformer):
         self, memory: Tensor, state: BeamState, level: int, children: Children
     ) -> tuple[Tensor, BeamState]:
         """See ``Retriever.step``."""
-        states = memory.unsqueeze(1).expand_as(state.prefix)
-        logits = self._logits(states, state.prefix, level)
+        logits = self._logits(memory.unsqueeze(1), state.prefix, level)
         return self.child_log_probs(logits, level, children), state
 
     def advance(
