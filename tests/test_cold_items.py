@@ -45,9 +45,9 @@ def run(
     output = tmp_path_factory.mktemp("cold") / "run"
     build = retriever_train.build_retriever
 
-    def seen(*arguments: Any) -> Any:
+    def seen(*arguments: Any, **named: Any) -> Any:
         known_items.append(arguments[-1])
-        return build(*arguments)
+        return build(*arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retriever_train, "build_retriever", seen)
@@ -124,7 +124,7 @@ def test_items_without_a_training_event_are_no_alternatives_under_leave_one_out(
 ) -> None:
     told = []
 
-    def stop(*arguments: Any) -> Any:
+    def stop(*arguments: Any, **named: Any) -> Any:
         told.append(arguments[-1])
         raise InterruptedError
 

@@ -99,7 +99,7 @@ def train_retriever(
         items.matrix,
         load_tags(tags),
         data.known_items,
-        items.parts.get("collaborative", (0, 0)),
+        transition_columns=items.parts.get("collaborative", (0, 0)),
     )
     batches = TrainingBatches(
         split.train,
