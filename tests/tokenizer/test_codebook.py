@@ -10,6 +10,7 @@ from torch import Tensor
 from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
 
 from hidvae.config import GradientMode
+from hidvae.tokenizer import codebook
 from hidvae.tokenizer.codebook import Codebook, kmeans, nearest_codes, pass_gradient
 
 MODES: tuple[GradientMode, ...] = get_args(GradientMode)
@@ -195,6 +196,20 @@ def test_kmeans_follows_its_generator_alone() -> None:
     torch.manual_seed(123)
     assert torch.equal(once(5), first)
     assert not torch.equal(once(6), first)
+
+
+def test_kmeans_learns_from_a_sample_of_many_points() -> None:
+    """And serves those it never saw about as well as k-means on all of them would."""
+    points = normal(20 * 256 * 4, 3)
+    drawn = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
+    found = kmeans(points, 4, torch.Generator().manual_seed(0))
+    elsewhere = points.clone()
+    elsewhere[drawn[4 * 256 :]] += 100.0
+    assert torch.equal(kmeans(elsewhere, 4, torch.Generator().manual_seed(0)), found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codebook, "_POINTS_PER_CLUSTER", len(points))
+        learned_from_all = kmeans(points, 4, torch.Generator().manual_seed(0))
+    assert inertia(points, found) < 1.02 * inertia(points, learned_from_all)
 
 
 @pytest.mark.parametrize("num_points", [1, 3])

@@ -143,7 +143,7 @@ def test_encoding_in_blocks_changes_nothing(
     model, matrix = load_tokenizer(tokenizer, tags), load_embeddings(embeddings).matrix
     latents, codes = encode_items(model, matrix)
     tag_ids, confidence = predict_tags(model, codes)
-    monkeypatch.setattr(encode_module, "_BLOCK", 50)
+    monkeypatch.setattr(encode_module, "ITEMS_PER_BLOCK", 50)
     block_latents, block_codes = encode_items(model, matrix)
     np.testing.assert_allclose(block_latents, latents, atol=1e-6)
     np.testing.assert_array_equal(block_codes, codes)

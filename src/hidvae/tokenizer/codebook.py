@@ -12,6 +12,11 @@ from torch import Tensor, nn
 
 from hidvae.config import GradientMode
 
+ITEMS_PER_BLOCK = 4096
+"""Of a whole catalogue at once: their distances to all codes then stay in a processor's cache."""
+_POINTS_PER_CLUSTER = 256
+"""K-means learns from so many, drawn: more take their time and hardly move the centroids."""
+
 
 class Codebook(nn.Module):
     """K vectors of width D, learned directly or through one linear map (SimVQ).
@@ -109,7 +114,7 @@ def _gumbel_mixture(residual: Tensor, vectors: Tensor, temperature: float) -> Te
 def kmeans(
     points: Tensor, num_clusters: int, generator: torch.Generator, max_iterations: int = 25
 ) -> Tensor:
-    """Lloyd's k-means; returns centroids (K, D).
+    """Lloyd's k-means, on at most 256 points per cluster (drawn); returns centroids (K, D).
 
     With fewer points than clusters, the surplus centroids are points with a little noise, so that
     all centroids differ. An emptied cluster takes the point that is worst served.
@@ -128,9 +133,12 @@ def kmeans(
         noise = torch.randn(chosen.shape, generator=generator).to(points.device)
         return chosen + 1e-3 * points.std().nan_to_num(1.0).clamp_min(1e-3) * noise
     centroids = points[order[:num_clusters]].clone()
+    if num_points > _POINTS_PER_CLUSTER * num_clusters:
+        points = points[order[: _POINTS_PER_CLUSTER * num_clusters]]
     previous = None
     for _ in range(max_iterations):
-        codes = torch.cat([nearest_codes(block, centroids) for block in points.split(65536)])
+        blocks = points.split(ITEMS_PER_BLOCK)
+        codes = torch.cat([nearest_codes(block, centroids) for block in blocks])
         if previous is not None and torch.equal(codes, previous):
             break
         previous = codes

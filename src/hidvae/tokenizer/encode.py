@@ -18,11 +18,11 @@ from hidvae.semantic_ids.collisions import collision_rate, disambiguate, reassig
 from hidvae.semantic_ids.free_ids import free_id
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.tokenizer.calibration import calibration_errors, judge
+from hidvae.tokenizer.codebook import ITEMS_PER_BLOCK
 from hidvae.tokenizer.model import HiDVAE
 from hidvae.tokenizer.train import load_held_out, load_tokenizer
 
 QUALITY = "quality.json"
-_BLOCK = 65536
 
 logger = logging.getLogger("hidvae.tokenize")
 
@@ -183,4 +183,5 @@ def tag_accuracy(
 
 
 def _blocks(array: np.ndarray) -> list[np.ndarray]:
-    return [array[start : start + _BLOCK] for start in range(0, len(array), _BLOCK)]
+    starts = range(0, len(array), ITEMS_PER_BLOCK)
+    return [array[start : start + ITEMS_PER_BLOCK] for start in starts]

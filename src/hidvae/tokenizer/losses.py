@@ -12,7 +12,7 @@ from hidvae.errors import ShapeError
 
 UNKNOWN_TAG = -1
 _MOST_PAIRS = 64
-"""Pairs per item of a batch that are compared one by one; alike items make millions of them."""
+"""Pairs per row (whose ID is shared) to compare one by one; alike items make millions of pairs."""
 
 
 def tag_alignment_loss(
@@ -83,8 +83,10 @@ def uniqueness_loss(latents: Tensor, codes: Tensor, item_index: Tensor, margin: 
             "uniqueness_loss: latents, codes and item_index must agree on the batch size; found "
             f"{latents.shape[0]}, {codes.shape[0]} and {item_index.shape[0]}"
         )
-    _, group = codes.unique(dim=0, return_inverse=True)  # (B,)
-    is_pair = (group.unsqueeze(0) == group.unsqueeze(1)).triu(diagonal=1)  # (B, B)
+    _, group, size = codes.unique(dim=0, return_inverse=True, return_counts=True)
+    shared = (size[group] > 1).nonzero().squeeze(1)  # (C,), rows whose ID another row has too
+    latents, group, item_index = latents[shared], group[shared], item_index[shared]
+    is_pair = (group.unsqueeze(0) == group.unsqueeze(1)).triu(diagonal=1)  # (C, C)
     is_pair &= item_index.unsqueeze(0) != item_index.unsqueeze(1)
     num_pairs = int(is_pair.sum())
     if num_pairs == 0:

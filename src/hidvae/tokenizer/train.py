@@ -23,6 +23,7 @@ from hidvae.evaluation.id_quality import id_quality
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
 from hidvae.tokenizer.calibration import calibrate
+from hidvae.tokenizer.codebook import ITEMS_PER_BLOCK
 from hidvae.tokenizer.model import HiDVAE, TokenizerLosses, build_tokenizer
 from hidvae.training.checkpoint import (
     Checkpoint,
@@ -47,7 +48,6 @@ from hidvae.training.schedule import warmup_cosine
 WEIGHTS = "model.safetensors"
 HELD_OUT = "held_out.safetensors"
 LOG = "log.csv"
-_BLOCK = 65536  # items encoded at once when the whole catalogue is surveyed
 
 logger = logging.getLogger("hidvae.tokenize")
 
@@ -289,7 +289,7 @@ class _Training:
         """Codes and residuals of every training item, in evaluation mode."""
         share = Share(self._fabric, len(self.items.embeddings))
         self.model.eval()
-        own = self.items.embeddings[share.rows].split(_BLOCK)
+        own = self.items.embeddings[share.rows].split(ITEMS_PER_BLOCK)
         blocks = [self.model.encode(block)[1] for block in own]
         self.model.train()
         return Survey(
@@ -301,7 +301,7 @@ class _Training:
     def _survey_latents(self) -> Tensor:
         share = Share(self._fabric, len(self.items.embeddings))
         encode = self.model.autoencoder.encode
-        own = self.items.embeddings[share.rows].split(_BLOCK)
+        own = self.items.embeddings[share.rows].split(ITEMS_PER_BLOCK)
         return share.gather(torch.cat([encode(block) for block in own]))
 
     def _shuffle(self, codes: Tensor) -> Tensor:
