@@ -289,6 +289,21 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert [path.name for path in tmp_path.iterdir()] == ["retriever"]
 
 
+def test_every_checkpoint_says_how_far_it_is(
+    folders: Folders, steps_per_epoch: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "hidvae")
+    _, made = fit(folders, tmp_path / "retriever")
+    said = [record.message for record in caplog.records if record.message.startswith("step ")]
+    total = 3 * steps_per_epoch
+    assert [line.split("  ")[0] for line in said] == [
+        f"step {n + 1} of {total}" for n in range(total)
+    ]
+    last_of_epochs = said[steps_per_epoch - 1 :: steps_per_epoch]
+    losses = [f"loss {float(row['loss']):.3f}" for row in log_of(made)]
+    assert [line.split("  ")[1] for line in last_of_epochs] == losses
+
+
 def test_stopped_thrice_between_checkpoints(folders: Folders, whole, tmp_path: Path) -> None:
     """Steps after the last checkpoint are done again, with the same random numbers."""
     output, forward = tmp_path / "retriever", Retriever.forward

@@ -104,6 +104,19 @@ def test_stopped_anywhere_and_resumed_it_is_the_same(
     assert_same(train(config, output), tokenizer)
 
 
+def test_every_checkpoint_says_how_far_it_is(
+    train: Train, config: TokenizerConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "hidvae")
+    rows = log_of(train(config, tmp_path / "tokenizer"))
+    said = [record.message for record in caplog.records if record.message.startswith("step ")]
+    assert [line.split("  ")[0] for line in said] == [
+        f"step {n + 1} of {STEPS}" for n in range(STEPS)
+    ]
+    losses = [f"reconstruction {float(row['reconstruction']):.3f}" for row in rows]
+    assert [line.split("  ")[1] for line in said[2::3]] == losses
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -372,6 +372,9 @@ class _Training:
             optimizer=optimizer,
             extra=extra,
         )
+        if self._fabric.is_global_zero:
+            loss = float(self._loss_sum) / self._step
+            logger.info("step %d of %d  loss %.3f", self._steps_done, self._total_steps, loss)
 
     def _restore(self, checkpoint: Checkpoint, optimizer: Any) -> None:
         restore(checkpoint, self.model, optimizer)

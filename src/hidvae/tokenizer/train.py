@@ -218,6 +218,7 @@ class _Training:
         self._file, self._identity = checkpoint_file, identity
         self._batch_size = min(config.batch_size, len(items.item_index))
         self._steps_per_epoch = max(1, len(items.item_index) // self._batch_size)
+        self._total_steps = config.epochs * self._steps_per_epoch
         self._epoch, self._step = 0, 0  # where the next step is
         self._order = torch.empty(0, dtype=torch.long)
         self._unused_epochs = torch.zeros(config.num_levels, config.codebook_size, dtype=torch.long)
@@ -237,16 +238,13 @@ class _Training:
             self._initialize()
         else:
             self._restore(checkpoint, optimizer)
-        seed_parts(self._fabric, self.seed, self._epoch * self._steps_per_epoch + self._step)
+        seed_parts(self._fabric, self.seed, self._steps_done)
         share = Share(self._fabric, self._batch_size)
         weights = _level_weights(config).to(self._fabric.device)
-        total_steps = config.epochs * self._steps_per_epoch
         self.model.train()
         while self._epoch < config.epochs:
             while self._step < self._steps_per_epoch:
-                factor = warmup_cosine(
-                    self._epoch * self._steps_per_epoch + self._step, total_steps
-                )
+                factor = warmup_cosine(self._steps_done, self._total_steps)
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * factor
                 start = self._step * self._batch_size
@@ -266,6 +264,10 @@ class _Training:
                 if first_decides(self._fabric, is_due):
                     self._save(optimizer)
             self._end_epoch()
+
+    @property
+    def _steps_done(self) -> int:
+        return self._epoch * self._steps_per_epoch + self._step
 
     def _initialize(self) -> None:
         self.model.autoencoder.fit_scale(self.items.embeddings)
@@ -395,6 +397,9 @@ class _Training:
                 "loss_sums": self._loss_sums,
             },
         )
+        loss = float(self._loss_sums[0]) / self._step
+        done, total = self._steps_done, self._total_steps
+        logger.info("step %d of %d  reconstruction %.3f", done, total, loss)
 
     def _restore(self, checkpoint: Checkpoint, optimizer: Any) -> None:
         restore(checkpoint, self.model, optimizer)
