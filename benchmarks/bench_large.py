@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = {
         "events": arguments.events,
         "steps": arguments.steps,
-        "dataset": dataset,
+        "dataset": {name: dataset[name] for name in ("num_users", "num_items", "num_events")},
         "stages": stages,
         "test": {name: metrics["test"][name] for name in ("num_users", "recall@10")},
     }

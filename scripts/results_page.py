@@ -364,8 +364,26 @@ def speed_section(measured: Mapping[str, Any]) -> Table:
             limit = f"{'≥' if bar['is_minimum'] else '≤'} {bar['limit']:g}"
             is_met = "yes" if bar["is_met"] else "**no**"
             lines.append(line(bar["name"], [f"{bar['value']:.3g}", limit, is_met]))
+        if name == "large":
+            lines += ["", *large_table(section["results"])]
     if "gpu" in measured:
         lines += ["", *gpu_tables(measured["gpu"])]
+    return lines
+
+
+def large_table(results: Mapping[str, Any]) -> Table:
+    """Every stage of a run at the limits of one machine."""
+    dataset, test = results["dataset"], results["test"]
+    lines = [
+        f"A generated log of {results['events']:,} events ({dataset['num_items']:,} items and "
+        f"{dataset['num_users']:,} users are left by the 3-core), `configs/large.gin`, "
+        f"{results['steps']} steps of the retriever, {test['num_users']:,} users tested:",
+        "",
+        *header(["command", "seconds", "peak memory, GiB"]),
+    ]
+    for stage in results["stages"]:
+        cells = [f"{stage['seconds']:,.0f}", f"{stage['peak_gib']:.1f}"]
+        lines.append(line(f"`hidvae {stage['command']}`", cells))
     return lines
 
 
