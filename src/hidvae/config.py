@@ -392,6 +392,9 @@ class RetrieverConfig:
     """Share of the items that a training step takes for new ones, without an embedding of their own
     and without transitions; .25 has new items found more often (docs/cold-items.md; not
     encoder_decoder)."""
+    num_negatives: int = 0
+    """Items drawn per step that targets compete with, besides each other (item_softmax); 0 takes
+    all items, which ranks a little better and costs more the larger the catalogue."""
     tag_text_input: bool = False
     """Concatenate the tag's text embedding to a code's embedding (paper, stage 2)."""
     level_type_input: bool = True
@@ -460,6 +463,7 @@ class RetrieverConfig:
         for name in ("max_history", "epochs", "validate_every", "batch_tokens"):
             _check(getattr(self, name) >= 1, self, name, "at least 1")
         for name in (
+            "num_negatives",
             "num_user_buckets",
             "max_steps",
             "patience",

@@ -74,16 +74,19 @@ def sequences(*histories: list[int]) -> Sequences:
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("logits_at_once", [1, 30, 10_000])
+@pytest.mark.parametrize("has_bias", [False, True])
 def test_full_softmax_in_blocks_equals_the_naive_one(
-    label_smoothing: float, logits_at_once: int
+    label_smoothing: float, logits_at_once: int, has_bias: bool
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(7, 4, generator=generator, requires_grad=True)
     vectors = torch.randn(13, 4, generator=generator, requires_grad=True)
     targets = torch.randint(13, (7,), generator=generator)
     targets[1] = targets[0]
-    loss = full_cross_entropy(states, vectors, targets, label_smoothing, logits_at_once)
-    naive = F.cross_entropy(states @ vectors.T, targets, label_smoothing=label_smoothing)
+    bias = torch.randn(13, generator=generator) if has_bias else None
+    loss = full_cross_entropy(states, vectors, targets, label_smoothing, logits_at_once, bias)
+    logits = states @ vectors.T + (bias if bias is not None else 0.0)
+    naive = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
     torch.testing.assert_close(loss, naive)
     found = torch.autograd.grad(3 * loss, (states, vectors))
     expected = torch.autograd.grad(3 * naive, (states, vectors))

@@ -93,6 +93,7 @@ VARIANTS = {
     "item_decoder": {},
     "averaged": {"weight_average": 0.9},
     "item_softmax": {"architecture": "item_softmax"},
+    "negatives": {"architecture": "item_softmax", "num_negatives": 8},
     "encoder_decoder": {"architecture": "encoder_decoder", "batch_tokens": 800, "epochs": 2},
 }
 
@@ -262,6 +263,7 @@ def stop_after_saves(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     [
         *((v, p) for v in ("item_decoder", "averaged") for p in PLACES),
         ("item_softmax", "within"),
+        ("negatives", "within"),
         ("encoder_decoder", "within"),
     ],
 )

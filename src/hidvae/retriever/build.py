@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from hidvae.retriever.encoder_decoder import EncoderDecoder
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.item_decoder import ItemDecoder
 from hidvae.retriever.item_softmax import ItemSoftmax
+from hidvae.retriever.negatives import NegativeSampler
 from hidvae.retriever.vocabulary import CodeEmbedding, tag_level_of_token
 from hidvae.semantic_ids.table import SemanticIds
 
@@ -32,6 +34,7 @@ def build_retriever(
     tags: ItemTags,
     known_items: np.ndarray | None = None,
     transition_columns: tuple[int, int] = (0, 0),
+    item_counts: np.ndarray | None = None,
 ) -> Retriever:
     """A fresh retriever.
 
@@ -44,10 +47,14 @@ def build_retriever(
             alternatives in the loss.
         transition_columns: Columns [start, end) of ``content`` that are made from transitions, and
             zeros for an item without any; for ``RetrieverConfig.new_item_dropout``.
+        item_counts: (N,), how often each item occurs in training; for
+            ``RetrieverConfig.num_negatives``. Without them no negatives are drawn, so that they
+            may be left out where nothing is trained.
 
     Raises:
-        ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags, or
-            item_softmax is to be normalised otherwise.
+        ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags,
+            item_softmax is to be normalised otherwise, or another architecture is to draw
+            negatives.
     """
     has_tags = bool((ids.tag_ids >= 0).any())
     for name in ("tag_text_input", "tag_tokens"):
@@ -61,6 +68,11 @@ def build_retriever(
         raise ConfigError(
             "RetrieverConfig.prefix_normalized = False: item_softmax is normalised over the items "
             "that exist; set it to True, or choose item_decoder or encoder_decoder"
+        )
+    if config.num_negatives and config.architecture != "item_softmax":
+        raise ConfigError(
+            f"RetrieverConfig.num_negatives = {config.num_negatives}: {config.architecture} has a "
+            "softmax per code and draws no items; set it to 0, or choose item_softmax"
         )
     tokens = ids.with_tag_tokens(config.tag_tokens, tags.vocabulary.sizes)
     tables = CatalogueTables(tokens, known_items)
@@ -82,28 +94,31 @@ def build_retriever(
             num_user_buckets=config.num_user_buckets,
             prefix_normalized=config.prefix_normalized,
         )
-    kind = ItemSoftmax if config.architecture == "item_softmax" else ItemDecoder
     no_transitions = None
     has_transitions = config.content_input and transition_columns[0] < transition_columns[1]
     if config.new_item_dropout and has_transitions:
         nothing = scaled_content(config, np.zeros_like(content[:1]), content)
         no_transitions = nothing[0, slice(*transition_columns)]
-    return kind(
-        tables,
-        code_embedding,
-        content=scaled_content(config, content, content) if config.content_input else None,
-        has_codes=config.code_input,
-        has_own_vectors=config.item_input,
-        new_item_dropout=config.new_item_dropout,
-        transition_columns=transition_columns,
-        no_transitions=no_transitions,
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        dropout=config.dropout,
-        max_history=config.max_history,
-        num_user_buckets=config.num_user_buckets,
-        prefix_normalized=config.prefix_normalized,
-    )
+    settings: dict[str, Any] = {
+        "content": scaled_content(config, content, content) if config.content_input else None,
+        "has_codes": config.code_input,
+        "has_own_vectors": config.item_input,
+        "new_item_dropout": config.new_item_dropout,
+        "transition_columns": transition_columns,
+        "no_transitions": no_transitions,
+        "num_layers": config.num_layers,
+        "num_heads": config.num_heads,
+        "dropout": config.dropout,
+        "max_history": config.max_history,
+        "num_user_buckets": config.num_user_buckets,
+        "prefix_normalized": config.prefix_normalized,
+    }
+    if config.architecture == "item_decoder":
+        return ItemDecoder(tables, code_embedding, **settings)
+    negatives = None
+    if config.num_negatives and item_counts is not None:
+        negatives = NegativeSampler(item_counts, config.num_negatives)
+    return ItemSoftmax(tables, code_embedding, negatives=negatives, **settings)
 
 
 def load_retriever(

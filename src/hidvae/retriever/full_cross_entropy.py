@@ -26,6 +26,7 @@ class _FullCrossEntropy(torch.autograd.Function):
         states: Tensor,
         weights: Tensor,
         targets: Tensor,
+        bias: Tensor | None,
         smoothing: float,
         block: int,
         dtype: torch.dtype,
@@ -36,7 +37,10 @@ class _FullCrossEntropy(torch.autograd.Function):
         for start in range(0, len(states), block):
             rows = slice(start, start + block)
             part, wanted = states[rows].to(dtype), targets[rows].unsqueeze(1)  # (b, d), (b, 1)
-            log_probs = (part @ factors.T).float().log_softmax(dim=1)  # (b, N)
+            logits = (part @ factors.T).float()  # (b, N)
+            if bias is not None:
+                logits += bias
+            log_probs = logits.log_softmax(dim=1)
             total -= log_probs.gather(1, wanted).sum()
             gradient = log_probs.exp_()  # of the logits, but for what smoothing spreads evenly
             gradient.scatter_(1, wanted, gradient.gather(1, wanted) - (1 - smoothing))
@@ -51,6 +55,8 @@ class _FullCrossEntropy(torch.autograd.Function):
             even = smoothing / len(weights)
             of_states, of_weights = states.sum(dim=0), weights.sum(dim=0)  # (d,) each
             total += smoothing * (states * weights[targets]).sum() - even * (of_states @ of_weights)
+            if bias is not None:
+                total += smoothing * bias[targets].sum() - even * len(states) * bias.sum()
             states_gradient -= even * of_weights
             weights_gradient -= even * of_states
         ctx.save_for_backward(states_gradient, weights_gradient)
@@ -59,7 +65,8 @@ class _FullCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         states_gradient, weights_gradient = ctx.saved_tensors
-        return states_gradient * outer[0], weights_gradient * outer[0], None, None, None, None
+        gradients = states_gradient * outer[0], weights_gradient * outer[0]
+        return *gradients, None, None, None, None, None
 
 
 def full_cross_entropy(
@@ -68,8 +75,9 @@ def full_cross_entropy(
     targets: Tensor,
     label_smoothing: float = 0.0,
     logits_at_once: int | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """Mean of -log softmax(W s)[target] over the catalogue, in bounded memory.
+    """Mean of -log softmax(W s + bias)[target] over the catalogue, in bounded memory.
 
     Under autocast the matrix products are of its type, and the softmax of float32.
 
@@ -80,6 +88,7 @@ def full_cross_entropy(
         label_smoothing: In [0, 1), share of the target spread evenly over the N items.
         logits_at_once: Most logits held at a time, one row of N at least; what suits the device by
             default.
+        bias: (N,), a constant; none by default.
     """
     device = states.device.type
     if logits_at_once is None:
@@ -89,6 +98,6 @@ def full_cross_entropy(
     dtype = torch.get_autocast_dtype(device) if is_cast else torch.float32
     with torch.autocast(device, enabled=False):
         total: Tensor = _FullCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            states.float(), item_vectors.float(), targets, label_smoothing, block, dtype
+            states.float(), item_vectors.float(), targets, bias, label_smoothing, block, dtype
         )
     return total / len(states)

@@ -25,6 +25,7 @@ from hidvae.retriever.catalogue_tables import Children
 from hidvae.retriever.full_cross_entropy import full_cross_entropy
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.item_transformer import ItemTransformer
+from hidvae.retriever.negatives import NegativeSampler
 
 
 class ItemSoftmax(ItemTransformer):
@@ -37,9 +38,15 @@ class ItemSoftmax(ItemTransformer):
 
     _vectors: Tensor | None
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        """As ``ItemTransformer``; always normalised over the prefixes that exist."""
+    def __init__(
+        self, *args: Any, negatives: NegativeSampler | None = None, **settings: Any
+    ) -> None:
+        """As ``ItemTransformer``; always normalised over the prefixes that exist.
+
+        With ``negatives`` the loss sets a target against what they draw, and not against all items.
+        """
         super().__init__(*args, **settings)
+        self.negatives = negatives
         self.output_norm = nn.LayerNorm(self.code_embedding.dim, bias=False)
         self.reset_weights()
         # Of all items, made once while the weights stand still; a buffer, so that it moves along.
@@ -71,15 +78,35 @@ class ItemSoftmax(ItemTransformer):
 
     def loss(self, batch: HistoryBatch, label_smoothing: float = 0.0) -> Tensor:
         """See ``Retriever.loss``; items that training never saw are no alternatives."""
-        vectors = self._item_table()
         has_target = batch.targets >= 0
-        states = self.states(batch.items, batch.users, vectors)[has_target]  # (n, d)
         targets = batch.targets[has_target]  # (n,)
+        if self.negatives is not None:
+            return self._loss_among(*self.negatives.draw(targets), batch, label_smoothing)
+        vectors = self._item_table()
+        states = self.states(batch.items, batch.users, vectors)[has_target]  # (n, d)
         known = self.tables.known_items()
         if known is not None:
             targets = (known.cumsum(0) - 1)[targets]
             vectors = vectors[known]
         return full_cross_entropy(self.output_norm(states), vectors, targets, label_smoothing)
+
+    def _loss_among(
+        self, items: Tensor, log_drawn: Tensor, batch: HistoryBatch, label_smoothing: float
+    ) -> Tensor:
+        """The loss among items (C,) that stand for all, each drawn with a probability (C,)."""
+        has_target = batch.targets >= 0
+        history = batch.items.clamp_min(0).flatten()
+        needed, place = torch.cat([history, items]).unique(return_inverse=True)
+        vectors = self.item_vectors(needed)
+        history, alternatives = place.split([len(history), len(items)])
+        states = self.states(history.view_as(batch.items), batch.users, vectors)[has_target]
+        return full_cross_entropy(
+            self.output_norm(states),
+            vectors[alternatives],
+            torch.searchsorted(items, batch.targets[has_target]),
+            label_smoothing,
+            bias=-log_drawn,
+        )
 
     def read(self, items: Tensor, users: Tensor) -> list[Tensor]:
         """See ``Retriever.read``."""

@@ -1,0 +1,117 @@
+"""Items that stand for all in a training step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hidvae.config import RetrieverConfig
+from hidvae.errors import ConfigError
+from hidvae.retriever.build import build_retriever
+from hidvae.retriever.interface import HistoryBatch
+from hidvae.retriever.negatives import NegativeSampler
+
+from .tiny import random_ids, random_tags
+
+COUNTS = np.array([0, 5, 1, 0, 30, 14, 0])
+
+
+def test_items_are_drawn_as_often_as_they_occur() -> None:
+    torch.manual_seed(0)
+    sampler = NegativeSampler(COUNTS, 1)
+    nothing = torch.empty(0, dtype=torch.long)
+    drawn = torch.cat([sampler.draw(nothing)[0] for _ in range(4000)])
+    found = torch.bincount(drawn, minlength=7) / len(drawn)
+    torch.testing.assert_close(found, torch.from_numpy(COUNTS / 50).float(), atol=0.03, rtol=0)
+    assert set(drawn.tolist()) == {1, 2, 4, 5}
+
+
+def test_it_says_how_probably_each_was_drawn() -> None:
+    """Where the targets are drawn from the log as well, as they are in training."""
+    torch.manual_seed(1)
+    sampler = NegativeSampler(COUNTS, 4)
+    log = torch.from_numpy(np.repeat(np.arange(7), COUNTS))
+    times, said = torch.zeros(7), torch.zeros(7)
+    for _ in range(4000):
+        targets = log[torch.randint(len(log), (3,))]
+        items, log_drawn = sampler.draw(targets)
+        assert torch.equal(items, items.unique()) and torch.isin(targets, items).all()
+        times[items] += 1
+        said[items] = log_drawn.exp()
+    torch.testing.assert_close(times / 4000, said, atol=0.03, rtol=0)
+
+
+def model_and_batch(count: int, **settings: Any) -> tuple[Any, HistoryBatch]:
+    ids = random_ids()
+    counts = np.arange(32) % 5  # some never occur
+    config = RetrieverConfig(
+        architecture="item_softmax",
+        dim=16,
+        num_heads=2,
+        dropout=0.0,
+        num_negatives=count,
+        **settings,
+    )
+    content = np.random.default_rng(0).normal(size=(32, 7)).astype(np.float32)
+    torch.manual_seed(0)
+    model = build_retriever(config, ids, content, random_tags(ids), counts > 0, item_counts=counts)
+    items = torch.tensor([[1, 2, 4, -1], [8, 6, 3, 9]])
+    return model, HistoryBatch(
+        items, torch.tensor([[2, 4, 7, -1], [6, 3, 9, 1]]), torch.full((2,), -1)
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_among_so_many_that_all_are_drawn_the_loss_is_the_whole_one(smoothing: float) -> None:
+    drawing, batch = model_and_batch(20_000)
+    whole, _ = model_and_batch(0)
+    losses = [model.loss(batch, smoothing) for model in (drawing, whole)]
+    torch.testing.assert_close(*losses)
+    for loss in losses:
+        loss.backward()
+    of_whole = dict(whole.named_parameters())
+    for name, weight in drawing.named_parameters():
+        torch.testing.assert_close(weight.grad, of_whole[name].grad, msg=name)
+
+
+def test_the_loss_is_a_softmax_over_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = model_and_batch(6)
+    items = torch.tensor([1, 2, 3, 4, 6, 7, 9, 11])
+    log_drawn = torch.linspace(-3, 0, 8)
+
+    def draw(targets: Tensor) -> tuple[Tensor, Tensor]:
+        assert targets.tolist() == [2, 4, 7, 6, 3, 9, 1]
+        return items, log_drawn
+
+    monkeypatch.setattr(model.negatives, "draw", draw)
+    has_target = batch.targets >= 0
+    states = model.output_norm(model.states(batch.items, batch.users))[has_target]
+    logits = states @ model.item_vectors(items).T - log_drawn
+    targets = torch.searchsorted(items, batch.targets[has_target])
+    for smoothing in (0.0, 0.2):
+        expected = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        torch.testing.assert_close(model.loss(batch, smoothing), expected)
+
+
+def test_only_what_a_step_needs_gets_a_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = model_and_batch(2)
+    asked = []
+    made = model.item_vectors
+    monkeypatch.setattr(model, "item_vectors", lambda items: asked.append(items) or made(items))
+    model.loss(batch)
+    (items,) = asked
+    assert len(items) == len(items.unique()) <= 12
+    assert torch.isin(batch.items[batch.items >= 0], items).all()
+
+
+@pytest.mark.parametrize("architecture", ["item_decoder", "encoder_decoder"])
+def test_a_softmax_per_code_draws_nothing(architecture: Any) -> None:
+    config = RetrieverConfig(architecture=architecture, num_negatives=5)
+    ids = random_ids()
+    with pytest.raises(ConfigError, match=f"num_negatives = 5: {architecture}.* item_softmax"):
+        build_retriever(config, ids, np.ones((32, 7), np.float32), random_tags(ids))
