@@ -103,7 +103,7 @@ class CatalogueTables(nn.Module):
             nodes: Their numbers.
             most: C, if it must not depend on the nodes; at least as many as any of them has.
         """
-        start: Tensor = getattr(self, f"child_start_{depth}")
+        start = self.child_starts(depth)
         codes: Tensor = getattr(self, f"child_codes_{depth}")
         first, end = (start[place].long().unsqueeze(2) for place in (nodes, nodes + 1))  # (B, W, 1)
         if most is None:
@@ -138,6 +138,11 @@ class CatalogueTables(nn.Module):
     def known_items(self) -> Tensor | None:
         """(N,) booleans, the items that occur in training; None: all do."""
         return self.is_known(self.num_levels, self.nodes_of_items[self.num_levels])
+
+    def child_starts(self, depth: int) -> Tensor:
+        """Where, among the nodes of the next depth, the children of each node of a depth start."""
+        start: Tensor = getattr(self, f"child_start_{depth}")
+        return start
 
     def parents_of_nodes(self, depth: int) -> Tensor:
         """The node at depth - 1, ascending, that each node of a depth hangs from."""

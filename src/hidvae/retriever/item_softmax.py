@@ -112,20 +112,17 @@ class ItemSoftmax(ItemTransformer):
         """See ``Retriever.read``."""
         tables, vectors = self.tables, self._item_table()
         states = self.output_norm(self.last_states(items, users, vectors))  # (B, d)
-        # Logits (B, N) with the leaves in order; what is smaller is reordered, logits or vectors.
+        # Logits (N, B) with the leaves in order; what is smaller is reordered, logits or vectors.
         # An exported program is for any B, and cannot ask.
         if torch.compiler.is_exporting() or len(states) < vectors.shape[1]:
-            of_depth = [(states @ vectors.T).index_select(1, tables.item_at_leaf)]
+            of_depth = [(vectors @ states.T).index_select(0, tables.item_at_leaf)]
         else:
-            of_depth = [states @ vectors[tables.item_at_leaf].T]
+            of_depth = [vectors[tables.item_at_leaf] @ states.T]
         for depth in range(tables.num_levels - 1, 0, -1):
-            of_depth.insert(
-                0,
-                _sums_below(
-                    of_depth[0], tables.parents_of_nodes(depth + 1), tables.num_nodes(depth)
-                ),
-            )
-        return [of_depth[0].logsumexp(dim=1, keepdim=True), *of_depth]
+            start, parent = tables.child_starts(depth), tables.parents_of_nodes(depth + 1)
+            of_depth.insert(0, _sums_below(of_depth[0], start, parent))
+        root = of_depth[0].logsumexp(dim=0, keepdim=True)
+        return [sums.T for sums in (root, *of_depth)]
 
     def begin(self, memory: list[Tensor]) -> Tensor:
         """See ``Retriever.begin``."""
@@ -156,18 +153,16 @@ class ItemSoftmax(ItemTransformer):
         return self._vectors
 
 
-def _sums_below(logits: Tensor, parent: Tensor, num_parents: int) -> Tensor:
+def _sums_below(logits: Tensor, start: Tensor, parent: Tensor) -> Tensor:
     """Log of the sum of exp over the children of each node.
 
     Args:
-        logits: (B, n) of the children.
-        parent: (n,), ascending, every number below num_parents.
-        num_parents: P.
+        logits: (n, B) of the children, side by side for each node.
+        start: (P + 1,), where each node's children start.
+        parent: (n,), the node of each.
 
-    Returns: (B, P).
+    Returns: (P, B).
     """
-    index = parent.expand_as(logits)
-    size = (logits.shape[0], num_parents)
-    largest = logits.new_full(size, -torch.inf).scatter_reduce(1, index, logits, "amax")
-    shares = (logits - largest.gather(1, index)).exp()
-    return largest + logits.new_zeros(size).index_add(1, parent, shares).log()
+    largest = torch.segment_reduce(logits, "max", offsets=start)
+    shares = (logits - largest.index_select(0, parent)).exp_()
+    return largest + torch.segment_reduce(shares, "sum", offsets=start).log_()
