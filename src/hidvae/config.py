@@ -393,8 +393,8 @@ class RetrieverConfig:
     and without transitions; .25 has new items found more often (docs/cold-items.md; not
     encoder_decoder)."""
     num_negatives: int = 0
-    """Items drawn per step that targets compete with, besides each other (item_softmax); 0 takes
-    all items, which ranks a little better and costs more the larger the catalogue."""
+    """Items drawn per step and process that targets compete with, besides each other (item_softmax
+    alone); 0 takes all items, which costs more the larger the catalogue (docs/large.md)."""
     tag_text_input: bool = False
     """Concatenate the tag's text embedding to a code's embedding (paper, stage 2)."""
     level_type_input: bool = True
@@ -457,6 +457,12 @@ class RetrieverConfig:
             self,
             "code_input",
             "True where content_input and item_input are False, as an item needs some input",
+        )
+        _check(
+            self.num_negatives == 0 or self.architecture == "item_softmax",
+            self,
+            "num_negatives",
+            f"0 with {self.architecture}, which has a softmax per code and draws no items",
         )
         _check(self.order_noise >= 0, self, "order_noise", "at least 0")
         _check(0 <= self.reverse_probability <= 1, self, "reverse_probability", "in [0, 1]")

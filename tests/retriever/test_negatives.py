@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hidvae.config import RetrieverConfig
+from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError
 from hidvae.retriever.build import build_retriever
 from hidvae.retriever.interface import HistoryBatch
@@ -18,27 +19,27 @@ from hidvae.retriever.negatives import NegativeSampler
 
 from .tiny import random_ids, random_tags
 
-COUNTS = np.array([0, 5, 1, 0, 30, 14, 0])
+HISTORIES = Sequences.from_lists([[1, 4, 4, 5], [], [2, 4, 1], [3], [1, 5, 4, 4]])
+OCCURRENCES = torch.tensor([0, 3, 1, 1, 5, 2, 0])
+TARGETS = torch.tensor([4, 4, 5, 4, 1, 5, 4, 4])
 
 
 def test_items_are_drawn_as_often_as_they_occur() -> None:
     torch.manual_seed(0)
-    sampler = NegativeSampler(COUNTS, 1)
-    nothing = torch.empty(0, dtype=torch.long)
-    drawn = torch.cat([sampler.draw(nothing)[0] for _ in range(4000)])
+    sampler = NegativeSampler(HISTORIES, 7, 1)
+    drawn = torch.cat([sampler.draw(TARGETS[:0])[0] for _ in range(4000)])
     found = torch.bincount(drawn, minlength=7) / len(drawn)
-    torch.testing.assert_close(found, torch.from_numpy(COUNTS / 50).float(), atol=0.03, rtol=0)
-    assert set(drawn.tolist()) == {1, 2, 4, 5}
+    torch.testing.assert_close(found, OCCURRENCES / 12, atol=0.03, rtol=0)
+    assert set(drawn.tolist()) == {1, 2, 3, 4, 5}
 
 
 def test_it_says_how_probably_each_was_drawn() -> None:
-    """Where the targets are drawn from the log as well, as they are in training."""
+    """The first items of the histories are no targets, and so are there more seldom."""
     torch.manual_seed(1)
-    sampler = NegativeSampler(COUNTS, 4)
-    log = torch.from_numpy(np.repeat(np.arange(7), COUNTS))
+    sampler = NegativeSampler(HISTORIES, 7, 2)
     times, said = torch.zeros(7), torch.zeros(7)
     for _ in range(4000):
-        targets = log[torch.randint(len(log), (3,))]
+        targets = TARGETS[torch.randint(len(TARGETS), (3,))]
         items, log_drawn = sampler.draw(targets)
         assert torch.equal(items, items.unique()) and torch.isin(targets, items).all()
         times[items] += 1
@@ -46,9 +47,23 @@ def test_it_says_how_probably_each_was_drawn() -> None:
     torch.testing.assert_close(times / 4000, said, atol=0.03, rtol=0)
 
 
+def test_half_precision_draws_the_same() -> None:
+    """Fabric casts a model's buffers."""
+    histories = Sequences.from_lists([np.arange(100_000), np.arange(100_000)])
+    sampler = NegativeSampler(histories, 100_000, 4000)
+    torch.manual_seed(0)
+    whole = sampler.draw(torch.tensor([5, 99_999]))
+    torch.manual_seed(0)
+    half = sampler.bfloat16().draw(torch.tensor([5, 99_999]))
+    assert len(whole[0]) > 3800
+    assert torch.equal(half[0], whole[0]) and torch.equal(half[1], whole[1])
+
+
 def model_and_batch(count: int, **settings: Any) -> tuple[Any, HistoryBatch]:
     ids = random_ids()
-    counts = np.arange(32) % 5  # some never occur
+    # Every fifth item never occurs.
+    histories = Sequences.from_lists([[i] * (i % 5) for i in range(32)] + [[7, 8, 9, 1]])
+    known = np.bincount(histories.items, minlength=32) > 0
     config = RetrieverConfig(
         architecture="item_softmax",
         dim=16,
@@ -59,7 +74,7 @@ def model_and_batch(count: int, **settings: Any) -> tuple[Any, HistoryBatch]:
     )
     content = np.random.default_rng(0).normal(size=(32, 7)).astype(np.float32)
     torch.manual_seed(0)
-    model = build_retriever(config, ids, content, random_tags(ids), counts > 0, item_counts=counts)
+    model = build_retriever(config, ids, content, random_tags(ids), known, histories=histories)
     items = torch.tensor([[1, 2, 4, -1], [8, 6, 3, 9]])
     return model, HistoryBatch(
         items, torch.tensor([[2, 4, 7, -1], [6, 3, 9, 1]]), torch.full((2,), -1)
@@ -94,7 +109,10 @@ def test_the_loss_is_a_softmax_over_what_was_drawn(monkeypatch: pytest.MonkeyPat
     logits = states @ model.item_vectors(items).T - log_drawn
     targets = torch.searchsorted(items, batch.targets[has_target])
     for smoothing in (0.0, 0.2):
-        expected = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        log_probs = logits.log_softmax(dim=1)
+        share = (-log_drawn).exp() / (-log_drawn).exp().sum()  # seldom drawn, so of more items
+        expected = (1 - smoothing) * F.nll_loss(log_probs, targets)
+        expected -= smoothing * (log_probs @ share).mean()
         torch.testing.assert_close(model.loss(batch, smoothing), expected)
 
 
@@ -111,7 +129,5 @@ def test_only_what_a_step_needs_gets_a_vector(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("architecture", ["item_decoder", "encoder_decoder"])
 def test_a_softmax_per_code_draws_nothing(architecture: Any) -> None:
-    config = RetrieverConfig(architecture=architecture, num_negatives=5)
-    ids = random_ids()
-    with pytest.raises(ConfigError, match=f"num_negatives = 5: {architecture}.* item_softmax"):
-        build_retriever(config, ids, np.ones((32, 7), np.float32), random_tags(ids))
+    with pytest.raises(ConfigError, match=f"num_negatives.* 0 with {architecture}"):
+        RetrieverConfig(architecture=architecture, num_negatives=5)

@@ -13,6 +13,7 @@ from torch import nn
 
 from hidvae.artifacts import StageFolder
 from hidvae.config import RetrieverConfig, build_section
+from hidvae.data.interactions import Sequences
 from hidvae.errors import ArtifactError, ConfigError
 from hidvae.features.tags.vocabulary import ItemTags
 from hidvae.retriever.catalogue_tables import CatalogueTables
@@ -34,7 +35,7 @@ def build_retriever(
     tags: ItemTags,
     known_items: np.ndarray | None = None,
     transition_columns: tuple[int, int] = (0, 0),
-    item_counts: np.ndarray | None = None,
+    histories: Sequences | None = None,
 ) -> Retriever:
     """A fresh retriever.
 
@@ -47,14 +48,12 @@ def build_retriever(
             alternatives in the loss.
         transition_columns: Columns [start, end) of ``content`` that are made from transitions, and
             zeros for an item without any; for ``RetrieverConfig.new_item_dropout``.
-        item_counts: (N,), how often each item occurs in training; for
-            ``RetrieverConfig.num_negatives``. Without them no negatives are drawn, so that they
-            may be left out where nothing is trained.
+        histories: Of training, for ``RetrieverConfig.num_negatives``; None where nothing is to be
+            trained.
 
     Raises:
-        ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags,
-            item_softmax is to be normalised otherwise, or another architecture is to draw
-            negatives.
+        ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags, or
+            item_softmax is to be normalised otherwise.
     """
     has_tags = bool((ids.tag_ids >= 0).any())
     for name in ("tag_text_input", "tag_tokens"):
@@ -68,11 +67,6 @@ def build_retriever(
         raise ConfigError(
             "RetrieverConfig.prefix_normalized = False: item_softmax is normalised over the items "
             "that exist; set it to True, or choose item_decoder or encoder_decoder"
-        )
-    if config.num_negatives and config.architecture != "item_softmax":
-        raise ConfigError(
-            f"RetrieverConfig.num_negatives = {config.num_negatives}: {config.architecture} has a "
-            "softmax per code and draws no items; set it to 0, or choose item_softmax"
         )
     tokens = ids.with_tag_tokens(config.tag_tokens, tags.vocabulary.sizes)
     tables = CatalogueTables(tokens, known_items)
@@ -116,8 +110,8 @@ def build_retriever(
     if config.architecture == "item_decoder":
         return ItemDecoder(tables, code_embedding, **settings)
     negatives = None
-    if config.num_negatives and item_counts is not None:
-        negatives = NegativeSampler(item_counts, config.num_negatives)
+    if config.num_negatives and histories is not None:
+        negatives = NegativeSampler(histories, tables.num_items, config.num_negatives)
     return ItemSoftmax(tables, code_embedding, negatives=negatives, **settings)
 
 

@@ -52,13 +52,14 @@ class _FullCrossEntropy(torch.autograd.Function):
                 weights_gradient += gradient.T @ part
         if smoothing:
             # The rest is linear in the logits: sums over states and over weights give it.
-            even = smoothing / len(weights)
-            of_states, of_weights = states.sum(dim=0), weights.sum(dim=0)  # (d,) each
-            total += smoothing * (states * weights[targets]).sum() - even * (of_states @ of_weights)
+            spread = torch.zeros_like(weights[:, 0]) if bias is None else bias
+            spread = smoothing * spread.softmax(dim=0)  # (N,)
+            of_states, of_weights = states.sum(dim=0), spread @ weights  # (d,) each
+            total += smoothing * (states * weights[targets]).sum() - of_states @ of_weights
             if bias is not None:
-                total += smoothing * bias[targets].sum() - even * len(states) * bias.sum()
-            states_gradient -= even * of_weights
-            weights_gradient -= even * of_states
+                total += smoothing * bias[targets].sum() - len(states) * (spread @ bias)
+            states_gradient -= of_weights
+            weights_gradient.addr_(spread, of_states, alpha=-1)
         ctx.save_for_backward(states_gradient, weights_gradient)
         return total
 
@@ -77,18 +78,19 @@ def full_cross_entropy(
     logits_at_once: int | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """Mean of -log softmax(W s + bias)[target] over the catalogue, in bounded memory.
+    """Mean of -log softmax(W s + bias)[target] over all items, in bounded memory.
 
     Under autocast the matrix products are of its type, and the softmax of float32.
 
     Args:
         states: (n, d).
         item_vectors: W, (N, d).
-        targets: (n,) item_index.
-        label_smoothing: In [0, 1), share of the target spread evenly over the N items.
+        targets: (n,), rows of W.
+        label_smoothing: In [0, 1), share of the target spread over the N items: evenly, or as the
+            bias alone would have it.
         logits_at_once: Most logits held at a time, one row of N at least; what suits the device by
             default.
-        bias: (N,), a constant; none by default.
+        bias: (N,), a constant, where an item stands for exp(bias) of its like; none by default.
     """
     device = states.device.type
     if logits_at_once is None:

@@ -165,4 +165,4 @@ def _sums_below(logits: Tensor, start: Tensor, parent: Tensor) -> Tensor:
     """
     largest = torch.segment_reduce(logits, "max", offsets=start)
     shares = (logits - largest.index_select(0, parent)).exp_()
-    return largest + torch.segment_reduce(shares, "sum", offsets=start).log_()
+    return largest + torch.segment_reduce(shares, "sum", offsets=start).log()

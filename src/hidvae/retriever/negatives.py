@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from hidvae.data.interactions import Sequences
 
 
 class NegativeSampler(nn.Module):
@@ -19,23 +20,35 @@ class NegativeSampler(nn.Module):
         batch, Yi et al., Sampling-Bias-Corrected Neural Modeling, RecSys 2019.
     """
 
-    share: Tensor
-    """(N,), of all training events."""
-    cumulative: Tensor
-    """(N,) float64, ending in 1."""
+    # Whole numbers, so that no precision of the training rounds them.
+    occurrences: Tensor
+    """(N,), in the training histories."""
+    occurrences_up_to: Tensor
+    """(N,), of all items up to and with each."""
+    times_target: Tensor
+    """(N,), occurrences but the first ones of the histories, which are never to be predicted."""
 
-    def __init__(self, item_counts: npt.NDArray[np.integer], count: int) -> None:
+    def __init__(self, histories: Sequences, num_items: int, count: int) -> None:
         """Build.
 
         Args:
-            item_counts: (N,), how often each item occurs in training; not all 0.
+            histories: That the targets come from.
+            num_items: N.
             count: Items to draw beside a step's targets.
         """
         super().__init__()
         self.count = count
-        up_to = np.cumsum(item_counts, dtype=np.float64)
-        self.register_buffer("share", torch.from_numpy(item_counts / up_to[-1]), persistent=False)
-        self.register_buffer("cumulative", torch.from_numpy(up_to / up_to[-1]), persistent=False)
+        occurrences = np.bincount(histories.items, minlength=num_items)
+        starts = histories.offsets[:-1][histories.lengths > 0]
+        firsts = np.bincount(histories.items[starts], minlength=num_items)
+        for name, numbers in (
+            ("occurrences", occurrences),
+            ("occurrences_up_to", np.cumsum(occurrences)),
+            ("times_target", occurrences - firsts),
+        ):
+            self.register_buffer(name, torch.from_numpy(numbers), persistent=False)
+        self._num_occurrences = int(occurrences.sum())
+        self._num_targets = self._num_occurrences - len(starts)
 
     def draw(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """A step's alternatives, ascending and each once, all targets (n,) among them.
@@ -43,8 +56,10 @@ class NegativeSampler(nn.Module):
         Returns: Items (C,), and (C,) float32 the log of the probability that n targets and
             ``count`` draws hold each.
         """
-        place = torch.rand(self.count, dtype=torch.float64, device=targets.device)
-        drawn = torch.searchsorted(self.cumulative, place, right=True)
+        place = torch.randint(self._num_occurrences, (self.count,), device=targets.device)
+        drawn = torch.searchsorted(self.occurrences_up_to, place, right=True)
         items = torch.cat([targets, drawn]).unique()
-        missed = (len(targets) + self.count) * torch.log1p(-self.share[items])
-        return items, torch.log(-torch.expm1(missed)).float()
+        of_draws = self.occurrences[items].double() / self._num_occurrences
+        of_targets = self.times_target[items].double() / self._num_targets
+        log_missed = self.count * torch.log1p(-of_draws) + len(targets) * torch.log1p(-of_targets)
+        return items, torch.log(-torch.expm1(log_missed)).float()

@@ -100,7 +100,7 @@ def train_retriever(
         load_tags(tags),
         data.known_items,
         transition_columns=items.parts.get("collaborative", (0, 0)),
-        item_counts=np.bincount(split.train.items, minlength=data.catalogue.num_items),
+        histories=split.train,
     )
     batches = TrainingBatches(
         split.train,

@@ -59,6 +59,12 @@ def nearest_codes(residual: Tensor, vectors: Tensor) -> Tensor:
     return scores.argmin(dim=1)
 
 
+def nearest_codes_of_all(residual: Tensor, vectors: Tensor) -> Tensor:
+    """``nearest_codes`` of a whole catalogue, whose distances are never held at once."""
+    blocks = residual.split(ITEMS_PER_BLOCK)
+    return torch.cat([nearest_codes(block, vectors) for block in blocks])
+
+
 def pass_gradient(
     residual: Tensor, vectors: Tensor, codes: Tensor, mode: GradientMode, temperature: float
 ) -> Tensor:
@@ -137,8 +143,7 @@ def kmeans(
         points = points[order[: _POINTS_PER_CLUSTER * num_clusters]]
     previous = None
     for _ in range(max_iterations):
-        blocks = points.split(ITEMS_PER_BLOCK)
-        codes = torch.cat([nearest_codes(block, centroids) for block in blocks])
+        codes = nearest_codes_of_all(points, centroids)
         if previous is not None and torch.equal(codes, previous):
             break
         previous = codes

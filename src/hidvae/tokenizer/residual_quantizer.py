@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from hidvae.config import GradientMode
-from hidvae.tokenizer.codebook import Codebook, kmeans, nearest_codes, pass_gradient
+from hidvae.tokenizer.codebook import (
+    Codebook,
+    kmeans,
+    nearest_codes,
+    nearest_codes_of_all,
+    pass_gradient,
+)
 
 
 class Quantized(NamedTuple):
@@ -101,7 +107,7 @@ class ResidualQuantizer(nn.Module):
             centroids = kmeans(residual, size, generator)
             codebook.set_vectors(torch.arange(size, device=latents.device), centroids)
             vectors = codebook.vectors()
-            residual = residual - vectors[nearest_codes(residual, vectors)]
+            residual = residual - vectors[nearest_codes_of_all(residual, vectors)]
 
     @torch.no_grad()
     def reset_codes(self, level: int, codes: Tensor, residuals: Tensor) -> None:

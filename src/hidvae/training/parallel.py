@@ -2,7 +2,8 @@
 
 The batches are those of one process, and so are the losses: what is a mean over rows is weighed by
 the rows of each part, and what compares the rows of a batch is computed on all of them. So a
-training depends on the number of processes only through rounding and the dropout's random numbers.
+training depends on the number of processes only through rounding and the random numbers: of the
+dropout, and of ``RetrieverConfig.num_negatives``, which every process draws for its own targets.
 
 torchrun starts the processes; without it there is one, and everything here leaves values as they
 are. Source: arXiv:2006.15704 for the averaging of gradients, which Lightning Fabric does.
