@@ -2,6 +2,7 @@
 
     python benchmarks/bench_search.py
     python benchmarks/bench_search.py --peers ../hidvae-peers/bin/python
+    python benchmarks/bench_search.py --items 1000000
 
 Random weights, 12,101 items, 3 levels of 256, histories of 20 items, 50 beams, 50 results. Peers:
 
@@ -10,7 +11,8 @@ Random weights, 12,101 items, 3 levels of 256, histories of 20 items, 50 beams, 
 - rectokens: its ``autoregressive_generate`` over a GPT-2 of the same width and layers. It wants
   another environment, whose Python ``--peers`` names; see docs/benchmarks.md.
 
-Both take turns with ours on the same few users.
+Both take turns with ours on the same few users. With ``--items`` ours alone search a catalogue of
+that size, of 3 levels of 1,024; that is printed and not kept.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,14 +77,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and keep."""
     parser = argument_parser(__doc__)
     parser.add_argument("--peers", help="Python that has rectokens and transformers")
+    parser.add_argument("--items", type=int, help="size of another catalogue, without peers")
     arguments = parser.parse_args(argv)
     set_threads(arguments)
     sizes = QUICK if arguments.quick else Sizes()
+    if arguments.items:
+        sizes = replace(sizes, num_items=arguments.items, codebook_size=1024, batch=32, singles=20)
     codes = distinct_codes(sizes.num_items, sizes.num_levels, sizes.codebook_size)
     searches = our_searches(codes, sizes)
     print(f"{sizes.num_items:,} items, {sizes.beams} beams")
     ours = [row_of(name, search, sizes) for name, search in searches.items()]
     print_table(ours)
+    if arguments.items:
+        return
     items, users = random_histories(sizes.peer_users, sizes.history, sizes.num_items)
     contestants: dict[str, Callable[[], object]] = {
         name: partial(search, items, users) for name, search in searches.items()

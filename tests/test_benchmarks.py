@@ -79,6 +79,15 @@ def test_search(tmp_path: Path) -> None:
     assert results["notes"]["transformers"] == {"valid": 1.0}  # all that it found are items
 
 
+def test_search_of_another_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "found.json"
+    script = importlib.import_module("bench_search")
+    script.main(["--quick", "--threads", "1", "--items", "700", "--output", str(file)])
+    assert not file.exists()
+    printed = capsys.readouterr().out
+    assert "700 items" in printed and "encoder_decoder" in printed
+
+
 def test_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = run("training", tmp_path / "found.json", "--profile")
     check_positive(results["by_precision"])
