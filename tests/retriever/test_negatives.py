@@ -59,7 +59,7 @@ def test_half_precision_draws_the_same() -> None:
     assert torch.equal(half[0], whole[0]) and torch.equal(half[1], whole[1])
 
 
-def model_and_batch(count: int, **settings: Any) -> tuple[Any, HistoryBatch]:
+def model_and_batch(count: int) -> tuple[Any, HistoryBatch]:
     ids = random_ids()
     # Every fifth item never occurs.
     histories = Sequences.from_lists([[i] * (i % 5) for i in range(32)] + [[7, 8, 9, 1]])
@@ -70,7 +70,6 @@ def model_and_batch(count: int, **settings: Any) -> tuple[Any, HistoryBatch]:
         num_heads=2,
         dropout=0.0,
         num_negatives=count,
-        **settings,
     )
     content = np.random.default_rng(0).normal(size=(32, 7)).astype(np.float32)
     torch.manual_seed(0)

@@ -78,10 +78,10 @@ class ItemSoftmax(ItemTransformer):
 
     def loss(self, batch: HistoryBatch, label_smoothing: float = 0.0) -> Tensor:
         """See ``Retriever.loss``; items that training never saw are no alternatives."""
+        if self.negatives is not None:
+            return self._loss_among_drawn(self.negatives, batch, label_smoothing)
         has_target = batch.targets >= 0
         targets = batch.targets[has_target]  # (n,)
-        if self.negatives is not None:
-            return self._loss_among(*self.negatives.draw(targets), batch, label_smoothing)
         vectors = self._item_table()
         states = self.states(batch.items, batch.users, vectors)[has_target]  # (n, d)
         known = self.tables.known_items()
@@ -90,22 +90,25 @@ class ItemSoftmax(ItemTransformer):
             vectors = vectors[known]
         return full_cross_entropy(self.output_norm(states), vectors, targets, label_smoothing)
 
-    def _loss_among(
-        self, items: Tensor, log_drawn: Tensor, batch: HistoryBatch, label_smoothing: float
+    def _loss_among_drawn(
+        self, negatives: NegativeSampler, batch: HistoryBatch, label_smoothing: float
     ) -> Tensor:
-        """The loss among items (C,) that stand for all, each drawn with a probability (C,)."""
+        """The loss among a few items that stand for all; only what the step needs gets a vector."""
         has_target = batch.targets >= 0
+        targets = batch.targets[has_target]  # (n,)
+        drawn, log_prob_drawn = negatives.draw(targets)  # (C,) each
         history = batch.items.clamp_min(0).flatten()
-        needed, place = torch.cat([history, items]).unique(return_inverse=True)
+        needed, place = torch.cat([history, drawn]).unique(return_inverse=True)
         vectors = self.item_vectors(needed)
-        history, alternatives = place.split([len(history), len(items)])
-        states = self.states(history.view_as(batch.items), batch.users, vectors)[has_target]
+        place_of_history, place_of_drawn = place.split([len(history), len(drawn)])
+        items = place_of_history.view_as(batch.items)
+        states = self.states(items, batch.users, vectors)[has_target]  # (n, d)
         return full_cross_entropy(
             self.output_norm(states),
-            vectors[alternatives],
-            torch.searchsorted(items, batch.targets[has_target]),
+            vectors[place_of_drawn],
+            torch.searchsorted(drawn, targets),
             label_smoothing,
-            bias=-log_drawn,
+            bias=-log_prob_drawn,
         )
 
     def read(self, items: Tensor, users: Tensor) -> list[Tensor]:
