@@ -2,7 +2,7 @@
 
 import sys
 
-from hidvae.entry_points import train_transformer
+from hidvae.apps.entry_points import train_transformer
 
 if __name__ == "__main__":
     sys.exit(train_transformer())

@@ -24,7 +24,7 @@ from generated import distinct_codes, random_histories, random_retriever, semant
 from harness import Timing, argument_parser, print_table, report, set_threads, take_turns
 
 from hidvae.config import RetrieverConfig
-from hidvae.retriever.beam_search import beam_search
+from hidvae.ranking.beam_search import beam_search
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.training.runtime import make_reproducible
 

@@ -20,8 +20,8 @@ from typing import Any
 from bench_prepare import generate
 from harness import Bar, argument_parser, print_table, report, set_threads
 
-from hidvae.artifacts import read_json, write_json
-from hidvae.pipeline import COMMANDS
+from hidvae.run.pipeline import COMMANDS
+from hidvae.store.artifacts import read_json, write_json
 
 CONFIG = Path(__file__).parent.parent / "configs" / "large.gin"
 MOST_GIB = 20.0

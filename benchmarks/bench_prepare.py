@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 from harness import argument_parser, report, set_threads
 
-from hidvae.artifacts import describe_machine, git_commit
+from hidvae.store.artifacts import describe_machine, git_commit
 
 _PREPARE = """
 import sys, pathlib

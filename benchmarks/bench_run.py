@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from harness import Bar, Timing, argument_parser, print_table, report, set_threads, take_turns
 
-from hidvae.artifacts import read_json
 from hidvae.config import load_config
 from hidvae.data.prepare import load_dataset
-from hidvae.pipeline import run_pipeline
-from hidvae.recommender import Recommender
+from hidvae.ranking.recommender import Recommender
+from hidvae.run.pipeline import run_pipeline
+from hidvae.store.artifacts import read_json
 
 DEMO = Path(__file__).parent.parent / "configs" / "demo.gin"
 QUICK = ["DatasetConfig.demo_num_items=120", "DatasetConfig.demo_num_users=200"]

@@ -35,7 +35,7 @@ from generated import distinct_codes, random_histories, random_retriever, semant
 from harness import Bar, argument_parser, print_table, report, set_threads, take_turns
 
 from hidvae.config import RetrieverConfig
-from hidvae.retriever.beam_search import beam_search
+from hidvae.ranking.beam_search import beam_search
 
 ARCHITECTURES = ("item_softmax", "item_decoder", "encoder_decoder")
 PEER = Path(__file__).with_name("rectokens_peer.py")

@@ -33,10 +33,10 @@ import torch
 from bench_run import DEMO, QUICK
 from harness import Bar, argument_parser, print_table, report, set_threads
 
-from hidvae.artifacts import MANIFEST, read_stage
 from hidvae.config import load_config
 from hidvae.data.prepare import load_dataset
-from hidvae.pipeline import run_pipeline
+from hidvae.run.pipeline import run_pipeline
+from hidvae.store.artifacts import MANIFEST, read_stage
 
 K, BEAMS = 10, 50
 CHANGE_SECONDS, RELOAD_SECONDS = 3.0, 20.0

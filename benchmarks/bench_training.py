@@ -155,7 +155,7 @@ def training_step(
     precision: str,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> Callable[[HistoryBatch], None]:
-    """The step of ``hidvae.retriever.train``, without its bookkeeping."""
+    """The step of ``hidvae.retriever.train_retriever``, without its bookkeeping."""
     fabric = start_fabric(RunConfig(device=device, precision=precision))
     adam = torch.optim.AdamW(
         model.parameters(),

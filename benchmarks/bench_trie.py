@@ -28,7 +28,7 @@ from harness import (
     take_turns,
 )
 
-from hidvae.retriever.beam_search import beam_search
+from hidvae.ranking.beam_search import beam_search
 from hidvae.retriever.catalogue_tables import CatalogueTables
 from hidvae.retriever.interface import Retriever
 from hidvae.semantic_ids.trie import Trie

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hidvae.artifacts import (
+from hidvae.store.artifacts import (
     describe_machine,
     git_commit,
     library_versions,

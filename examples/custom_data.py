@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from hidvae import Recommender, load_config
-from hidvae.pipeline import run_pipeline
+from hidvae.run.pipeline import run_pipeline
 
 GENRES = {"Drama": ("Family", "Courtroom"), "Comedy": ("Romantic", "Heist"), "Horror": ("Ghost",)}
 SETTINGS = [

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hidvae import Recommender, load_config
-from hidvae.artifacts import read_json
 from hidvae.data.prepare import load_dataset
-from hidvae.pipeline import run_pipeline
+from hidvae.run.pipeline import run_pipeline
+from hidvae.store.artifacts import read_json
 
 DEMO = Path(__file__).parent.parent / "configs" / "demo.gin"
 

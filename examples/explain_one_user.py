@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hidvae import DataError, Recommendation, Recommender
-from hidvae.artifacts import read_stage
 from hidvae.data.prepare import load_dataset
+from hidvae.store.artifacts import read_stage
 
 
 def show(item: Recommendation) -> None:

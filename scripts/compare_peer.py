@@ -35,26 +35,26 @@ import numpy.typing as npt
 import torch
 from scipy import sparse
 
-from hidvae.artifacts import (
-    describe_machine,
-    git_commit,
-    library_versions,
-    read_json,
-    read_stage,
-    write_json,
-)
-from hidvae.baselines.untrained import item_popularity
 from hidvae.data.interactions import Sequences
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.errors import ConfigError, HidvaeError, MissingExtraError
-from hidvae.evaluation.evaluate import EvaluationResult, evaluate_ranker, format_table
-from hidvae.evaluation.ranking import (
+from hidvae.evaluation.baselines.untrained import item_popularity
+from hidvae.evaluation.evaluate_ranker import EvaluationResult, evaluate_ranker, format_table
+from hidvae.ranking.lists import (
     PADDING,
     Ranker,
     Ranking,
     list_width,
     split_protocols,
     top_items,
+)
+from hidvae.store.artifacts import (
+    describe_machine,
+    git_commit,
+    library_versions,
+    read_json,
+    read_stage,
+    write_json,
 )
 
 logger = logging.getLogger("compare_peer")

@@ -18,8 +18,8 @@ import torch
 from svg_drawing import LEVELS, Drawing
 
 from hidvae import DataError, Recommendation, Recommender
-from hidvae.artifacts import read_stage
 from hidvae.data.prepare import load_dataset
+from hidvae.store.artifacts import read_stage
 from hidvae.tokenizer.residual_quantizer import ResidualQuantizer
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"

@@ -26,13 +26,13 @@ import numpy as np
 import polars as pl
 from results_page import write_page
 
-from hidvae.artifacts import read_json, write_json
-from hidvae.baselines.build import ALL
 from hidvae.config import Config, load_config
+from hidvae.evaluation.baselines.by_name import ALL
 from hidvae.evaluation.bootstrap import paired_bootstrap
+from hidvae.evaluation.evaluate_run import METRICS, RANKS, rankers_of
 from hidvae.evaluation.metrics import ndcg_at, recall_at
-from hidvae.pipeline import run_pipeline
-from hidvae.scoring import METRICS, RANKS, rankers_of
+from hidvae.run.pipeline import run_pipeline
+from hidvae.store.artifacts import read_json, write_json
 
 RUNS = Path("runs/results")
 RESULTS = Path("results")

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from hidvae.artifacts import describe_machine, git_commit, write_json
 from hidvae.config import load_config
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags
-from hidvae.pipeline import open_folders, run_pipeline
-from hidvae.tokenizer.calibration import Judged, calibration_errors, judge
+from hidvae.run.pipeline import open_folders, run_pipeline
+from hidvae.store.artifacts import describe_machine, git_commit, write_json
 from hidvae.tokenizer.encode import encode_items
-from hidvae.tokenizer.train import load_held_out, load_tokenizer
+from hidvae.tokenizer.temperatures import Judged, calibration_errors, judge
+from hidvae.tokenizer.train_tokenizer import load_held_out, load_tokenizer
 
 RUNS = Path("runs/calibration")
 

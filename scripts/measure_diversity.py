@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from hidvae.artifacts import describe_machine, git_commit, read_stage, write_json
 from hidvae.data.prepare import load_dataset
 from hidvae.evaluation.metrics import diversity_at, ndcg_at, recall_at, target_ranks
-from hidvae.orders import POOL, diversified
-from hidvae.recommender import Recommender
+from hidvae.ranking.filters import POOL, diversified
+from hidvae.ranking.recommender import Recommender
+from hidvae.store.artifacts import describe_machine, git_commit, read_stage, write_json
 
 K = 10
 PENALTIES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)

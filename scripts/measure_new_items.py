@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hidvae.artifacts import describe_machine, git_commit, read_stage, write_json
-from hidvae.baselines.untrained import TextSimilarity, item_popularity
 from hidvae.config import DatasetConfig, load_config
 from hidvae.data.interactions import Sequences
 from hidvae.data.prepare import Dataset, load_dataset, prepare
 from hidvae.data.schema import Columns
-from hidvae.evaluation.evaluate import evaluate_ranker
-from hidvae.evaluation.ranking import Ranker
-from hidvae.pipeline import run_pipeline
-from hidvae.recommender import Recommender
+from hidvae.evaluation.baselines.untrained import TextSimilarity, item_popularity
+from hidvae.evaluation.evaluate_ranker import evaluate_ranker
+from hidvae.ranking.lists import Ranker
+from hidvae.ranking.recommender import Recommender
+from hidvae.run.pipeline import run_pipeline
+from hidvae.store.artifacts import describe_machine, git_commit, read_stage, write_json
 
 RUNS = Path("runs/new-items")
 CUTOFFS = (10,)

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from hidvae.artifacts import describe_machine, git_commit, library_versions, write_json
 from hidvae.config import Config, load_config
 from hidvae.features.tags.from_clusters import tags_from_clusters
 from hidvae.features.tags.from_llm import fill_with_llm
@@ -40,7 +39,8 @@ from hidvae.features.tags.llm_candidates import Candidates
 from hidvae.features.tags.llm_client import open_chat
 from hidvae.features.tags.tag import tag_vectors, tags_from_source
 from hidvae.features.tags.vocabulary import TagVocabulary
-from hidvae.pipeline import run_pipeline
+from hidvae.run.pipeline import run_pipeline
+from hidvae.store.artifacts import describe_machine, git_commit, library_versions, write_json
 
 RUNS = Path("runs/tags")
 SOURCES = ("majority", "nearest", "neighbours", "clusters", "llm")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hidvae.artifacts import read_json
-from hidvae.scoring import rankers_of
+from hidvae.evaluation.evaluate_run import rankers_of
+from hidvae.store.artifacts import read_json
 
 METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 COMPARED = ("recall@10", "ndcg@10")

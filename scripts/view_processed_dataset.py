@@ -2,7 +2,7 @@
 
 import sys
 
-from hidvae.entry_points import view_processed_dataset
+from hidvae.apps.entry_points import view_processed_dataset
 
 if __name__ == "__main__":
     sys.exit(view_processed_dataset())

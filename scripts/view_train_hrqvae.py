@@ -2,7 +2,7 @@
 
 import sys
 
-from hidvae.entry_points import view_train_hrqvae
+from hidvae.apps.entry_points import view_train_hrqvae
 
 if __name__ == "__main__":
     sys.exit(view_train_hrqvae())

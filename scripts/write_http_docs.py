@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hidvae.serving.app import app_without_run
+from hidvae.apps.serve.app import app_without_run
 
 Schema = dict[str, Any]
 
 PAGE = Path(__file__).parent.parent / "docs" / "http-api.md"
 HEAD = """# HTTP API
 
-Written by `make docs` from the routes and messages in `src/hidvae/serving/`; edit there.
+Written by `make docs` from the routes and messages in `src/hidvae/apps/serve/`; edit there.
 
 Every route of `hidvae serve` and every field, as `/openapi.json` describes them to programs;
 [serving](serving.md) is the guide. Bodies and answers are JSON; a key that is not in a body's table

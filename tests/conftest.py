@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from hidvae.artifacts import StageFolder
 from hidvae.config import DatasetConfig
 from hidvae.data.prepare import Dataset, load_dataset, prepare
 from hidvae.data.sources.demo import Demo, generate_demo
+from hidvae.store.artifacts import StageFolder
 
 settings.register_profile("hidvae", deadline=None)  # a busy machine is no failure
 settings.load_profile("hidvae")
@@ -89,7 +89,7 @@ def tiny_settings() -> list[str]:
 def tiny_run(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run with ``tiny_settings``; do not write into it."""
     from hidvae.config import load_config
-    from hidvae.pipeline import run_pipeline
+    from hidvae.run.pipeline import run_pipeline
 
     output = tmp_path_factory.mktemp("runs") / "tiny"
     run_pipeline(load_config([], tiny_settings), output)

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from hidvae.artifacts import StageFolder, read_json, read_stage
 from hidvae.config import Config, load_config
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.data.split import draw_cold_items, hold_out_items
 from hidvae.evaluation.metrics import ndcg_at
 from hidvae.features.embeddings import load_embeddings
-from hidvae.pipeline import open_folders, run_pipeline
-from hidvae.recommender import Recommender
-from hidvae.retriever import train as retriever_train
+from hidvae.ranking.recommender import Recommender
+from hidvae.retriever import train_retriever as retriever_train
+from hidvae.run.pipeline import open_folders, run_pipeline
 from hidvae.semantic_ids.table import SemanticIds
-from hidvae.tokenizer.train import load_held_out
+from hidvae.store.artifacts import StageFolder, read_json, read_stage
+from hidvae.tokenizer.train_tokenizer import load_held_out
 
 SHARE, SEED = 0.1, 5
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from hidvae.artifacts import StageFolder
-from hidvae.baselines.untrained import Popularity
 from hidvae.data.interactions import Sequences
 from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError
+from hidvae.evaluation.baselines.untrained import Popularity
+from hidvae.store.artifacts import StageFolder
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_peer.py"
 

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.retriever.tiny import CASES, histories, make_retriever
 from torch import Tensor
 
-from hidvae.artifacts import StageFolder, read_json
 from hidvae.config import load_config
-from hidvae.pipeline import STAGES, run_pipeline
-from hidvae.recommender import Recommender
-from hidvae.retriever import train
-from hidvae.retriever.beam_search import beam_search
+from hidvae.ranking.beam_search import beam_search
+from hidvae.ranking.recommender import Recommender
+from hidvae.retriever import train_retriever as train
 from hidvae.retriever.interface import HistoryBatch
+from hidvae.run.pipeline import STAGES, run_pipeline
+from hidvae.store.artifacts import StageFolder, read_json
 from hidvae.training.prefetch import on_device
-from retriever.tiny import CASES, histories, make_retriever
 
 pytestmark = [
     pytest.mark.gpu,

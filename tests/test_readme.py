@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from hidvae.cli import app
+from hidvae.apps.cli import app
 from hidvae.config import SECTIONS
 
 ROOT = Path(__file__).parent.parent

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hidvae.artifacts import StageFolder, read_json
 from hidvae.evaluation.metrics import recall_at
+from hidvae.store.artifacts import StageFolder, read_json
 
 ROOT = Path(__file__).parent.parent
 KEYS = {"test", "test_excluding_history"}

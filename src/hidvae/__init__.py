@@ -28,9 +28,9 @@ from hidvae.errors import (
 )
 
 if TYPE_CHECKING:
-    from hidvae.explain import HistoryMatch, Recommendation
-    from hidvae.orders import Orders
-    from hidvae.recommender import Recommender
+    from hidvae.ranking.explain import HistoryMatch, Recommendation
+    from hidvae.ranking.filters import Orders
+    from hidvae.ranking.recommender import Recommender
 
 __version__ = "0.1.0"
 
@@ -61,10 +61,10 @@ __all__ = [
 ]
 
 _LAZY = {
-    "HistoryMatch": "hidvae.explain",
-    "Orders": "hidvae.orders",
-    "Recommendation": "hidvae.explain",
-    "Recommender": "hidvae.recommender",
+    "HistoryMatch": "hidvae.ranking.explain",
+    "Orders": "hidvae.ranking.filters",
+    "Recommendation": "hidvae.ranking.explain",
+    "Recommender": "hidvae.ranking.recommender",
 }
 
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from hidvae.cli import main
+from hidvae.apps.cli import main
 
 sys.exit(main())

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hidvae.artifacts import StageFolder, is_current
 from hidvae.config import DatasetConfig, build_section
 from hidvae.data.prepare import Dataset, load_dataset, prepare, raw_fingerprints
 from hidvae.data.sources.demo import Demo
 from hidvae.errors import ArtifactError, DataError
+from hidvae.store.artifacts import StageFolder, is_current
 
 Rows = list[tuple[str, str]]
 THREE = [("u", "a"), ("u", "b"), ("u", "c")]

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from tests.docs.pages import ROOT, blocks_of
 
-from hidvae.artifacts import StageFolder, read_json
+from hidvae.store.artifacts import StageFolder, read_json
 
 BLOCKS = blocks_of(ROOT / "docs" / "extending.md")
 FOLLOW_THE_PAGE = """
@@ -23,7 +23,7 @@ import pytest
 
 if code := pytest.main(sys.argv[2:]):
     sys.exit(code)
-from hidvae.cli import app, run_app
+from hidvae.apps.cli import app, run_app
 
 for words in json.loads(sys.argv[1]):
     if code := run_app(app, "hidvae", words):

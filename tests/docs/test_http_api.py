@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.docs.pages import ROOT
 
-from hidvae.serving import messages
-from hidvae.serving.app import app_without_run
+from hidvae.apps.serve import messages
+from hidvae.apps.serve.app import app_without_run
 
 PAGE = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
 

@@ -18,7 +18,7 @@ import pytest
 import typer
 from tests.docs.pages import BLOCKS, PAGES, ROOT, Block
 
-from hidvae.cli import app, run_app
+from hidvae.apps.cli import app, run_app
 from hidvae.config import load_config
 
 RUN = {
@@ -41,20 +41,20 @@ NOT_RUN = {
     "hidvae run --output runs/kuairand-pure": "downloads KuaiRand",
     "hidvae run --output runs/ml-1m": "downloads MovieLens",
     "hidvae batch recommend --model runs/my_shop --input users --output lists --workers 4": (
-        "starts a Ray cluster, as tests/batch/test_ray_cluster.py does"
+        "starts a Ray cluster, as tests/apps/batch/test_ray_cluster.py does"
     ),
     "hidvae batch recommend --model RUN": "needs a Ray cluster of several machines",
-    "hidvae serve": "answers until it is stopped, as tests/serving/test_server.py has it",
-    "curl http://127.0.0.1:8000": "asks a server, as tests/serving/test_docs.py does",
+    "hidvae serve": "answers until it is stopped, as tests/apps/serve/test_server.py has it",
+    "curl http://127.0.0.1:8000": "asks a server, as tests/apps/serve/test_docs.py does",
     "curl --get http://127.0.0.1:8000": "the same",
     "curl -X": "the same",
     "python scripts/make_screenshots.py": (
-        "starts a server, as tests/serving/page/test_screenshots.py does"
+        "starts a server, as tests/apps/serve/page/test_screenshots.py does"
     ),
     "torchrun": "starts several processes, as tests/training/test_parallel.py does",
     "python train_": "downloads a dataset and trains on it",
     "python scripts/view_": "looks at such a training",
-    "hidvae report runs/demo --live": "serves until Ctrl-C, as tests/report/test_live.py does",
+    "hidvae report runs/demo --live": "serves until Ctrl-C (test_follow_training.py)",
     "python scripts/picture_report.py": "needs Chromium, as tests/test_picture_report.py does",
     "python -m venv": "makes an environment for a peer",
     "../hidvae-peers/bin/pip": "installs a peer",

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hidvae.artifacts import read_stage
 from hidvae.config import EmbeddingConfig
 from hidvae.features import cached_encoding, text_cache
 from hidvae.features.embed import embed
 from hidvae.features.text_encoder import cut_by_tokens
+from hidvae.store.artifacts import read_stage
 
 CONFIG = EmbeddingConfig(text_encoder="in-batches", collaborative_dim=4)
 

@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from hidvae.artifacts import StageFolder
 from hidvae.config import DatasetConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import prepare
 from hidvae.data.schema import check_items
+from hidvae.store.artifacts import StageFolder
 
 
 def make_catalogue(**columns: Any) -> Catalogue:

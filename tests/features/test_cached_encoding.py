@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from tests.features.batch_encoder import CONFIG, BatchEncoder
 
-from hidvae.artifacts import StageFolder
-from hidvae.cache import cache_folder
 from hidvae.errors import DataError
 from hidvae.features import cached_encoding, text_cache
 from hidvae.features.cached_encoding import content_keys, encode_cached
 from hidvae.features.embed import embed
 from hidvae.features.vector_cache import VectorCache
+from hidvae.store.artifacts import StageFolder
+from hidvae.store.cache import cache_folder
 
 TEXTS = [f"text {'x' * (number * 7 % 23)} {number}" for number in range(60)]
 

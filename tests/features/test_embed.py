@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from hidvae.artifacts import StageFolder, is_current
 from hidvae.config import DatasetConfig, EmbeddingConfig
 from hidvae.data.prepare import load_dataset, prepare
 from hidvae.errors import ArtifactError, ConfigError, DataError
@@ -16,6 +15,7 @@ from hidvae.features.embed import embed, embed_inputs, embed_settings
 from hidvae.features.embeddings import EMBEDDINGS_FILE, load_embeddings
 from hidvae.features.item_text import item_texts
 from hidvae.features.text_encoder import HashingEncoder
+from hidvae.store.artifacts import StageFolder, is_current
 
 CONFIG = EmbeddingConfig(
     text_encoder="hashing",

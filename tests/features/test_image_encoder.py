@@ -9,7 +9,6 @@ import pytest
 from tests.features.conftest import make_catalogue
 from tests.features.tiny_models import save_tiny_bert, save_tiny_clip
 
-from hidvae.artifacts import StageFolder
 from hidvae.config import DatasetConfig, EmbeddingConfig
 from hidvae.data.prepare import prepare
 from hidvae.errors import ConfigError, DataError
@@ -17,6 +16,7 @@ from hidvae.features import image_encoder
 from hidvae.features.embed import embed, embed_inputs
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.image_encoder import ImageEncoder, embed_images, encode_images, image_values
+from hidvae.store.artifacts import StageFolder
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("sentence_transformers")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hidvae.cache import cache_folder
 from hidvae.features import image_files
 from hidvae.features.image_files import fetch_images, find_images
+from hidvae.store.cache import cache_folder
 
 
 class Server(ThreadingHTTPServer):

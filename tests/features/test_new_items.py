@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hidvae.artifacts import StageFolder, read_stage
 from hidvae.config import DatasetConfig, EmbeddingConfig, TagConfig, load_config
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import load_dataset, prepare
@@ -18,6 +17,7 @@ from hidvae.features.embeddings import load_embeddings
 from hidvae.features.new_items import NewItemEncoder
 from hidvae.features.tags.tag import tag
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
+from hidvae.store.artifacts import StageFolder, read_stage
 
 
 @pytest.fixture

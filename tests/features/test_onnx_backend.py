@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from tests.features.tiny_models import save_tiny_bert
 
-from hidvae.cache import cache_folder
 from hidvae.errors import ConfigError, MissingExtraError
 from hidvae.features import onnx_backend
 from hidvae.features.text_encoder import load_text_encoder
+from hidvae.store.cache import cache_folder
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in onnx_backend._PACKAGES),

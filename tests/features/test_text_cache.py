@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hidvae.cache import cache_folder
 from hidvae.features import text_cache
 from hidvae.features.hashing_encoder import HashingEncoder
 from hidvae.features.text_cache import encode_texts
+from hidvae.store.cache import cache_folder
 
 TEXTS = ["b", "a", "b", "c"]
 

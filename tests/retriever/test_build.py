@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from hidvae.artifacts import read_stage
 from hidvae.config import RetrieverConfig
 from hidvae.errors import ArtifactError, ConfigError, HidvaeError
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags
-from hidvae.retriever.beam_search import exhaustive_scores
+from hidvae.ranking.beam_search import exhaustive_scores
 from hidvae.retriever.build import build_retriever, load_retriever, scaled_content
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.semantic_ids.table import SemanticIds
+from hidvae.store.artifacts import read_stage
 
 from .tiny import TAG_SIZES, random_ids, random_tags
 

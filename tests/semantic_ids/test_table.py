@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hidvae.artifacts import read_stage, write_stage
 from hidvae.errors import ArtifactError, ConfigError, DataError, ShapeError
 from hidvae.semantic_ids.table import FILE, SemanticIds
+from hidvae.store.artifacts import read_stage, write_stage
 
 
 def make_ids(**changes) -> SemanticIds:

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 import torch
 
-from hidvae.artifacts import StageFolder, read_json
 from hidvae.config import DatasetConfig, LLMConfig, RunConfig, TagConfig, TokenizerConfig
 from hidvae.data.prepare import INTERACTIONS_FILE, ITEMS_FILE, load_dataset, prepare
 from hidvae.errors import FingerprintMismatch
@@ -21,6 +20,7 @@ from hidvae.features.tags.tag import tag
 from hidvae.features.tags.vocabulary import load_tags
 from hidvae.semantic_ids.collisions import collision_rate
 from hidvae.semantic_ids.table import SemanticIds
+from hidvae.store.artifacts import StageFolder, read_json
 from hidvae.tokenizer import encode as encode_module
 from hidvae.tokenizer.encode import (
     QUALITY,
@@ -30,7 +30,7 @@ from hidvae.tokenizer.encode import (
     tag_accuracy,
 )
 from hidvae.tokenizer.model import HiDVAE
-from hidvae.tokenizer.train import load_held_out, load_tokenizer, train_tokenizer
+from hidvae.tokenizer.train_tokenizer import load_held_out, load_tokenizer, train_tokenizer
 
 from .conftest import EMBEDDING
 

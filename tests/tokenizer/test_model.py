@@ -10,7 +10,7 @@ from torch import Tensor
 from hidvae.config import TokenizerConfig
 from hidvae.tokenizer.losses import tag_alignment_loss, tag_prediction_loss, uniqueness_loss
 from hidvae.tokenizer.model import HiDVAE, TokenizerLosses, build_tokenizer
-from hidvae.tokenizer.train import _level_weights, _weighted_sum
+from hidvae.tokenizer.train_tokenizer import _level_weights, _weighted_sum
 
 CONFIG = TokenizerConfig(
     codebook_size=8, hidden_dims=(16,), latent_dim=6, dropout=0.0, learning_rate=1e-2

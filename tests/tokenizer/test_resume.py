@@ -18,13 +18,13 @@ import pytest
 import torch
 from torch.optim import AdamW
 
-from hidvae.artifacts import StageFolder, read_stage
 from hidvae.config import RunConfig, TokenizerConfig
 from hidvae.errors import ArtifactError, NotTrainedError
 from hidvae.semantic_ids.table import FILE
-from hidvae.tokenizer import train as train_module
+from hidvae.store.artifacts import StageFolder, read_stage
+from hidvae.tokenizer import train_tokenizer as train_module
 from hidvae.tokenizer.encode import encode_catalogue
-from hidvae.tokenizer.train import LOG, WEIGHTS, train_tokenizer
+from hidvae.tokenizer.train_tokenizer import LOG, WEIGHTS, train_tokenizer
 from hidvae.training import checkpoint as checkpoint_module
 
 from .conftest import kill_codes
@@ -234,9 +234,9 @@ def test_a_damaged_checkpoint_is_one_line(
 _CHILD = """
 import json, sys, time
 from pathlib import Path
-from hidvae.artifacts import read_stage
+from hidvae.store.artifacts import read_stage
 from hidvae.config import RunConfig, TokenizerConfig, build_section
-from hidvae.tokenizer import train
+from hidvae.tokenizer import train_tokenizer as train
 
 class Slow(train.AdamW):
     def step(self, *args, **kwargs):

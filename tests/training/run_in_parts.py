@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from hidvae.config import load_config
-from hidvae.pipeline import run_pipeline
-from hidvae.retriever import train as retriever_train
-from hidvae.tokenizer import train as tokenizer_train
+from hidvae.retriever import train_retriever as retriever_train
+from hidvae.run.pipeline import run_pipeline
+from hidvae.tokenizer import train_tokenizer as tokenizer_train
 
 torch.set_num_threads(1)
 output, stage, *settings = sys.argv[1:]

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch.optim import AdamW
 
-from hidvae.artifacts import StageFolder, read_stage
 from hidvae.config import RetrieverConfig, RunConfig
-from hidvae.retriever import train
+from hidvae.retriever import train_retriever as train
+from hidvae.store.artifacts import StageFolder, read_stage
 from hidvae.training.runtime import process_rank
 
 CONFIG = RetrieverConfig(

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from lightning_fabric.loggers.logger import Logger
 
-from hidvae.artifacts import read_stage
 from hidvae.config import RunConfig, load_config
 from hidvae.errors import ConfigError, MissingExtraError
-from hidvae.pipeline import run_pipeline
-from hidvae.retriever import train as retriever_train
-from hidvae.tokenizer import train as tokenizer_train
+from hidvae.retriever import train_retriever as retriever_train
+from hidvae.run.pipeline import run_pipeline
+from hidvae.store.artifacts import read_stage
+from hidvae.tokenizer import train_tokenizer as tokenizer_train
 from hidvae.training import loggers as loggers_module
 from hidvae.training.checkpoint import Checkpoint
 from hidvae.training.loggers import PROJECT, check_loggers, following, log_epoch

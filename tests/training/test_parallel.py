@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from hidvae.config import load_config
-from hidvae.pipeline import run_pipeline
-from hidvae.retriever import train as retriever_train
-from hidvae.tokenizer import train as tokenizer_train
+from hidvae.retriever import train_retriever as retriever_train
+from hidvae.run.pipeline import run_pipeline
+from hidvae.tokenizer import train_tokenizer as tokenizer_train
 from hidvae.training.parallel import Share
 
 STAGES = {"tokenizer": tokenizer_train, "retriever": retriever_train}

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hidvae.retriever import train
+from hidvae.retriever import train_retriever as train
 from training import run_sharded
 from training.run_sharded import CASES, Stopped, fit
 

@@ -27,13 +27,13 @@ import pooch
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
-from hidvae.artifacts import read_json, write_json
-from hidvae.cache import CACHE_VARIABLE, cache_folder
 from hidvae.config import DatasetConfig
 from hidvae.data.http_download import ResumingDownloader, Unavailable
 from hidvae.data.sources.remote import RemoteDataset, RemoteFile, remote_dataset
 from hidvae.data.unpack import unpack
 from hidvae.errors import DataError
+from hidvae.store.artifacts import read_json, write_json
+from hidvae.store.cache import CACHE_VARIABLE, cache_folder
 
 RECORD = "downloads.json"
 """File in a dataset's folder that lists what was downloaded into it."""

@@ -24,8 +24,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from hidvae.artifacts import read_json, write_json
 from hidvae.data.transfer_progress import show_transfer
+from hidvae.store.artifacts import read_json, write_json
 
 _LOGGER = logging.getLogger("hidvae.download")
 

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hidvae.artifacts import StageFolder, fingerprint_file, read_json, read_stage, write_stage
 from hidvae.config import DatasetConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.events import Events, find_ties, k_core, keep_repeated, put_in_order, read_events
@@ -38,6 +37,7 @@ from hidvae.data.split import (
 )
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ArtifactError
+from hidvae.store.artifacts import StageFolder, fingerprint_file, read_json, read_stage, write_stage
 
 ITEMS_FILE = "items.parquet"
 INTERACTIONS_FILE = "interactions.parquet"

@@ -133,3 +133,10 @@ def draw_cold_items(sequences: Sequences, share: float, seed: int) -> NDArray[np
         raise DataError("expected at least 1 event to draw held-out items from; found none")
     count = max(1, round(share * items.size))
     return np.sort(np.random.default_rng(seed).permutation(items)[:count])
+
+
+def choose_users(num_users: int, wanted: int, seed: int) -> np.ndarray:
+    """Rows of the users that validate: all if 0 are wanted, else that many, drawn."""
+    if wanted == 0 or wanted >= num_users:
+        return np.arange(num_users)
+    return np.sort(np.random.default_rng(seed).permutation(num_users)[:wanted])

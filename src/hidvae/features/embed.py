@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from hidvae.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
 from hidvae.config import EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import Dataset, load_dataset
@@ -30,6 +29,7 @@ from hidvae.features.item_text import has_text, item_texts
 from hidvae.features.matrix_file import read_matrix_file
 from hidvae.features.text_cache import encode_texts
 from hidvae.features.words import word_vectors
+from hidvae.store.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
 
 logger = logging.getLogger(__name__)
 

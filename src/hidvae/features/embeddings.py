@@ -10,10 +10,10 @@ import safetensors
 from safetensors.numpy import save_file
 from scipy import sparse
 
-from hidvae.artifacts import StageFolder, read_stage, write_stage
 from hidvae.errors import ArtifactError, ConfigError
 from hidvae.features.csr import csr_from_tensors, csr_to_tensors
 from hidvae.features.mapped import map_tensor
+from hidvae.store.artifacts import StageFolder, read_stage, write_stage
 
 EMBEDDINGS_FILE = "embeddings.safetensors"
 EMBEDDINGS_TENSOR = "item_embeddings"

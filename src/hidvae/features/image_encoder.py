@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hidvae.artifacts import fingerprint_file
-from hidvae.cache import cache_folder
 from hidvae.data.catalogue import Catalogue
 from hidvae.errors import ConfigError, DataError, MissingExtraError
 from hidvae.features.cached_encoding import as_keys, encode_cached
 from hidvae.features.image_files import find_images
 from hidvae.features.sentence_model import encode_batch, load_sentence_transformer, model_key
+from hidvae.store.artifacts import fingerprint_file
+from hidvae.store.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from hidvae.cache import cache_folder
+from hidvae.store.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 

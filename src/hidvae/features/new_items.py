@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from hidvae.artifacts import StageFolder
 from hidvae.config import EmbeddingConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.schema import Columns
@@ -21,6 +20,7 @@ from hidvae.features.item_text import has_text, item_texts
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
 from hidvae.features.text_encoder import TextEncoder, load_text_encoder
 from hidvae.features.words import WordVocabulary
+from hidvae.store.artifacts import StageFolder
 
 VECTOR = "vector"
 """Column of a row that brings its own content vector, where the run's come from a file."""

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from hidvae.cache import cache_folder
 from hidvae.errors import ConfigError, MissingExtraError
 from hidvae.features.sentence_model import model_key
+from hidvae.store.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 

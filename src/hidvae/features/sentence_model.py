@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hidvae.artifacts import fingerprint_file
 from hidvae.errors import ConfigError, DataError, MissingExtraError
+from hidvae.store.artifacts import fingerprint_file
 
 MINILM = "all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hidvae.cache import cache_folder
 from hidvae.features.cached_encoding import content_keys, encode_cached
 from hidvae.features.sentence_model import model_key
 from hidvae.features.text_encoder import load_text_encoder
+from hidvae.store.cache import cache_folder
 
 
 def encode_texts(

@@ -11,19 +11,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from hidvae.artifacts import StageFolder
 from hidvae.config import RetrieverConfig, build_section
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ArtifactError, ConfigError
 from hidvae.features.tags.vocabulary import ItemTags
 from hidvae.retriever.catalogue_tables import CatalogueTables
+from hidvae.retriever.code_embeddings import CodeEmbedding, tag_level_of_token
 from hidvae.retriever.encoder_decoder import EncoderDecoder
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.item_decoder import ItemDecoder
 from hidvae.retriever.item_softmax import ItemSoftmax
 from hidvae.retriever.negatives import NegativeSampler
-from hidvae.retriever.vocabulary import CodeEmbedding, tag_level_of_token
 from hidvae.semantic_ids.table import SemanticIds
+from hidvae.store.artifacts import StageFolder
 
 WEIGHTS = "model.safetensors"
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from hidvae.retriever.catalogue_tables import CatalogueTables, Children
+from hidvae.retriever.code_embeddings import CodeEmbedding, UserEmbedding
+from hidvae.retriever.code_loss import next_code_loss
 from hidvae.retriever.interface import HistoryBatch, Retriever, gather_beams
-from hidvae.retriever.losses import next_code_loss
 from hidvae.retriever.transformer import Block, init_weights, padding_mask
-from hidvae.retriever.vocabulary import CodeEmbedding, UserEmbedding
 from hidvae.training.dropout import Dropout
 
 KeysValues = tuple[Tensor, Tensor]

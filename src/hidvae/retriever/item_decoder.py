@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidvae.retriever.catalogue_tables import Children
+from hidvae.retriever.code_loss import next_code_loss
 from hidvae.retriever.interface import HistoryBatch, gather_beams
 from hidvae.retriever.item_transformer import ItemTransformer
-from hidvae.retriever.losses import next_code_loss
 from hidvae.training.dropout import Dropout
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from hidvae.retriever.catalogue_tables import CatalogueTables
+from hidvae.retriever.code_embeddings import CodeEmbedding, UserEmbedding
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.transformer import Block, init_weights
-from hidvae.retriever.vocabulary import CodeEmbedding, UserEmbedding
 from hidvae.training.dropout import Dropout
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hidvae.artifacts import StageFolder
 from hidvae.errors import ArtifactError, ConfigError, DataError, ShapeError
 from hidvae.semantic_ids.collisions import collision_rate
+from hidvae.store.artifacts import StageFolder
 
 FILE = "semantic_ids.parquet"
 LEVEL_LETTERS = string.ascii_lowercase

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from hidvae.artifacts import StageFolder, read_stage, write_json, write_stage
 from hidvae.data.prepare import load_dataset
 from hidvae.evaluation.id_quality import id_quality
 from hidvae.features.embeddings import load_embeddings
@@ -17,10 +16,11 @@ from hidvae.features.tags.vocabulary import load_tags
 from hidvae.semantic_ids.collisions import collision_rate, disambiguate, reassign
 from hidvae.semantic_ids.free_ids import free_id
 from hidvae.semantic_ids.table import SemanticIds
-from hidvae.tokenizer.calibration import calibration_errors, judge
+from hidvae.store.artifacts import StageFolder, read_stage, write_json, write_stage
 from hidvae.tokenizer.codebook import ITEMS_PER_BLOCK
 from hidvae.tokenizer.model import HiDVAE
-from hidvae.tokenizer.train import load_held_out, load_tokenizer
+from hidvae.tokenizer.temperatures import calibration_errors, judge
+from hidvae.tokenizer.train_tokenizer import load_held_out, load_tokenizer
 
 QUALITY = "quality.json"
 

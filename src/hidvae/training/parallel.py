@@ -20,7 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from hidvae.artifacts import StageWriter
+from hidvae.store.artifacts import StageWriter
 
 
 class Share:

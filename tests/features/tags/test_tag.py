@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hidvae.artifacts import StageFolder, is_current
 from hidvae.config import DatasetConfig, EmbeddingConfig, LLMConfig, TagConfig
 from hidvae.data.prepare import load_dataset, prepare
 from hidvae.errors import ConfigError, DataError, HidvaeError
@@ -19,6 +18,7 @@ from hidvae.features.embed import embed
 from hidvae.features.tags.tag import preview_tags, tag, tag_inputs, tag_metrics, tag_settings
 from hidvae.features.tags.vocabulary import SOURCES, TagVocabulary, load_tags
 from hidvae.features.text_encoder import HashingEncoder
+from hidvae.store.artifacts import StageFolder, is_current
 
 HASHING = EmbeddingConfig(text_encoder="hashing", collaborative_dim=4)
 NO_TEXT = replace(HASHING, text_encoder="none")

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 from tests.features.tags.llm_server import choose_by_hash, serve
 
-from hidvae.artifacts import StageFolder, read_stage
 from hidvae.data.prepare import INTERACTIONS_FILE, ITEMS_FILE
+from hidvae.store.artifacts import StageFolder, read_stage
 
 SETTINGS = (
     "EmbeddingConfig.text_encoder=hashing",

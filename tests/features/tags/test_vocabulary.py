@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from hidvae.artifacts import StageFolder
 from hidvae.errors import ArtifactError
 from hidvae.features.tags.vocabulary import (
     SOURCES,
@@ -17,6 +16,7 @@ from hidvae.features.tags.vocabulary import (
     load_tags,
     save_tags,
 )
+from hidvae.store.artifacts import StageFolder
 
 VOCABULARY = TagVocabulary(
     names=[["A", "B"], [], ["x"]],

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from hidvae.cache import OFFLINE_VARIABLE, is_offline
 from hidvae.config import DatasetConfig
 from hidvae.data.download import fetch_dataset, is_downloaded
 from hidvae.data.sources.remote import dataset_name, remote_dataset
 from hidvae.errors import DataError
+from hidvae.store.cache import OFFLINE_VARIABLE, is_offline
 
 DATA_VARIABLE = "HIDVAE_DATA"
 """Environment variable that names the folder of datasets."""

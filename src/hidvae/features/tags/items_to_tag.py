@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from hidvae.artifacts import StageFolder
 from hidvae.config import EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import load_dataset
@@ -17,6 +16,7 @@ from hidvae.features.embeddings import ItemEmbeddings, load_embeddings
 from hidvae.features.item_text import item_texts
 from hidvae.features.tags.cluster_words import words_to_name_by
 from hidvae.features.text_cache import encode_texts
+from hidvae.store.artifacts import StageFolder
 
 
 @dataclass(frozen=True, eq=False)

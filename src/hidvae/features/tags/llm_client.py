@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
-from hidvae.cache import cache_folder
 from hidvae.config import LLMConfig
 from hidvae.errors import ConfigError, MissingExtraError, ServerError
 from hidvae.features.tags.llm_cache import AnswerCache, StoredAnswer
 from hidvae.features.tags.offline_llm import OFFLINE_MODEL, offline_server
+from hidvae.store.cache import cache_folder
 
 if TYPE_CHECKING:
     import openai

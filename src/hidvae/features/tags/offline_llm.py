@@ -14,9 +14,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from hidvae.artifacts import fingerprint_file
-from hidvae.cache import cache_folder
 from hidvae.errors import ArtifactError, MissingExtraError
+from hidvae.store.artifacts import fingerprint_file
+from hidvae.store.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from hidvae.artifacts import StageFolder, read_stage, write_stage
 from hidvae.config import EmbeddingConfig, LLMConfig, TagConfig
 from hidvae.errors import ConfigError
 from hidvae.features.tags.from_categories import SingletonRule, tags_from_categories
@@ -20,6 +19,7 @@ from hidvae.features.tags.from_clusters import tags_from_clusters
 from hidvae.features.tags.from_neighbours import fill_from_neighbours
 from hidvae.features.tags.items_to_tag import ItemsToTag
 from hidvae.features.tags.vocabulary import SOURCES, ItemTags, TagVocabulary, save_tags
+from hidvae.store.artifacts import StageFolder, read_stage, write_stage
 
 if TYPE_CHECKING:
     from hidvae.features.tags.llm_client import ChatModel

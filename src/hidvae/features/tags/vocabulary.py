@@ -10,8 +10,8 @@ import polars as pl
 import safetensors
 from safetensors.numpy import load_file, save_file
 
-from hidvae.artifacts import StageFolder
 from hidvae.errors import ArtifactError
+from hidvae.store.artifacts import StageFolder
 
 TAGS_FILE = "tags.parquet"
 VOCABULARY_FILE = "vocabulary.parquet"

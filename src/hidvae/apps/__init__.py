@@ -1,0 +1,1 @@
+"""What users start: command line, server, batch jobs, export, pages."""

@@ -1,0 +1,125 @@
+"""The text part of item vectors, shard by shard, with the text encoder of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hidvae.apps.batch.shards import read_shard
+from hidvae.apps.batch.workers import Counts, Work, Workers, open_shards, run_job
+from hidvae.config import EmbeddingConfig, build_section
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.schema import Columns, check_items
+from hidvae.errors import ConfigError, DataError
+from hidvae.features.cached_encoding import content_keys, encode_cached
+from hidvae.features.item_text import item_texts
+from hidvae.features.sentence_model import model_key
+from hidvae.features.text_encoder import TextEncoder, load_text_encoder
+from hidvae.run.pipeline import open_folders
+from hidvae.semantic_ids.table import list_column
+
+VECTOR = "vector"
+
+
+def embed_shards(
+    run: Path, input: Path, output: Path, workers: Workers | None = None
+) -> Counter[str]:
+    """Give every item of the shards the text part of its vector.
+
+    A vector depends on the other texts of its shard by no more than rounding (1e-6), as a text
+    encoder pads the texts of a batch to one length; with the encoder "hashing" not at all.
+
+    Args:
+        run: Run whose text encoder, text columns and text weight are used.
+        input: Parquet shards of items: ``item_id`` and the run's text columns.
+        output: Shards of the same names: ``item_id`` and ``vector``, a list of float32, of the
+            length ``EmbeddingConfig.text_weight`` or all zeros where an item has no text.
+        workers: Who does it; this process by default.
+
+    Returns: Counts over all shards: ``rows``, ``items_without_text``.
+
+    Raises:
+        ConfigError: If the run has no text part.
+        DataError: If a shard breaks the data format.
+        HidvaeError: As ``run_job``; or if the run is damaged or not made yet.
+    """
+    embeddings = open_folders(run, {"embeddings"})["embeddings"]
+    config = build_section(EmbeddingConfig, embeddings.config)
+    if "text" not in embeddings.facts["parts"]:
+        raise ConfigError(
+            f"{run}: expected a run whose vectors have a text part; found the parts "
+            f"{', '.join(embeddings.facts['parts'])}; there is no text encoder to embed with"
+        )
+    job = EmbedJob(config, model_key(config.text_encoder, config.text_backend))
+    shards = open_shards(input, output, job.columns)
+    return run_job(job, input, output, shards, workers or Workers())
+
+
+@dataclass(frozen=True)
+class EmbedJob:
+    """See ``workers.Job``."""
+
+    config: EmbeddingConfig
+    encoder_key: str
+    """From ``model_key``: stands for the files of the text encoder."""
+    name = "embed"
+    columns = {Columns.ITEM: "id"}
+
+    @property
+    def made_with(self) -> Mapping[str, Any]:
+        """The encoder, and the settings that change a text's vector."""
+        names = ("text_columns", "missing_text", "text_weight", "batch_size")
+        settings = {name: getattr(self.config, name) for name in names}
+        return {
+            "encoder": self.encoder_key,
+            **settings,
+            "text_columns": [*self.config.text_columns],
+        }
+
+    def load(self) -> Work:
+        """The encoder, and how it embeds a shard."""
+        config = self.config
+        encoder = load_text_encoder(config.text_encoder, config.batch_size, config.text_backend)
+
+        def embed(path: Path) -> tuple[pl.DataFrame, Counts]:
+            item_ids, texts = _read_texts(path, config)
+            vectors = _text_part(texts, encoder, config.text_weight)
+            frame = pl.DataFrame({Columns.ITEM: item_ids, VECTOR: list_column(vectors)})
+            return frame, {"items_without_text": texts.count("")}
+
+        return embed
+
+
+def _read_texts(path: Path, config: EmbeddingConfig) -> tuple[pl.Series, list[str]]:
+    """Item ids and texts of a shard, cleaned and spoken as those of the run's catalogue."""
+    raw = read_shard(path)
+    frame = check_items(raw.drop(Columns.CATEGORIES, strict=False), str(path))
+    spoken = [name for name in (*config.text_columns, Columns.TEXT) if name in frame.columns]
+    # A whole catalogue of one text is refused; a shard may hold no other.
+    is_one_text = bool(spoken) and frame.height > 1 and frame.select(spoken).n_unique() == 1
+    catalogue = Catalogue(frame.head(1) if is_one_text else frame)
+    allow_missing = config.missing_text == "zero"
+    try:
+        texts = item_texts(catalogue, config.text_columns, allow_missing=allow_missing)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return frame[Columns.ITEM], texts * frame.height if is_one_text else texts
+
+
+def _text_part(texts: list[str], encoder: TextEncoder, weight: float) -> np.ndarray:
+    """Vectors (N, dim) of length ``weight``; zeros for empty texts."""
+    rows = [row for row, text in enumerate(texts) if text]
+    spoken = [texts[row] for row in rows]
+    # No cache: what it holds was encoded in other batches, and it would grow with every shard.
+    keys = content_keys(text.encode() for text in spoken)
+    vectors = np.zeros((len(texts), encoder.dim), np.float32)
+    vectors[rows] = encode_cached(spoken, keys, load=lambda: encoder, folder=None)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.divide(vectors, norms, out=vectors, where=norms > 0)
+    return vectors * np.float32(weight)

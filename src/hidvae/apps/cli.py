@@ -1,0 +1,638 @@
+"""The ``hidvae`` command: one command per stage, ``run`` for all, and questions to a trained run.
+
+Heavy modules are imported inside the commands, so that ``--help`` is quick. A user's error is one
+line on stderr and exit code 2; results go to stdout, log lines to stderr.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hidvae.errors import HidvaeError, MissingExtraError
+from hidvae.log import logging_to_stderr
+
+app = typer.Typer(
+    help="Generative recommendation with hierarchical, interpretable semantic IDs (HiD-VAE).",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+logger = logging.getLogger(__name__)
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # wherever Typer keeps it
+_INTERRUPTED = 130
+
+Output = Annotated[
+    Path, typer.Option("--output", metavar="RUN", help="Run folder; a folder per stage inside.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="FOLDER", help="Folder of interactions.* and items.* (Parquet, CSV)."
+    ),
+]
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option("--config", metavar="FILE.gin", help="Settings; repeatable, later ones win."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="One setting, TokenizerConfig.epochs=10; repeatable."
+    ),
+]
+Model = Annotated[
+    Path, typer.Option("--model", metavar="RUN", help="Run folder of a trained model.")
+]
+History = Annotated[
+    str,
+    typer.Option("--history", metavar="ITEM,ITEM,...", help="Item ids of the user, oldest first."),
+]
+TopK = Annotated[int, typer.Option("--top-k", help="Items to recommend.", min=1)]
+IncludeHistory = Annotated[
+    bool, typer.Option("--include-history", help="Let items of the history be recommended again.")
+]
+Under = Annotated[
+    list[str] | None,
+    typer.Option("--under", metavar="PATH", help='Only under this tag path, "A > B"; repeatable.'),
+]
+NotUnder = Annotated[
+    list[str] | None,
+    typer.Option("--not-under", metavar="PATH", help="Nothing under this tag path; repeatable."),
+]
+Without = Annotated[
+    str, typer.Option("--without", metavar="ITEM,ITEM,...", help="Items not to recommend.")
+]
+MostPerTag = Annotated[
+    int, typer.Option("--most-per-tag", help="Most items of one tag; 0 sets no limit.", min=0)
+]
+TagLevel = Annotated[
+    int, typer.Option("--tag-level", help="Level of --most-per-tag, 0 is the coarsest.", min=0)
+]
+Diversity = Annotated[
+    float,
+    typer.Option("--diversity", help="Nats that an item loses for being like one above it.", min=0),
+]
+InputShards = Annotated[
+    Path, typer.Option("--input", metavar="DIR", help="Folder of Parquet shards to read.")
+]
+OutputShards = Annotated[
+    Path, typer.Option("--output", metavar="DIR", help="Folder for shards of the same names.")
+]
+NumWorkers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Processes; more than 1 need Ray. Default: 1, or all of Ray's."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="ADDRESS", help="Ray cluster to work on; local starts one on this machine."
+    ),
+]
+NumThreads = Annotated[int, typer.Option("--threads", help="Threads of each worker.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+InspectHtml = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page with plots instead of text."),
+]
+InspectSamples = Annotated[int, typer.Option("--samples", help="Users and items to show.", min=0)]
+Live = Annotated[
+    bool, typer.Option("--live", help="Serve the curves of a running training on this machine.")
+]
+LivePort = Annotated[
+    int, typer.Option("--port", help="Port of --live; 0 takes a free one.", min=0, max=65535)
+]
+LIVE_PORT = 8010
+
+
+def _example(command: str) -> str:
+    return f"\b\nExample:\n  {command}"  # \b keeps the line as it is
+
+
+@app.callback()
+def _common(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show an error's traceback; may stand anywhere.")
+    ] = False,
+) -> None:
+    """Declare --debug for the help; ``main`` reads it."""
+
+
+@app.command(epilog=_example("hidvae prepare --data my_shop --output runs/my_shop"))
+def prepare(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="RUN", help="Run folder; not needed with --check."),
+    ] = None,
+    data: Data = None,
+    config: Configs = None,
+    set_: Settings = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the tables and list what is wrong.")
+    ] = False,
+) -> None:
+    """Check and split the raw tables (RUN/dataset)."""
+    if check:
+        _check_tables(output, data, config, set_)
+    elif output is None:
+        raise typer.BadParameter("expected --output RUN (or --check, which writes nothing)")
+    else:
+        _run_stage("prepare", output, data, config, set_)
+
+
+@app.command(
+    epilog=_example("hidvae embed --output runs/my_shop --set EmbeddingConfig.collaborative_dim=0")
+)
+def embed(output: Output, config: Configs = None, set_: Settings = None) -> None:
+    """Turn every item into a vector (RUN/embeddings)."""
+    _run_stage("embed", output, None, config, set_)
+
+
+@app.command(epilog=_example("hidvae tag --output runs/my_shop --set TagConfig.min_count=5"))
+def tag(
+    output: Output,
+    config: Configs = None,
+    set_: Settings = None,
+    dry_run: Annotated[
+        int,
+        typer.Option(
+            "--dry-run",
+            metavar="ITEMS",
+            help="Only print what a language model would be asked about so many items.",
+            min=0,
+        ),
+    ] = 0,
+) -> None:
+    """Give every item a tag per level (RUN/tags)."""
+    if dry_run:
+        _preview_tags(output, config, set_, dry_run)
+    else:
+        _run_stage("tag", output, None, config, set_)
+
+
+@app.command(
+    epilog=_example("hidvae tokenize --output runs/my_shop --set TokenizerConfig.codebook_size=128")
+)
+def tokenize(output: Output, config: Configs = None, set_: Settings = None) -> None:
+    """Train the tokenizer, give every item its semantic ID.
+
+    Writes RUN/tokenizer and RUN/semantic_ids. Stopped, it goes on from its last checkpoint.
+    """
+    _run_stage("tokenize", output, None, config, set_)
+
+
+@app.command(epilog=_example("hidvae train --output runs/my_shop --set RetrieverConfig.epochs=20"))
+def train(output: Output, config: Configs = None, set_: Settings = None) -> None:
+    """Train the retriever on the histories (RUN/retriever).
+
+    Stopped, it goes on from its last checkpoint.
+    """
+    _run_stage("train", output, None, config, set_)
+
+
+@app.command(epilog=_example("hidvae evaluate --output runs/my_shop --baselines"))
+def evaluate(
+    output: Output,
+    config: Configs = None,
+    set_: Settings = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines", help="Score all baselines, training those that need it, and compare."
+        ),
+    ] = False,
+) -> None:
+    """Score validation and test, by item (RUN/evaluation).
+
+    Ranks the whole catalogue, with and without the items of the history, beside the baselines of
+    EvaluationConfig.baselines; with --baselines beside all there are, in one table.
+    """
+    from hidvae.apps.show.display import print_comparison, print_metrics
+    from hidvae.evaluation.baselines.by_name import ALL
+
+    if baselines:
+        set_ = [*(set_ or []), f"EvaluationConfig.baselines=('{ALL}',)"]
+    _run_stage("evaluate", output, None, config, set_)
+    if baselines:
+        print_comparison(output)
+    else:
+        print_metrics(output)
+
+
+@app.command(epilog=_example("hidvae run --data my_shop --output runs/my_shop"))
+def run(output: Output, data: Data = None, config: Configs = None, set_: Settings = None) -> None:
+    """Run all stages and show what came out; a report of it is RUN/report.html.
+
+    Stages that are up to date are skipped. The command line is the whole description of the run:
+    settings that it does not give have their defaults. With no --data, --config and --set it goes
+    on with the settings that the run already has.
+    """
+    from hidvae.apps.show.display import print_run
+    from hidvae.run.pipeline import resolve_config, run_pipeline
+    from hidvae.training.runtime import alone, process_rank
+
+    is_described = bool(data or config or set_)
+    settings = resolve_config(output, data, config or (), set_ or (), is_fresh=is_described)
+    run_pipeline(settings, output)
+    if process_rank() == 0:
+        with alone():  # the other processes have ended, and nobody waits for them
+            print_run(output, settings.run.device)
+            _write_report(output)
+
+
+@app.command(
+    epilog=_example("hidvae recommend --model runs/demo --history ITEM,ITEM --top-k 5 --json")
+)
+def recommend(
+    model: Model,
+    history: History,
+    top_k: TopK = 10,
+    include_history: IncludeHistory = False,
+    under: Under = None,
+    not_under: NotUnder = None,
+    without: Without = "",
+    most_per_tag: MostPerTag = 0,
+    tag_level: TagLevel = 0,
+    diversity: Diversity = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend the next items, with reasons."""
+    from hidvae.apps.show.display import print_recommendations, recommendations_json
+    from hidvae.ranking.filters import Orders
+    from hidvae.ranking.recommender import Recommender
+
+    orders = Orders(
+        under=tuple(under or ()),
+        not_under=tuple(not_under or ()),
+        without=tuple(_split(without)),
+        most_per_tag=most_per_tag,
+        tag_level=tag_level,
+        diversity=diversity,
+    )
+    recommended = Recommender.load(model).recommend(
+        _split(history), top_k, exclude_history=not include_history, orders=orders
+    )
+    if as_json:
+        typer.echo(recommendations_json(recommended))
+    else:
+        print_recommendations(recommended)
+
+
+@app.command(
+    "add-items", epilog=_example("hidvae add-items --model runs/demo --items new_items.csv")
+)
+def add_items(
+    model: Model,
+    items: Annotated[
+        Path,
+        typer.Option(
+            "--items",
+            metavar="FILE",
+            help="Table with item_id and the catalogue's columns: CSV, TSV, JSON Lines, Parquet.",
+        ),
+    ],
+    update: Annotated[
+        bool, typer.Option("--update", help="The items are there already; replace their rows.")
+    ] = False,
+) -> None:
+    """Give new items a semantic ID and recommend them from now on, without training."""
+    from hidvae.apps.show.display import print_items
+    from hidvae.data.schema import TEXT_COLUMNS, Columns
+    from hidvae.data.tables import read_table
+    from hidvae.ranking.recommender import Recommender
+
+    recommender = Recommender.load(model)
+    rows = read_table(items, [Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS])
+    changed = recommender.update_items(rows) if update else recommender.add_items(rows)
+    version = changed.save_changes()
+    print_items(changed, rows[Columns.ITEM].str.strip_chars().to_list())
+    typer.echo(f"catalogue version {version}, {changed.catalogue.num_items} items")
+
+
+@app.command(
+    "remove-items", epilog=_example("hidvae remove-items --model runs/demo --items ITEM,ITEM")
+)
+def remove_items(
+    model: Model,
+    items: Annotated[
+        str, typer.Option("--items", metavar="ITEM,ITEM", help="Items, separated by commas.")
+    ],
+) -> None:
+    """Never recommend these items again; histories may still hold them."""
+    from hidvae.ranking.recommender import Recommender
+
+    changed = Recommender.load(model).remove_items(_split(items))
+    typer.echo(f"removed {len(_split(items))} items; catalogue version {changed.save_changes()}")
+
+
+@app.command(epilog=_example("hidvae explain --model runs/demo --history ITEM,ITEM --item ITEM"))
+def explain(
+    model: Model,
+    history: History,
+    item: Annotated[str, typer.Option("--item", metavar="ITEM", help="Item to explain.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say how probable one item is, and why."""
+    from hidvae.apps.show.display import print_explanation, recommendation_json
+    from hidvae.ranking.recommender import Recommender
+
+    explained = Recommender.load(model).explain(_split(history), item)
+    if as_json:
+        typer.echo(recommendation_json(explained))
+    else:
+        print_explanation(explained)
+
+
+@app.command("export", epilog=_example("hidvae export runs/demo --output exported"))
+def export_(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained model.")],
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FOLDER", help="New folder, or an older export.")
+    ],
+    top_k: TopK = 10,
+    longest_history: Annotated[
+        int, typer.Option("--longest-history", help="Most items of a history.", min=3)
+    ] = 250,
+    license_: Annotated[
+        str, typer.Option("--license", metavar="NAME", help="Of the model, for its card.")
+    ] = "other",
+    with_run: Annotated[
+        bool, typer.Option("--with-run", help="Add the run itself, without the users' histories.")
+    ] = False,
+) -> None:
+    """Write a program that ranks with torch alone, the items' names and a model card.
+
+    With --with-run the folder can also be loaded as a run, from a disk or the Hugging Face Hub.
+    """
+    from hidvae.apps.export.export_run import export_run
+
+    export_run(
+        run,
+        output,
+        k=top_k,
+        longest_history=longest_history,
+        license_name=license_,
+        with_run=with_run,
+    )
+    typer.echo(f"wrote {output}")
+
+
+@app.command(epilog=_example("hidvae inspect runs/my_shop --html my_shop.html"))
+def inspect(
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PLACE", help="A run, its dataset folder, or a folder of raw tables."
+        ),
+    ],
+    html: InspectHtml = None,
+    samples: InspectSamples = 3,
+) -> None:
+    """Look at a dataset: counts, lengths, ties, tags, some users and items. Changes nothing."""
+    from hidvae.apps.show.inspection import inspect_dataset
+
+    typer.echo(inspect_dataset(place, html, samples))
+
+
+@app.command(epilog=_example("hidvae report runs/my_shop"))
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Page to write; RUN/report.html by default."),
+    ] = None,
+    live: Live = False,
+    port: LivePort = LIVE_PORT,
+) -> None:
+    """Write a run as one page: curves, semantic IDs, metrics, users, settings.
+
+    The page needs nothing beside it and no network. With --live nothing is written: the curves of
+    a running training are served to a browser and drawn anew after each epoch, until Ctrl-C.
+    """
+    from hidvae.apps.show.report.follow_training import follow
+    from hidvae.apps.show.report.run_page import write_report
+
+    if live:
+        follow(run, port)
+    else:
+        file = write_report(run, output)
+        typer.echo(f"wrote {file}, a page that opens in any browser, offline too")
+
+
+@app.command(epilog=_example("hidvae serve runs/demo --port 8000"))
+def serve(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained model.")],
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for every network.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", help="0 takes a free one.", min=0, max=65535)
+    ] = 8000,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", help="Of the search.", min=1, show_default="half of the cores"),
+    ] = None,
+) -> None:
+    """Answer over HTTP: recommendations, reasons, the catalogue, and a page at /.
+
+    Items may be added, updated and removed by whoever gives the token of the environment variable
+    HIDVAE_TOKEN. Changes of the run's folder are taken up. Ctrl-C stops.
+    """
+    from hidvae.apps.serve import serve_run
+
+    serve_run(run, host, port, threads)
+
+
+batch = typer.Typer(
+    help="Embed, tokenize and recommend over folders of Parquet shards, on one machine or many.",
+    rich_markup_mode=None,
+)
+app.add_typer(batch, name="batch")
+
+
+@batch.command(
+    "embed", epilog=_example("hidvae batch embed --model runs/demo --input items --output vectors")
+)
+def batch_embed(
+    model: Model,
+    input_: InputShards,
+    output: OutputShards,
+    workers: NumWorkers = None,
+    ray: RayAddress = None,
+    threads: NumThreads = 1,
+) -> None:
+    """Items (item_id and text columns) to the text part of their vectors."""
+    from hidvae.apps.batch import Workers, embed_shards
+
+    embed_shards(model, input_, output, Workers(workers, ray, threads))
+
+
+@batch.command(
+    "tokenize",
+    epilog=_example("hidvae batch tokenize --model runs/demo --input vectors --output ids"),
+)
+def batch_tokenize(
+    model: Model,
+    input_: InputShards,
+    output: OutputShards,
+    workers: NumWorkers = None,
+    ray: RayAddress = None,
+    threads: NumThreads = 1,
+) -> None:
+    """Vectors (item_id, vector) to semantic IDs, unique among them all, and predicted tags."""
+    from hidvae.apps.batch import Workers, tokenize_shards
+
+    tokenize_shards(model, input_, output, Workers(workers, ray, threads))
+
+
+@batch.command(
+    "recommend",
+    epilog=_example(
+        "hidvae batch recommend --model runs/demo --input users --output lists --workers 4"
+    ),
+)
+def batch_recommend(
+    model: Model,
+    input_: InputShards,
+    output: OutputShards,
+    top_k: TopK = 10,
+    include_history: IncludeHistory = False,
+    workers: NumWorkers = None,
+    ray: RayAddress = None,
+    threads: NumThreads = 1,
+) -> None:
+    """Users (user_id, history: item ids, oldest first) to their next items and scores."""
+    from hidvae.apps.batch import Workers, recommend_shards
+
+    chosen = Workers(workers, ray, threads)
+    recommend_shards(model, input_, output, top_k, chosen, exclude_history=not include_history)
+
+
+def _check_tables(
+    output: Path | None,
+    data: Path | None,
+    config: Sequence[Path] | None,
+    settings: Sequence[str] | None,
+) -> None:
+    """List the first problems of the raw tables; exit code 2 if there are any."""
+    from hidvae.data.check import find_problems
+    from hidvae.data.prepare import read_source
+    from hidvae.run.pipeline import resolve_config
+
+    dataset = resolve_config(
+        output or Path(), data, config or (), settings or (), is_fresh=output is None
+    ).dataset
+    report = find_problems(read_source(dataset), dataset)
+    typer.echo("\n".join(report.lines()))
+    if not report.is_clean:
+        raise typer.Exit(2)
+
+
+def _preview_tags(
+    run: Path, config: Sequence[Path] | None, settings: Sequence[str] | None, num_items: int
+) -> None:
+    from hidvae.features.tags.tag import preview_tags
+    from hidvae.run.pipeline import open_folders, resolve_config
+
+    resolved = resolve_config(run, None, config or (), settings or ())
+    folders = open_folders(run, {"dataset", "embeddings"})
+    typer.echo(
+        preview_tags(
+            resolved.tags,
+            resolved.llm,
+            resolved.embedding,
+            folders["dataset"],
+            folders["embeddings"],
+            num_items,
+        )
+    )
+
+
+def _run_stage(
+    command: str,
+    output: Path,
+    data: Path | None,
+    config: Sequence[Path] | None,
+    settings: Sequence[str] | None,
+) -> None:
+    from hidvae.run.pipeline import resolve_config, run_stage
+
+    run_stage(command, resolve_config(output, data, config or (), settings or ()), output)
+
+
+def _write_report(run: Path) -> None:
+    """The page at the end of ``hidvae run``, which takes a second or two."""
+    from hidvae.apps.show.report.run_page import write_report
+
+    try:
+        typer.echo(f"Report: {write_report(run)}")
+    except MissingExtraError as error:
+        logger.info("no report: %s", error)
+
+
+def _split(history: str) -> list[str]:
+    return [item_id.strip() for item_id in history.split(",") if item_id.strip()]
+
+
+def run_app(program: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; an error of the user's is one line on stderr.
+
+    Args:
+        program: The commands.
+        name: Name to show.
+        arguments: Words after the name; those of this process by default.
+
+    Returns:
+        Exit code: 0, 2 for a user's error, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        with logging_to_stderr():
+            code = program(words, name, standalone_mode=False) or 0
+    except (HidvaeError, OSError, _UsageError) as error:
+        if is_debug:
+            traceback.print_exc()
+        return _fail(f"error: {_one_line(error, name)}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:  # Typer may turn Ctrl-C into an exit code of its own
+        return _fail("stopped; the same command goes on from the last checkpoint", code)
+    return int(code)
+
+
+def make_app(command: Callable[..., None]) -> typer.Typer:
+    """A program of one command."""
+    program = typer.Typer(
+        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    )
+    program.command()(command)
+    return program
+
+
+def main() -> int:
+    """The console script ``hidvae``."""
+    return run_app(app, "hidvae", sys.argv[1:] or ["--help"])
+
+
+def _one_line(error: Exception, name: str) -> str:
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}; check the path, its permissions and free space"
+    if isinstance(error, _UsageError):
+        text = getattr(error, "format_message", error.__str__)()
+        return f"{' '.join(text.split()).removesuffix('.')}; see `{name} --help`"
+    return " ".join(str(error).split())
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"hidvae: {message}", file=sys.stderr)  # noqa: T201
+    return code

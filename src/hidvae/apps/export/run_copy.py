@@ -1,0 +1,54 @@
+"""A copy of a run to give away: what recommending needs, and no user's history."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hidvae.data.prepare import ITEMS_FILE, WITHOUT_LOG_FILE, load_dataset
+from hidvae.store.artifacts import MANIFEST, StageFolder, describe_files, write_json
+
+
+def copy_run(folders: Mapping[str, StageFolder], output: Path) -> None:
+    """Write a folder that ``Recommender.load`` takes.
+
+    The stages are copied as they are, but for the dataset: of the log only which items occur in
+    training, and whether users repeat items. Manifests keep the fingerprints of the run, so that
+    the stages still match; paths of this machine are left out.
+
+    Args:
+        folders: The stages of ``PRODUCED_BY``.
+        output: Folder that is there.
+    """
+    for name, folder in folders.items():
+        if name != "dataset":
+            _copy_stage(folder, output / name)
+    _copy_dataset(folders["dataset"], output / "dataset")
+
+
+def _copy_stage(folder: StageFolder, output: Path) -> None:
+    output.mkdir()
+    for name in (MANIFEST, *folder.manifest["files"]):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder.path / name, output / name)
+
+
+def _copy_dataset(folder: StageFolder, output: Path) -> None:
+    dataset = load_dataset(folder)
+    unknown = np.flatnonzero(~dataset.known_items).tolist()
+    output.mkdir()
+    shutil.copyfile(folder.path / ITEMS_FILE, output / ITEMS_FILE)
+    write_json(
+        output / WITHOUT_LOG_FILE,
+        {
+            "unknown_items": [dataset.catalogue.item_ids[item] for item in unknown],
+            "users_repeat_items": dataset.users_repeat_items,
+        },
+    )
+    config = {**folder.config, "folder": Path(folder.config["folder"]).name}
+    facts = {key: value for key, value in folder.facts.items() if key != "folder"}
+    manifest = {**folder.manifest, "files": describe_files(output), "config": config}
+    write_json(output / MANIFEST, {**manifest, "facts": facts})

@@ -1,0 +1,363 @@
+"""What goes over the wire: requests with their limits, answers, examples of both."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from hidvae.ranking.filters import Orders
+
+MAX_BODY_BYTES = 1 << 20
+MAX_USERS = 64
+"""Of one request."""
+MAX_HISTORY = 1000
+"""Items of a history that a request gives."""
+MAX_K = 100
+MAX_BEAM_WIDTH = 500
+MAX_PAGE = 200
+"""Items of one answer to a search."""
+MAX_NEW_ITEMS = 1000
+"""Items that one request adds."""
+_MAX_NAMES = 1000
+"""Tag paths, or items left out, of one order."""
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+TagPath = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class _Request(BaseModel):
+    """An unknown key, or a text where a number belongs, is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class User(_Request):
+    """Whom to recommend to: a history, or a user of the run's dataset with all their events."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["history"]}, {"required": ["user_id"]}],
+            "examples": [{"history": ["item-00004", "item-00017"]}, {"user_id": "user-0001"}],
+        }
+    )
+
+    history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | SkipJsonSchema[None] = Field(
+        default=None, description="Item ids, oldest first; unknown ones are ignored and reported."
+    )
+    user_id: Id | SkipJsonSchema[None] = Field(default=None, description="As in the interactions.")
+
+    @model_validator(mode="after")
+    def _is_either(self) -> User:
+        given = {"history", "user_id"} & self.model_fields_set
+        if len(given) != 1 or getattr(self, *given) is None:
+            raise ValueError("expected either a history (a list of item ids) or a user_id")
+        return self
+
+
+class OrdersMessage(_Request):
+    """What the list must keep to; see docs/steering.md."""
+
+    under: list[TagPath] = Field(
+        default=[], max_length=_MAX_NAMES, description="Only under one of these."
+    )
+    not_under: list[TagPath] = Field(
+        default=[], max_length=_MAX_NAMES, description="Nothing under these."
+    )
+    without: list[Id] = Field(default=[], max_length=_MAX_NAMES, description="None of these items.")
+    most_per_tag: int = Field(
+        default=0, ge=0, le=MAX_K, description="At tag_level; 0 sets no limit."
+    )
+    tag_level: int = Field(default=0, ge=0, le=20, description="0 is the coarsest.")
+    diversity: float = Field(
+        default=0.0, ge=0, le=100, allow_inf_nan=False, description="Nats lost for likeness."
+    )
+
+    def to_orders(self) -> Orders:
+        """The same for ``Recommender``."""
+        return Orders(
+            under=tuple(self.under),
+            not_under=tuple(self.not_under),
+            without=tuple(self.without),
+            most_per_tag=self.most_per_tag,
+            tag_level=self.tag_level,
+            diversity=self.diversity,
+        )
+
+
+class RecommendRequest(_Request):
+    """One list for each of the users."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"users": [{"history": ["item-00004", "item-00017"]}], "k": 5},
+                {"users": [{"history": []}], "k": 3, "orders": {"most_per_tag": 1}},
+            ]
+        }
+    )
+
+    users: list[User] = Field(
+        min_length=1, max_length=MAX_USERS, description="Each gets a list of their own."
+    )
+    k: int = Field(default=10, ge=1, le=MAX_K, description="Length of each list.")
+    exclude_history: bool = Field(default=True, description="Leave the history's own items out.")
+    beam_width: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_BEAM_WIDTH,
+        description="Beams of the search, at least k; if not given, those of the run.",
+    )
+    orders: OrdersMessage = Field(
+        default=OrdersMessage(), description="What each list must keep to."
+    )
+
+
+class ExplainRequest(User):
+    """One item after a history, whatever its rank."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["history"]}, {"required": ["user_id"]}],
+            "examples": [{"history": ["item-00004"], "item_id": "item-00017"}],
+        }
+    )
+
+    item_id: Id = Field(description="The item to explain.")
+
+
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
+Cell = Annotated[
+    str | bool | Number | list[str] | list[Number] | None, Field(description="A column.")
+]
+
+
+class ItemColumns(_Request):
+    """The columns of an item, as in the run's catalogue; see docs/data-format.md."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={"examples": [{"title": "Brass can", "categories": ["Garden"]}]},
+    )
+    __pydantic_extra__: dict[str, Cell]
+
+    def columns(self) -> dict[str, Any]:
+        """Column name to value."""
+        return self.model_dump()
+
+
+class NewItem(ItemColumns):
+    """An item with its columns."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"item_id": "new-1", "title": "Brass can", "categories": ["Garden"]}]
+        }
+    )
+
+    item_id: Id = Field(description="One that the catalogue does not have.")
+
+
+class AddItemsRequest(_Request):
+    """Items that the catalogue does not have."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"items": [{"item_id": "new-1", "title": "Brass can", "categories": ["Garden"]}]}
+            ]
+        }
+    )
+
+    items: list[NewItem] = Field(
+        min_length=1, max_length=MAX_NEW_ITEMS, description="All are added, or none."
+    )
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+Version = Annotated[int, Field(description="Of the catalogue; rises with every change.")]
+InCatalogue = Annotated[str, Field(description="As in the catalogue.")]
+Codes = Annotated[
+    list[str], Field(description="The semantic ID.", examples=[["<a_12>", "<b_3>", "<c_7>"]])
+]
+PredictedTags = Annotated[list[str], Field(description="Predicted tags, coarse to fine.")]
+TagConfidences = Annotated[list[float], Field(description="Of each tag, in [0, 1].")]
+SharedLevels = Annotated[int, Field(description="Length of the common prefix.")]
+CommonTag = Annotated[
+    str | None, Field(description="Path of the commonest tag of the items below.")
+]
+Purity = Annotated[
+    float | None, Field(description="Share of the tagged items below that carry it.")
+]
+
+
+class Match(_Answer):
+    """An item of the history whose semantic ID begins like the recommended one."""
+
+    item_id: InCatalogue
+    title: InCatalogue
+    shared_levels: SharedLevels
+
+
+class RecommendedItem(_Answer):
+    """An item and the reasons for it."""
+
+    item_id: InCatalogue
+    title: InCatalogue
+    reason: str = Field(description="One sentence.")
+    score: float = Field(
+        description="What it is ranked by, in nats; of a popular item the log of its share of the "
+        "training events."
+    )
+    log_prob: float | None = Field(description="Of its semantic ID; null for a popular item.")
+    prob: float | None = Field(description="The same as a probability.")
+    codes: Codes
+    code_probs: list[float] = Field(description="Of each code; empty for a popular item.")
+    tag_path: PredictedTags
+    tag_confidences: TagConfidences
+    because: list[Match] = Field(description="Longest common prefix first; at most three.")
+
+
+class RecommendedList(_Answer):
+    """The answer to one user."""
+
+    items: list[RecommendedItem] = Field(description="Best first.")
+    history: list[str] = Field(description="What was read of the history.")
+    unknown_items: list[str] = Field(description="Of the history; they were ignored.")
+    is_fallback: bool = Field(
+        description="No item of the history is known: these are the most popular items."
+    )
+
+
+class RecommendResponse(_Answer):
+    """A list per user, in the order of the request."""
+
+    version: Version
+    results: list[RecommendedList] = Field(description="One per user.")
+
+
+class ExplainResponse(_Answer):
+    """One item with its reasons."""
+
+    version: Version
+    item: RecommendedItem = Field(description="The item that was asked for.")
+    history: list[str] = Field(description="What was read of the history.")
+    unknown_items: list[str] = Field(description="Of the history; they were ignored.")
+    is_fallback: bool = Field(description="No item of the history is known: no probability.")
+
+
+class ItemCard(_Answer):
+    """An item, short."""
+
+    item_id: InCatalogue
+    title: InCatalogue
+    codes: Codes
+    tag_path: PredictedTags
+    tag_confidences: TagConfidences
+
+
+class ItemsResponse(_Answer):
+    """A page of a search."""
+
+    version: Version
+    total: int = Field(description="Items found, on all pages.")
+    items: list[ItemCard] = Field(description="Of this page.")
+
+
+class ItemResponse(ItemCard):
+    """An item with all that the catalogue knows of it."""
+
+    version: Version
+    fields: dict[str, Any] = Field(description="Its columns of the catalogue.")
+    num_sharing: list[int] = Field(
+        description="For each length of prefix, how many items have it, this one included."
+    )
+
+
+class SimilarItem(ItemCard):
+    """An item near another."""
+
+    shared_levels: SharedLevels
+    similarity: float = Field(description="Cosine of the item embeddings' content, in [-1, 1].")
+
+
+class SimilarResponse(_Answer):
+    """Longest common prefix first, then the most similar."""
+
+    version: Version
+    items: list[SimilarItem] = Field(description="Without the item itself.")
+
+
+class TagNode(_Answer):
+    """A tag and the tags below it."""
+
+    name: str = Field(description="Empty for the root.")
+    path: str = Field(description="With the tags above, as orders name it.")
+    level: int = Field(description="0 is the coarsest; -1 the root, which is no tag.")
+    count: int = Field(description="Items that carry it.")
+    children: list[TagNode] = Field(description="The tags right below.")
+
+
+class Branch(_Answer):
+    """A code that a prefix may go on with."""
+
+    code: str = Field(description="What comes after the prefix.")
+    count: int = Field(description="Items below.")
+    tag: CommonTag
+    purity: Purity
+
+
+class TreeResponse(_Answer):
+    """A node of the tree of semantic IDs."""
+
+    version: Version
+    prefix: list[str] = Field(description="Codes from the root to here.")
+    count: int = Field(description="Items below.")
+    tag: CommonTag
+    purity: Purity
+    children: list[Branch] = Field(description="Empty where the ID ends.")
+    items: list[ItemCard] = Field(description="Items below, the most popular first.")
+
+
+class KnownUser(_Answer):
+    """A user of the run's dataset."""
+
+    user_id: str = Field(description="As in the interactions.")
+    num_events: int = Field(description="Length of their history.")
+
+
+class UsersResponse(_Answer):
+    """Some of the users there are."""
+
+    version: Version
+    total: int = Field(description="Users of the dataset.")
+    users: list[KnownUser] = Field(description="Spread evenly over the dataset.")
+
+
+class VersionResponse(_Answer):
+    """After a change."""
+
+    version: Version
+
+
+class StatusResponse(_Answer):
+    """How the server is."""
+
+    status: str = Field(description="Either alive or ready.")
+    version: Version
+    num_items: int = Field(description="Items that may be recommended.")
+
+
+class Problem(_Answer):
+    """An error (RFC 9457)."""
+
+    type: str = Field(
+        description="Always about:blank; the status says what kind.", examples=["about:blank"]
+    )
+    title: str = Field(description="The status in words.", examples=["Not Found"])
+    status: int = Field(description="That of the answer.", examples=[404])
+    detail: str = Field(description="What went wrong, in one line.")

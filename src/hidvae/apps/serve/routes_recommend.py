@@ -1,0 +1,92 @@
+"""Routes that ask the model: recommend and explain."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from fastapi import APIRouter
+
+from hidvae.apps.serve.batching import Question
+from hidvae.apps.serve.live_run import Snapshot
+from hidvae.apps.serve.messages import (
+    ExplainRequest,
+    ExplainResponse,
+    RecommendRequest,
+    RecommendResponse,
+    User,
+)
+from hidvae.apps.serve.popular import popular_items, without_history
+from hidvae.apps.serve.problems import described
+from hidvae.apps.serve.state import Current, Server
+from hidvae.ranking.filters import Orders
+
+router = APIRouter(tags=["recommendations"])
+
+
+@router.post(
+    "/recommend", response_model=RecommendResponse, responses=described(404, 413, 422, 503)
+)
+async def recommend(request: RecommendRequest, snapshot: Current, server: Server) -> Any:
+    """The next items of one or many users, best first, with reasons.
+
+    Requests that wait at the same time are searched together. A user of whom no item is known gets
+    the most popular items.
+    """
+    orders = _known_orders(request.orders.to_orders(), snapshot)
+    histories = [_history(user, snapshot) for user in request.users]
+    known = [history for history, _ in histories if history]
+    question = Question(
+        snapshot.recommender, request.k, request.exclude_history, orders, request.beam_width
+    )
+    found = iter(await server.batcher.recommend(question, known))
+    results = []
+    for history, unknown in histories:
+        if history:
+            items = [item.to_json() for item in next(found)]
+        else:
+            items = await server.in_background(popular_items, snapshot.view, request.k, orders)
+            server.metrics.fallbacks.inc()
+        server.metrics.unknown_items.inc(len(unknown))
+        results.append(
+            {
+                "items": items,
+                "history": history,
+                "unknown_items": unknown,
+                "is_fallback": not history,
+            }
+        )
+    return {"version": snapshot.version, "results": results}
+
+
+@router.post("/explain", response_model=ExplainResponse, responses=described(404, 413, 422, 503))
+async def explain(request: ExplainRequest, snapshot: Current, server: Server) -> Any:
+    """Why, and how probable, one item is after a history, whatever its rank."""
+    history, unknown = _history(request, snapshot)
+    item = snapshot.index_of(request.item_id)
+    if history:
+        found = await server.in_model(snapshot.recommender.explain, history, request.item_id)
+        answer = found.to_json()
+    else:
+        answer = without_history(snapshot.view, item)
+    return {
+        "version": snapshot.version,
+        "item": answer,
+        "history": history,
+        "unknown_items": unknown,
+        "is_fallback": not history,
+    }
+
+
+def _known_orders(orders: Orders, snapshot: Snapshot) -> Orders:
+    """Without the items that are not there to be recommended anyway."""
+    known = tuple(item_id for item_id in orders.without if snapshot.has(item_id))
+    return dataclasses.replace(orders, without=known)
+
+
+def _history(user: User, snapshot: Snapshot) -> tuple[list[str], list[str]]:
+    """A user's known items, oldest first, and the unknown ones."""
+    given = snapshot.history_of(user.user_id) if user.user_id else user.history or []
+    positions = snapshot.catalogue.positions  # with removed items, which the model still knows
+    known = [item_id for item_id in given if item_id in positions]
+    return known, [item_id for item_id in given if item_id not in positions]

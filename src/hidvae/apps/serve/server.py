@@ -1,0 +1,74 @@
+"""Run the application with uvicorn: bind, tell where, and stop without dropping a request."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+
+import torch
+import uvicorn
+
+from hidvae.apps.serve.app import create_app
+from hidvae.apps.serve.guard import CHANGE_SECONDS
+from hidvae.apps.serve.live_run import LiveRun
+from hidvae.apps.serve.routes_items import TOKEN_VARIABLE
+from hidvae.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+
+
+def serve(run: Path, host: str, port: int, threads: int | None = None) -> None:
+    """Serve a run until SIGINT or SIGTERM; requests in flight are then answered first.
+
+    Args:
+        run: Folder that ``hidvae run`` wrote.
+        host: Address to listen on.
+        port: 0 takes a free one.
+        threads: Of the search; half of what torch would take by default, so that the rest is left
+            to HTTP and to changes of items.
+
+    Raises:
+        ConfigError: If the address cannot be had.
+        NotTrainedError, ArtifactError: As ``Recommender.load``.
+    """
+    torch.set_num_threads(threads or max(1, torch.get_num_threads() // 2))
+    with _listen(host, port) as listening:
+        app = create_app(LiveRun(run), os.environ.get(TOKEN_VARIABLE) or None)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=int(CHANGE_SECONDS),
+            )
+        )
+        # uvicorn raises the signal again at its end; with its own handler that is no crash.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, server.handle_exit)
+        listening.listen(_BACKLOG)  # from now on who connects is answered
+        name = f"[{host}]" if ":" in host else host
+        logger.info("serving %s on http://%s:%d", run, name, listening.getsockname()[1])
+        server.run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends small packets at once only where the protocol is given; else an answer of two
+    # packets waits for 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"expected a free address to listen on; found {host} port {port}: {error.strerror}; "
+            "choose another --host or --port"
+        ) from error
+    return listening

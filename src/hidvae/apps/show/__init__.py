@@ -1,0 +1,1 @@
+"""What users look at: terminal, report, views of a dataset."""

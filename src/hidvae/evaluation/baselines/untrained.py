@@ -1,0 +1,186 @@
+"""Untrained baselines: popularity, a graph of transitions and content, and content alone.
+
+They read training histories only and need no torch. Symbols: U users, N items, E training events,
+D width of the item embeddings, B users of a block.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from hidvae.data.interactions import Sequences
+from hidvae.features.item_graph import ItemGraph, check_items_known, recency_query, unit_rows
+from hidvae.ranking.lists import (
+    Ranking,
+    check_top_k,
+    list_width,
+    split_protocols,
+    top_items,
+)
+
+_SCORES_PER_BLOCK = 8_000_000
+"""Dense scores held at once; users are ranked in blocks of this many divided by N."""
+
+
+def item_popularity(train: Sequences, num_items: int) -> npt.NDArray[np.int64]:
+    """Training events per item.
+
+    Args:
+        train: Training histories, E events.
+        num_items: N.
+
+    Returns:
+        (N,), sums to E.
+
+    Raises:
+        DataError: If an event's item is outside the catalogue.
+    """
+    check_items_known(train, num_items)
+    return np.bincount(train.items, minlength=num_items).astype(np.int64)
+
+
+class Popularity:
+    """Everybody gets the items with the most training events; ties go to the lower item_index."""
+
+    def __init__(self, train: Sequences, num_items: int, name: str = "popularity") -> None:
+        self.name = name
+        self.popularity = item_popularity(train, num_items)  # (N,)
+        self._order = np.argsort(-self.popularity, kind="stable")  # (N,)
+
+    def rank(
+        self,
+        histories: Sequences,
+        top_k: int,
+        user_index: npt.NDArray[np.integer] | None = None,
+        candidates: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranking:
+        """The same order for every user, without their history under ``excluding``."""
+        check_top_k(top_k)
+        num_items = self._order.size
+        order = self._order if candidates is None else self._order[candidates[self._order]]
+        parts = []
+        for block in _blocks(histories, list_width(histories, top_k, num_items)):
+            best = order[: list_width(block, top_k, num_items)]
+            ranked = np.broadcast_to(best, (block.num_users, best.size))
+            parts.append(split_protocols(ranked, block, top_k, num_items))
+        return _joined(parts, top_k)
+
+
+class ByScore(ABC):
+    """Ranks by the scores of all items, in blocks of users; a subclass gives the scores."""
+
+    name: str
+    num_items: int
+
+    @abstractmethod
+    def scores(self, histories: Sequences) -> npt.NDArray[np.float32]:
+        """(B, N) scores of a block of histories, items of the history included."""
+
+    def rank(
+        self,
+        histories: Sequences,
+        top_k: int,
+        user_index: npt.NDArray[np.integer] | None = None,
+        candidates: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranking:
+        """Rank by the scores; an empty history scores every item 0."""
+        check_top_k(top_k)
+        parts = []
+        for block in _blocks(histories, self.num_items):
+            width = list_width(block, top_k, self.num_items)
+            best = top_items(self.scores(block), width, candidates)
+            parts.append(split_protocols(best, block, top_k, self.num_items))
+        return _joined(parts, top_k)
+
+
+class ContentGraph(ByScore):
+    """Neighbours of the latest history items, by transitions, content and words (``ItemGraph``).
+
+    The defaults were chosen on the validation split of Amazon Beauty 2014, for the graph alone.
+    There, the mean cosine of two items' content is 0.4 and the mean transition weight 0.01, so
+    weighing them equally would drown the transitions.
+    """
+
+    def __init__(
+        self,
+        train: Sequences,
+        num_items: int,
+        item_embeddings: npt.NDArray[np.floating] | None = None,
+        words: sparse.csr_array | None = None,
+        *,
+        max_distance: int = 5,
+        two_hop_weight: float = 4.0,
+        content_weight: float = 0.05,
+        word_weight: float = 0.1,
+        num_latest: int = 10,
+        decay: float = 0.6,
+        name: str = "content_graph",
+    ) -> None:
+        self.name, self.num_items = name, num_items
+        self.graph = ItemGraph(
+            train,
+            num_items,
+            item_embeddings,
+            words,
+            max_distance=max_distance,
+            two_hop_weight=two_hop_weight,
+            content_weight=content_weight,
+            word_weight=word_weight,
+            num_latest=num_latest,
+            decay=decay,
+        )
+
+    def scores(self, histories: Sequences) -> npt.NDArray[np.float32]:
+        """(B, N) of the graph."""
+        return self.graph.scores(histories)
+
+
+class TextSimilarity(ByScore):
+    """Items whose content is like that of the latest history items, whoever bought them.
+
+    With X the L2-normalised item embeddings and q the weights of ``ItemGraph``, the score is the
+    cosine of q X to each item, but for a factor: the known rule for items that have no events yet.
+
+    Args of the constructor:
+        item_embeddings: (N, D), any scale.
+        num_latest: History items that count.
+        decay: Weight of an item relative to the one after it, in (0, 1].
+    """
+
+    def __init__(
+        self,
+        item_embeddings: npt.NDArray[np.floating],
+        *,
+        num_latest: int = 10,
+        decay: float = 0.6,
+        name: str = "text_similarity",
+    ) -> None:
+        self.name, self.num_items = name, len(item_embeddings)
+        self.num_latest, self.decay = num_latest, decay
+        self._content = unit_rows(item_embeddings, self.num_items)
+
+    def scores(self, histories: Sequences) -> npt.NDArray[np.float32]:
+        """(B, N) of q X X'."""
+        query = recency_query(histories, self.num_items, self.num_latest, self.decay)
+        scores: npt.NDArray[np.float32] = np.asarray(query @ self._content) @ self._content.T
+        return scores
+
+
+def _blocks(histories: Sequences, width: int) -> Iterator[Sequences]:
+    """The histories in blocks small enough for ``width`` scores per user."""
+    size = max(1, _SCORES_PER_BLOCK // max(1, width))
+    for start in range(0, histories.num_users, size):
+        yield histories.take(np.arange(start, min(start + size, histories.num_users)))
+
+
+def _joined(parts: list[Ranking], top_k: int) -> Ranking:
+    none = np.empty((0, top_k), dtype=np.int64)
+    return Ranking(
+        including=np.concatenate([none, *(part.including for part in parts)]),
+        excluding=np.concatenate([none, *(part.excluding for part in parts)]),
+    )

@@ -1,0 +1,1 @@
+"""How a list is ranked: search, item graph, filters, recommender, changed items."""

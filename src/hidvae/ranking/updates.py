@@ -1,0 +1,262 @@
+"""Adds, changes and removes items of a trained run, without training."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from hidvae.config import FusionConfig, RetrieverConfig, build_section
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.data.schema import check_items
+from hidvae.errors import DataError
+from hidvae.features.embeddings import load_embeddings
+from hidvae.features.item_graph import ItemGraph
+from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder
+from hidvae.features.tags.vocabulary import load_tags
+from hidvae.ranking.changed_neighbours import changed_neighbours
+from hidvae.ranking.extend import over_catalogue
+from hidvae.ranking.fusion import build_graph, load_prior
+from hidvae.ranking.graph_score import GraphPrior
+from hidvae.ranking.item_changes import ItemChanges, RunItems
+from hidvae.retriever.build import load_retriever, scaled_content
+from hidvae.retriever.interface import Retriever
+from hidvae.semantic_ids.table import SemanticIds
+from hidvae.store.artifacts import StageFolder, read_stage
+from hidvae.tokenizer.encode import ids_of_new_items
+from hidvae.tokenizer.model import HiDVAE
+from hidvae.tokenizer.train_tokenizer import load_tokenizer
+
+_ROWS = "items"
+"""What a caller's rows are called in messages."""
+
+
+class Serving(NamedTuple):
+    """What recommending needs, in one state of the catalogue."""
+
+    items: RunItems
+    retriever: Retriever
+    prior: GraphPrior | None
+
+
+class ItemUpdates:
+    """A run as it was trained, and what becomes of it with changes.
+
+    The encoder of the texts and the tokenizer are loaded when the first item is added.
+    """
+
+    def __init__(self, folders: Mapping[str, StageFolder], device: Any) -> None:
+        """Open a run.
+
+        Args:
+            folders: The run's ``dataset``, ``embeddings``, ``tags``, ``semantic_ids``,
+                ``retriever`` and ``fusion``.
+            device: Of the retriever.
+        """
+        self._folders = folders
+        self.dataset: Dataset = load_dataset(folders["dataset"])
+        self.tags = load_tags(folders["tags"])
+        self._embeddings = load_embeddings(folders["embeddings"])
+        ids = SemanticIds.load(folders["semantic_ids"])
+        num_items = self.dataset.catalogue.num_items
+        self.items = RunItems(
+            self.dataset.catalogue,
+            self._embeddings.matrix,
+            self._embeddings.words,
+            self.tags.ids,
+            ids,
+            self.dataset.known_items,
+            np.zeros(num_items, dtype=bool),
+        )
+        self.config = build_section(RetrieverConfig, folders["retriever"].config)
+        retriever = load_retriever(
+            folders["retriever"], ids, self.items.vectors, self.tags, self.items.is_known
+        )
+        prior = load_prior(folders["fusion"], self.dataset)
+        self._as_trained = Serving(self.items, retriever.to(device).eval(), prior)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Fingerprints of the folders that changes are made with."""
+        names = ("dataset", "embeddings", "tags", "semantic_ids")
+        return {name: self._folders[name].fingerprint for name in names}
+
+    def serving(self, changes: ItemChanges) -> Serving:
+        """The run with changes; what does not change is shared."""
+        if changes.version == 0:
+            return self._as_trained
+        items = self.items.changed(changes)
+        changed = items.catalogue.index_of(changes.items.catalogue.item_ids)
+        retriever = over_catalogue(
+            self._as_trained.retriever,
+            items.ids,
+            items.is_known,
+            scaled_content(self.config, changes.items.vectors, self.items.vectors),
+            changed,
+            tags=self.tags.vocabulary,
+            tag_tokens=self.config.tag_tokens,
+        )
+        return Serving(items, retriever, self._changed_prior(items, changed))
+
+    def content(self, items: RunItems) -> np.ndarray:
+        """See ``ItemEmbeddings.content``."""
+        return replace(self._embeddings, matrix=items.vectors, words=items.words).content
+
+    def encoded(
+        self,
+        changes: ItemChanges,
+        rows: Sequence[Mapping[str, Any]] | pl.DataFrame,
+        *,
+        is_new: bool,
+    ) -> ItemChanges:
+        """The changes with further items, or with the same items anew.
+
+        Args:
+            changes: So far.
+            rows: Items with ``item_id`` and columns of the catalogue.
+            is_new: Whether none of them may be in the catalogue yet, or all must be.
+
+        Raises:
+            DataError: If a row breaks the contract of the catalogue, or is there already (or not).
+        """
+        now = self.items.changed(changes)
+        catalogue = self._checked(rows)
+        self._check_presence(catalogue, now, is_new)
+        features = self._encoder.encode(catalogue)
+        index = now.rows_of(catalogue.item_ids)
+        is_old = index < now.catalogue.num_items
+        self._keep_transitions(features, now, index, is_old)
+        others = np.ones(now.catalogue.num_items, dtype=bool)
+        others[index[is_old]] = False
+        ids = ids_of_new_items(
+            self._tokenizer,
+            self._tokenizer_folder,
+            catalogue.item_ids,
+            features.vectors,
+            now.take(np.flatnonzero(others)).ids,
+        )
+        frame = catalogue.frame.select(
+            name for name in self.items.catalogue.frame.columns if name in catalogue.frame.columns
+        )
+        nobody = np.zeros(len(index), dtype=bool)
+        return changes.with_items(
+            RunItems(Catalogue(frame), *features, ids, is_known=nobody, is_removed=nobody)
+        )
+
+    def _checked(self, rows: Sequence[Mapping[str, Any]] | pl.DataFrame) -> Catalogue:
+        """Rows as a catalogue of the run's columns and types."""
+        if not len(rows):
+            raise DataError(f"{_ROWS}: expected at least one item; found none")
+        schema = dict(self.items.catalogue.frame.schema)
+        frame = rows if isinstance(rows, pl.DataFrame) else _frame_of(rows)
+        unknown = [name for name in frame.columns if name not in (*schema, VECTOR)]
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], schema, n=1)
+            advice = f"; did you mean {close[0]!r}?" if close else ""
+            raise DataError(
+                f"{_ROWS}: expected the catalogue's columns {', '.join(schema)}; found "
+                f"{unknown[0]!r}{advice}"
+            )
+        checked = check_items(frame, _ROWS)
+        typed = []
+        for name, dtype in schema.items():
+            if name not in checked.columns:
+                typed.append(pl.Series(name, [None] * checked.height, dtype=dtype))
+                continue
+            try:
+                typed.append(checked[name].cast(dtype))
+            except pl.exceptions.PolarsError as error:
+                raise DataError(
+                    f"{_ROWS}, column {name}: expected {dtype}, as in the catalogue; found "
+                    f"{checked[name].dtype} that cannot be read so, such as "
+                    f"{checked[name].drop_nulls().to_list()[:1]}"
+                ) from error
+        own = [checked[VECTOR]] if VECTOR in checked.columns and VECTOR not in schema else []
+        return Catalogue(pl.DataFrame([*typed, *own]))
+
+    def _check_presence(self, catalogue: Catalogue, now: RunItems, is_new: bool) -> None:
+        positions = now.catalogue.positions
+        for item_id in catalogue.item_ids:
+            is_there = item_id in positions and not now.is_removed[positions[item_id]]
+            if is_new and is_there:
+                raise DataError(
+                    f"{_ROWS}: expected items that the catalogue does not have; found "
+                    f"{item_id!r}, which it has; update it instead"
+                )
+            if not is_new and not is_there:
+                raise DataError(
+                    f"{_ROWS}: expected items of the catalogue; found {item_id!r}, which it does "
+                    f"not have{now.catalogue.nearest(item_id)}"
+                )
+
+    def _keep_transitions(
+        self, features: ItemFeatures, now: RunItems, index: np.ndarray, is_old: np.ndarray
+    ) -> None:
+        """An item that has transitions keeps what was learned of them."""
+        start, end = self._embeddings.parts.get("collaborative", (0, 0))
+        features.vectors[is_old, start:end] = now.vectors[index[is_old], start:end]
+
+    def _changed_prior(self, items: RunItems, changed: np.ndarray) -> GraphPrior | None:
+        prior = self._as_trained.prior
+        if prior is None:
+            return None
+        content, words = self.content(items), items.words
+        graph = self._graph.over(
+            content if content.shape[1] else None, words if words.shape[1] else None
+        )
+        neighbours = changed_neighbours(
+            prior.neighbours, graph, changed, items.is_removed, self._fusion.num_neighbours
+        )
+        return prior.over(neighbours, items.is_known)
+
+    @cached_property
+    def _fusion(self) -> FusionConfig:
+        return build_section(FusionConfig, self._folders["fusion"].config)
+
+    @cached_property
+    def _graph(self) -> ItemGraph:
+        return build_graph(self._fusion, self.dataset, self._embeddings)
+
+    @cached_property
+    def _encoder(self) -> NewItemEncoder:
+        images = self._folders["dataset"].facts.get("folder")
+        return NewItemEncoder(
+            self.items.catalogue,
+            self._folders["embeddings"],
+            self._embeddings,
+            self.tags.vocabulary,
+            Path(images) if images else None,
+        )
+
+    @cached_property
+    def _tokenizer_folder(self) -> StageFolder:
+        ids = self._folders["semantic_ids"]
+        folder = read_stage(ids.path.parent / "tokenizer", produced_by="hidvae tokenize")
+        expected = {"tokenizer": folder.fingerprint}
+        read_stage(ids.path, produced_by="hidvae tokenize", expect=expected)
+        return folder
+
+    @cached_property
+    def _tokenizer(self) -> HiDVAE:
+        return load_tokenizer(self._tokenizer_folder, self._folders["tags"])
+
+
+def _frame_of(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    for row in rows:
+        if not isinstance(row, Mapping):
+            raise DataError(
+                f"{_ROWS}: expected a mapping from column to value per item; found {row!r}"
+            )
+    try:
+        return pl.DataFrame(list(rows), infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        raise DataError(
+            f"{_ROWS}: expected one type of value per column; {' '.join(str(error).split())[:200]}"
+        ) from error

@@ -1,0 +1,1 @@
+"""What a run is: its stages, told once, and how they are made."""

@@ -1,0 +1,1 @@
+"""What lies on disk: stage folders, the shared cache, runs on the Hub."""

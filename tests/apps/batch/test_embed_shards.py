@@ -1,0 +1,95 @@
+"""Vectors of shards are the text part of the run's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.apps.batch.conftest import Made, read_all, write_shards
+from tests.features.tiny_models import save_tiny_bert
+
+from hidvae.apps.batch import embed_shards
+from hidvae.config import load_config
+from hidvae.errors import ConfigError, DataError
+from hidvae.features.embeddings import load_embeddings
+from hidvae.run.pipeline import run_pipeline
+from hidvae.store.artifacts import read_stage
+
+
+def text_part(run: Path) -> np.ndarray:
+    return load_embeddings(read_stage(run / "embeddings", produced_by="hidvae embed")).part("text")
+
+
+def vectors_of(folder: Path) -> np.ndarray:
+    return np.array(read_all(folder)["vector"].to_list(), np.float32)
+
+
+def test_vectors_are_the_text_part_of_the_run(tiny_run: Path, made: Made) -> None:
+    assert read_all(made.vectors)["item_id"].equals(read_all(made.items)["item_id"])
+    assert np.array_equal(vectors_of(made.vectors), text_part(tiny_run))
+    assert read_all(made.vectors).schema["vector"] == pl.List(pl.Float32)
+
+
+def test_sharding_changes_a_models_vectors_by_rounding_only(
+    tiny_settings: list[str], tiny_run: Path, made: Made, tmp_path: Path
+) -> None:
+    model = save_tiny_bert(tmp_path / "model")
+    changed = [f"EmbeddingConfig.text_encoder={model}", "EmbeddingConfig.use_cache=False"]
+    config = load_config([], [*tiny_settings, *changed, "EmbeddingConfig.text_weight=2.0"])
+    run = tmp_path / "run"
+    run_pipeline(config, run, until="embed")
+    counts = embed_shards(run, made.items, tmp_path / "vectors")
+    assert counts == {"rows": 120, "items_without_text": 0}
+    np.testing.assert_allclose(vectors_of(tmp_path / "vectors"), text_part(run), atol=2e-6)
+
+
+def test_a_shard_may_hold_one_item_or_several_of_one_text(tiny_run: Path, tmp_path: Path) -> None:
+    items = pl.DataFrame({"item_id": [7, 8, 9], "title": ["Soap", "Soap", "Soap"]})
+    write_shards(items, tmp_path / "items", 2)
+    embed_shards(tiny_run, tmp_path / "items", tmp_path / "vectors")
+    found = read_all(tmp_path / "vectors")
+    assert found["item_id"].to_list() == ["7", "8", "9"]
+    assert found["vector"].n_unique() == 1
+
+
+def test_an_empty_shard_gives_an_empty_shard(tiny_run: Path, made: Made, tmp_path: Path) -> None:
+    write_shards(read_all(made.items).head(0), tmp_path / "items", 1)
+    counts = embed_shards(tiny_run, tmp_path / "items", tmp_path / "vectors")
+    assert counts["rows"] == 0
+    assert read_all(tmp_path / "vectors").columns == ["item_id", "vector"]
+
+
+def test_an_item_without_text_is_named_with_its_file(tiny_run: Path, tmp_path: Path) -> None:
+    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["Soap", "  "]})
+    write_shards(items, tmp_path / "items", 1)
+    with pytest.raises(DataError, match=r"part-0\.parquet: items row 2, item_id 'b'"):
+        embed_shards(tiny_run, tmp_path / "items", tmp_path / "vectors")
+
+
+def test_missing_text_may_be_zeros(tiny_settings: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = load_config([], [*tiny_settings, "EmbeddingConfig.missing_text=zero"])
+    run_pipeline(config, run, until="embed")
+    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["Soap", None]})
+    write_shards(items, tmp_path / "items", 1)
+    counts = embed_shards(run, tmp_path / "items", tmp_path / "vectors")
+    assert counts["items_without_text"] == 1
+    assert np.linalg.norm(vectors_of(tmp_path / "vectors"), axis=1).tolist() == [
+        pytest.approx(1),
+        0,
+    ]
+
+
+def test_a_run_without_text_part_cannot_embed(
+    tiny_settings: list[str], tiny_run: Path, made: Made, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copytree(tiny_run / "dataset", run / "dataset")
+    config = load_config([], [*tiny_settings, "EmbeddingConfig.text_encoder=none"])
+    run_pipeline(config, run, until="embed")
+    with pytest.raises(ConfigError, match="found the parts collaborative"):
+        embed_shards(run, made.items, tmp_path / "vectors")

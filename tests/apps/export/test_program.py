@@ -1,0 +1,213 @@
+"""The exported program ranks the same items in the same order as the package."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hidvae import Recommender
+from hidvae.apps.export.program import Program, build_program
+from hidvae.config import RetrieverConfig
+from hidvae.data.prepare import load_dataset
+from hidvae.errors import ConfigError
+from hidvae.features.embeddings import load_embeddings
+from hidvae.features.tags.vocabulary import load_tags
+from hidvae.ranking.graph_score import GraphPrior
+from hidvae.retriever.build import build_retriever
+from hidvae.semantic_ids.table import SemanticIds
+from hidvae.store.artifacts import read_stage
+
+K = 10
+LONGEST = 110
+Branch = Callable[..., Any]
+ARCHITECTURES = ("item_softmax", "item_decoder", "encoder_decoder")
+
+
+@pytest.fixture(autouse=True)
+def no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture
+def plain_branches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside an export ``torch.cond`` compiles its branches, which takes seconds a call."""
+
+    def branch(is_true: Tensor, yes: Branch, no: Branch, given: tuple[Tensor, ...]) -> Any:
+        return (yes if is_true else no)(*given)
+
+    monkeypatch.setattr(torch, "cond", branch)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_run: Path) -> Recommender:
+    """The tiny run, with a narrow beam, so that histories exhaust it, and an item graph."""
+    recommender = Recommender.load(tiny_run, device="cpu")
+    recommender.beam_width = 12
+    if recommender.prior is None:  # whether it pays is chosen on validation; here it must count
+        recommender.prior = graph_prior(recommender)
+    return recommender
+
+
+def graph_prior(recommender: Recommender) -> GraphPrior:
+    from scipy import sparse
+
+    generator = np.random.default_rng(3)
+    num_items = recommender.catalogue.num_items
+    scores = sparse.random_array((num_items, num_items), density=0.2, rng=generator)
+    return GraphPrior(
+        sparse.csr_array(scores.astype(np.float32)),
+        num_latest=5,
+        decay=0.7,
+        weight=2.0,
+        smoothing=0.05,
+        num_candidates=30,
+        favours_history=False,
+        known_items=generator.random(num_items) > 0.1,
+        unknown_factor=2.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def of_architecture(tiny_run: Path, trained: Recommender) -> dict[str, Recommender]:
+    """The same run with fresh retrievers; some items never occur in training."""
+    folders = {
+        name: read_stage(tiny_run / name, produced_by="hidvae run")
+        for name in ("dataset", "embeddings", "tags", "semantic_ids")
+    }
+    known = load_dataset(folders["dataset"]).known_items.copy()
+    known[::7] = False
+    made = {}
+    for architecture in ARCHITECTURES:
+        torch.manual_seed(1)
+        config = RetrieverConfig(
+            architecture=architecture, dim=16, num_layers=1, num_heads=2, max_history=10
+        )
+        made[architecture] = copy.copy(trained)
+        made[architecture].retriever = build_retriever(
+            config,
+            SemanticIds.load(folders["semantic_ids"]),
+            load_embeddings(folders["embeddings"]).matrix,
+            load_tags(folders["tags"]),
+            known,
+        ).eval()
+    return made
+
+
+def histories(recommender: Recommender, lengths: list[int]) -> Tensor:
+    """(B, T) random histories, -1 on the right; items repeat."""
+    generator = np.random.default_rng(0)
+    rows = np.full((len(lengths), max(lengths)), -1)
+    for row, length in enumerate(lengths):
+        rows[row, :length] = generator.integers(0, recommender.catalogue.num_items, length)
+    return torch.from_numpy(rows)
+
+
+def expected(recommender: Recommender, rows: Tensor, exclude: bool) -> list[list[int]]:
+    """What ``recommend`` ranks, as item_index."""
+    ids, ranked = recommender.catalogue.item_ids, []
+    for row in rows.tolist():
+        history = [ids[item] for item in row if item >= 0]
+        found = recommender.recommend(history, K, exclude_history=exclude)
+        ranked.append(recommender.catalogue.index_of([item.item_id for item in found]).tolist())
+    return ranked
+
+
+def got(program: torch.nn.Module, rows: Tensor, exclude: bool) -> list[list[int]]:
+    items, scores = program(rows, torch.tensor(exclude))
+    assert items.shape == scores.shape == (len(rows), K)
+    assert ((items < 0) == (scores == -torch.inf)).all()
+    assert (scores[:, 1:] <= scores[:, :-1]).all()
+    return [[item for item in row if item >= 0] for row in items.tolist()]
+
+
+@pytest.mark.usefixtures("plain_branches")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("exclude", [True, False])
+def test_same_items_in_the_same_order(
+    of_architecture: dict[str, Recommender], architecture: str, exclude: bool
+) -> None:
+    recommender = of_architecture[architecture]
+    program = Program(recommender, K, LONGEST).eval()
+    # Histories beyond what the model reads, and so long that 12 and 24 beams hold too few others.
+    rows = histories(recommender, [1, 2, 3, 7, 10, 11, 30, 60, 100, 110])
+    assert got(program, rows, exclude) == expected(recommender, rows, exclude)
+
+
+@pytest.mark.usefixtures("plain_branches")
+def test_some_histories_need_wider_beams(trained: Recommender) -> None:
+    rows = torch.arange(108).unsqueeze(0)  # all items but 12
+    narrow = Program(trained, K, longest_history=2).eval()  # 12 beams and no more
+    assert len(got(narrow, rows, True)[0]) < K
+    assert len(got(Program(trained, K, LONGEST).eval(), rows, True)[0]) == K
+
+
+@pytest.mark.usefixtures("plain_branches")
+def test_scores_are_those_of_the_package(trained: Recommender) -> None:
+    rows = histories(trained, [4])
+    _, scores = Program(trained, K, LONGEST).eval()(rows, torch.tensor(True))
+    ids = trained.catalogue.item_ids
+    found = trained.recommend([ids[item] for item in rows[0].tolist()], K)
+    assert scores[0].tolist() == pytest.approx([item.score for item in found], abs=1e-5)
+
+
+@pytest.mark.usefixtures("plain_branches")
+def test_removed_items_are_not_ranked(trained: Recommender) -> None:
+    removed = trained.catalogue.item_ids[::3]
+    recommender = trained.remove_items(removed)
+    recommender.prior = trained.prior
+    rows = histories(recommender, [1, 5, 20, 60])
+    found = got(Program(recommender, K, LONGEST).eval(), rows, True)
+    assert found == expected(recommender, rows, True)
+    assert not set(recommender.catalogue.index_of(removed).tolist()) & {i for r in found for i in r}
+
+
+def test_a_saved_program_takes_any_batch(trained: Recommender, tmp_path: Path) -> None:
+    file = tmp_path / "program.pt2"
+    recommender = trained.remove_items(trained.catalogue.item_ids[::9])
+    recommender.prior = trained.prior
+    torch.export.save(build_program(recommender, K, longest_history=14), file)
+    program = torch.export.load(file).module()
+    for lengths in ([1], [14], [3, 1, 12], [1, 1], list(range(1, 15))):
+        rows = histories(recommender, lengths)
+        assert got(program, rows, True) == expected(recommender, rows, True), lengths
+    with pytest.raises(RuntimeError, match="<= 14"):
+        program(histories(trained, [15]), torch.tensor(True))
+
+
+@pytest.mark.parametrize("architecture", ["item_decoder", "encoder_decoder"])
+def test_the_other_architectures_can_be_saved(
+    of_architecture: dict[str, Recommender], architecture: str, tmp_path: Path
+) -> None:
+    recommender = of_architecture[architecture]
+    torch.export.save(build_program(recommender, 3, longest_history=9), tmp_path / "program.pt2")
+    program = torch.export.load(tmp_path / "program.pt2").module()
+    rows = histories(recommender, [1, 9, 5, 5])
+    items, _ = program(rows, torch.tensor(False))
+    assert items.tolist() == [row[:3] for row in expected(recommender, rows, False)]
+
+
+@pytest.mark.usefixtures("plain_branches")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_padding_may_stand_anywhere_and_an_empty_history_gets_nothing(
+    of_architecture: dict[str, Recommender], architecture: str
+) -> None:
+    program = Program(of_architecture[architecture], K, LONGEST).eval()
+    rows = torch.tensor([[5, 9, -1, -1], [-1, -1, 5, 9], [5, -1, 9, -1], [-1, -1, -1, -1]])
+    found = got(program, rows, True)
+    assert found[0] == found[1] == found[2]
+    assert found[3] == []
+
+
+def test_numbers_out_of_range_are_refused(trained: Recommender) -> None:
+    with pytest.raises(ConfigError, match="k: expected at least 1"):
+        build_program(trained, 0)
+    with pytest.raises(ConfigError, match="longest_history"):
+        build_program(trained, 1, 2)

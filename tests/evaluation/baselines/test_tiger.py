@@ -1,0 +1,203 @@
+"""TIGER: text alone makes its IDs, and it learns what was planted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hidvae.config import RunConfig, load_config
+from hidvae.data.prepare import load_dataset
+from hidvae.errors import ConfigError
+from hidvae.evaluation.baselines import tiger
+from hidvae.evaluation.baselines.untrained import Popularity, item_popularity
+from hidvae.evaluation.evaluate_ranker import Ranker, evaluate_ranker
+from hidvae.features.embeddings import load_embeddings
+from hidvae.retriever import train_retriever as train
+from hidvae.run.pipeline import run_pipeline
+from hidvae.semantic_ids.table import SemanticIds
+from hidvae.store.artifacts import StageFolder, read_json, read_stage
+
+RUN = RunConfig(device="cpu", checkpoint_every_seconds=0)
+STAGES = ("embeddings", "tokenizer", "semantic_ids", "retriever")
+Folders = dict[str, StageFolder]
+
+
+class Stopped(Exception):
+    """The power went off."""
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_run: Path) -> Folders:
+    names = ("dataset", "embeddings", "tags")
+    return {name: read_stage(tiny_run / name, produced_by="hidvae") for name in names}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    """A TIGER that trains in seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        tokenizer = replace(
+            tiger.TOKENIZER, codebook_size=16, latent_dim=8, hidden_dims=(32,), epochs=5
+        )
+        retriever = replace(
+            tiger.RETRIEVER,
+            dim=16,
+            num_layers=1,
+            num_heads=2,
+            max_history=6,
+            epochs=3,
+            validate_every=3,
+            warmup_steps=10,
+            learning_rate=5e-3,
+            batch_tokens=400,
+        )
+        patch.setattr(tiger, "TOKENIZER", tokenizer)
+        patch.setattr(tiger, "RETRIEVER", retriever)
+        patch.setattr(tiger, "BEAM_WIDTH", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("baselines") / "tiger"
+    tiger.tiger(RUN, folders, output)
+    return output
+
+
+def fingerprints(output: Path) -> dict[str, str]:
+    return {n: read_stage(output / n, produced_by="hidvae").fingerprint for n in STAGES}
+
+
+@pytest.fixture
+def cycle(tmp_path: Path, tiny_settings: list[str]) -> Folders:
+    """A shop of 30 items where every user goes through six in their order, round and round."""
+    data = tmp_path / "data"
+    data.mkdir()
+    names = [f"item{number}" for number in range(30)]
+    pl.DataFrame({"item_id": names, "title": names}).write_parquet(data / "items.parquet")
+    events = [(f"user{u}", names[(u + step) % 30], step) for u in range(120) for step in range(6)]
+    pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row").write_parquet(
+        data / "interactions.parquet"
+    )
+    settings = ["DatasetConfig.source=folder", f"DatasetConfig.folder={data}"]
+    settings += ["TagConfig.source=none", "TokenizerConfig.tag_prediction_weight=0"]
+    settings += ["TokenizerConfig.tag_alignment_weight=0"]
+    config = load_config([], [*tiny_settings, *settings])
+    return run_pipeline(config, tmp_path / "run", until="tag")
+
+
+def recall(ranker: Ranker, folders: Folders) -> float:
+    dataset = load_dataset(folders["dataset"])
+    result = evaluate_ranker(
+        ranker,
+        dataset.split.test_histories,
+        dataset.split.test_targets,
+        num_items=dataset.catalogue.num_items,
+        cutoffs=(5,),
+        popularity=item_popularity(dataset.split.train, dataset.catalogue.num_items),
+        bootstrap_samples=0,
+    )
+    return float(result.excluding["recall@5"])  # type: ignore[arg-type]
+
+
+def test_it_is_given_the_content_alone(folders: Folders, made: Path) -> None:
+    everything = load_embeddings(folders["embeddings"])
+    given = load_embeddings(read_stage(made / "embeddings", produced_by="hidvae"))
+    assert everything.content.shape[1] < everything.dim
+    assert np.array_equal(given.matrix, everything.content)
+    assert given.num_categorical == 0
+    assert np.array_equal(given.content, given.matrix)
+
+
+def test_its_ids_are_plain_with_a_code_for_collisions(made: Path) -> None:
+    folder = read_stage(made / "semantic_ids", produced_by="hidvae")
+    ids = SemanticIds.load(folder)
+    assert ids.num_levels == 4
+    assert ids.is_disambiguated
+    assert (ids.tag_ids == -1).all()
+    assert len(np.unique(ids.codes, axis=0)) == ids.num_items
+    quality = read_json(folder.path / "quality.json")
+    assert quality["collision_rate_before"] > 0  # nothing pushed them apart
+    assert quality["items_moved"] == 0
+
+
+def test_it_learns_what_was_planted(
+    cycle: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = replace(tiger.RETRIEVER, dim=32, epochs=60, validate_every=20, batch_tokens=100)
+    monkeypatch.setattr(tiger, "RETRIEVER", longer)
+    ranker = tiger.tiger(RunConfig(device="cpu"), cycle, tmp_path / "tiger")
+    assert ranker.name == "tiger"
+    dataset = load_dataset(cycle["dataset"])
+    popular = Popularity(dataset.split.train, dataset.catalogue.num_items)
+    assert recall(ranker, cycle) > 1.7 * recall(popular, cycle) > 0.5
+
+
+def test_a_second_time_trains_nothing(
+    folders: Folders, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("trained again")
+
+    for name in ("train_tokenizer", "encode_catalogue", "train_retriever", "write_content"):
+        monkeypatch.setattr(tiger, name, fail)
+    tiger.tiger(RUN, folders, made)
+    with pytest.raises(AssertionError, match="trained again"):
+        tiger.tiger(replace(RUN, seed=1), folders, made)
+    monkeypatch.setattr(tiger, "RETRIEVER", replace(tiger.RETRIEVER, epochs=5))
+    with pytest.raises(AssertionError, match="trained again"):
+        tiger.tiger(RUN, folders, made)
+
+
+def test_stopped_and_resumed_equals_uninterrupted(
+    folders: Folders, made: Path, tmp_path: Path
+) -> None:
+    save, done = train.save_checkpoint, []
+
+    def saving(*arguments: Any, **options: Any) -> None:
+        save(*arguments, **options)
+        done.append(1)
+        if len(done) == 3:
+            raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "save_checkpoint", saving)
+        with pytest.raises(Stopped):
+            tiger.tiger(RUN, folders, tmp_path)
+    assert (tmp_path / "semantic_ids").exists() and not (tmp_path / "retriever").exists()
+    tiger.tiger(RUN, folders, tmp_path)
+    assert fingerprints(tmp_path) == fingerprints(made)
+
+
+def test_a_small_catalogue_gets_small_codebooks(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiger, "TOKENIZER", replace(tiger.TOKENIZER, codebook_size=256, epochs=1))
+    monkeypatch.setattr(tiger, "RETRIEVER", replace(tiger.RETRIEVER, epochs=1))
+    tiger.tiger(RUN, folders, tmp_path)
+    assert read_stage(tmp_path / "tokenizer", produced_by="hidvae").config["codebook_size"] == 120
+
+
+def test_items_without_content_are_refused(folders: Folders, tmp_path: Path) -> None:
+    embeddings = folders["embeddings"]
+    facts = {**embeddings.facts, "parts": {"collaborative": [0, embeddings.facts["dim"]]}}
+    blind = StageFolder(embeddings.path, {**embeddings.manifest, "facts": facts})
+    with pytest.raises(ConfigError, match=r"tiger.*EmbeddingConfig\.text_encoder") as error:
+        tiger.tiger(RUN, {**folders, "embeddings": blind}, tmp_path / "tiger")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "tiger").exists()
+
+
+def test_the_published_shape() -> None:
+    """What makes it TIGER, whatever was tuned."""
+    assert not tiger.TOKENIZER.is_supervised
+    assert tiger.RETRIEVER.architecture == "encoder_decoder"
+    assert tiger.TOKENIZER.collisions == "disambiguate"
+    assert tiger.TOKENIZER.uniqueness_weight == 0
+    assert not tiger.RETRIEVER.prefix_normalized

@@ -1,0 +1,67 @@
+"""The weight of the item graph is the best on validation, and 0 turns the graph off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hidvae.config import FusionConfig, RunConfig
+from hidvae.data.prepare import load_dataset
+from hidvae.errors import ArtifactError
+from hidvae.ranking import fusion
+from hidvae.ranking.fusion import choose_fusion, load_prior
+from hidvae.store.artifacts import StageFolder, read_json, read_stage
+
+RUN = RunConfig(device="cpu")
+Folders = dict[str, StageFolder]
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_run: Path) -> Folders:
+    names = ("dataset", "embeddings", "tags", "semantic_ids", "retriever")
+    return {name: read_stage(tiny_run / name, produced_by="hidvae") for name in names}
+
+
+def test_the_best_weight_on_validation_is_kept_and_used(folders: Folders, tmp_path: Path) -> None:
+    config = FusionConfig(weights=(3.0, 0.0, 500.0), validation_users=80)
+    chosen = choose_fusion(config, RUN, folders, tmp_path / "fusion")
+    scores = {
+        weight: chosen.manifest["metrics"][f"validation_ndcg@10_weight_{weight:g}"]
+        for weight in (0.0, 3.0, 500.0)
+    }
+    assert len(set(scores.values())) == 3  # the demo's graph matters, so a choice is a choice
+    best = max(scores, key=lambda weight: scores[weight])
+    assert read_json(chosen.path / fusion.CHOSEN)["weight"] == best > 0
+    dataset = load_dataset(folders["dataset"])
+    prior = load_prior(chosen, dataset)
+    assert prior is not None
+    assert (prior.weight, prior.smoothing) == (best, config.smoothing)
+
+
+def test_weight_0_is_no_graph_and_ranks_nobody(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(fusion, "load_retriever")
+    chosen = choose_fusion(FusionConfig(weights=(0.0,)), RUN, folders, tmp_path / "fusion")
+    dataset = load_dataset(folders["dataset"])
+    assert load_prior(chosen, dataset) is None
+
+
+def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) -> None:
+    made = [
+        choose_fusion(
+            FusionConfig(weights=(0.0,), decay=decay), RUN, folders, tmp_path / str(decay)
+        )
+        for decay in (0.5, 0.6, 0.6)
+    ]
+    first, second, again = (folder.fingerprint for folder in made)
+    assert first != second == again
+
+
+def test_damaged_neighbours_are_one_line(folders: Folders, tmp_path: Path) -> None:
+    chosen = choose_fusion(FusionConfig(weights=(3.0,)), RUN, folders, tmp_path / "fusion")
+    file = chosen.path / fusion.NEIGHBOURS
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(ArtifactError, match=r"neighbours.safetensors: cannot be read .* train"):
+        load_prior(chosen, load_dataset(folders["dataset"]))

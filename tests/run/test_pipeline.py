@@ -1,0 +1,254 @@
+"""The stages in a row: skipped when current, made again when not, refused on a mismatch."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from hidvae.config import Config, load_config
+from hidvae.errors import ArtifactError, ConfigError, FingerprintMismatch, NotTrainedError
+from hidvae.run.pipeline import (
+    COMMANDS,
+    STAGES,
+    copy_tokenizer,
+    open_folders,
+    resolve_config,
+    run_pipeline,
+    run_stage,
+)
+from hidvae.store import artifacts
+from hidvae.store.artifacts import read_json
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the whole run that the test may change."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+def fingerprints(run: Path) -> dict[str, str]:
+    return {name: folder.fingerprint for name, folder in open_folders(run).items()}
+
+
+def changed(settings: list[str], *more: str) -> Config:
+    return load_config([], [*settings, *more])
+
+
+def written_times(run: Path) -> dict[str, int]:
+    return {s.folder: (run / s.folder / "manifest.json").stat().st_mtime_ns for s in STAGES}
+
+
+def made_again(before: dict[str, int], run: Path) -> set[str]:
+    return {name for name, time in written_times(run).items() if time != before[name]}
+
+
+def test_stages_are_listed_in_an_order_that_can_run() -> None:
+    seen: set[str] = set()
+    for stage in STAGES:
+        assert set(stage.needs) <= seen, stage.folder
+        seen.add(stage.folder)
+    assert COMMANDS == ("prepare", "embed", "tag", "tokenize", "train", "evaluate")
+
+
+def test_metrics_hold_what_is_promised(tiny_run: Path) -> None:
+    metrics = read_json(tiny_run / "evaluation" / "metrics.json")
+    splits = ("test", "test_excluding_history", "validation", "validation_excluding_history")
+    for scored in (metrics, *metrics["baselines"].values()):
+        for split in splits:
+            for name in ("recall@5", "recall@10", "ndcg@5", "ndcg@10"):
+                assert 0 <= scored[split][name] <= 1
+            assert scored[split]["num_users"] == 200
+            assert scored[split]["invalid_rate"] == 0
+    assert set(metrics["baselines"]) == {"popularity", "content_graph"}
+    assert metrics["seed"] == 0
+    assert set(metrics["wall_seconds"]) == {*COMMANDS, "baselines"}
+    assert all(seconds > 0 for seconds in metrics["wall_seconds"].values())
+
+
+def test_semantic_ids_hold_what_is_promised(tiny_run: Path) -> None:
+    table = pl.read_parquet(tiny_run / "semantic_ids" / "semantic_ids.parquet")
+    assert {"item_id", "codes"} <= set(table.columns)
+    assert table["codes"].n_unique() == table.height == 120
+    quality = read_json(tiny_run / "semantic_ids" / "quality.json")
+    assert quality["collision_rate_after"] == 0
+    promised = ("collision_rate_before", "codebook_usage", "perplexity", "tag_accuracy")
+    assert set(promised) <= set(quality)
+    assert read_json(tiny_run / "evaluation" / "metrics.json")["semantic_ids"] == quality
+
+
+def test_a_whole_run_is_not_repeated(
+    run: Path, tiny_settings: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = written_times(run)
+    with caplog.at_level(logging.INFO, "hidvae"):
+        run_pipeline(changed(tiny_settings), run)
+    assert made_again(before, run) == set()
+    assert sum("skipped" in message for message in caplog.messages) == len(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("EvaluationConfig.bootstrap_samples=60", {"evaluation"}),
+        ("FusionConfig.decay=0.5", {"fusion", "evaluation"}),
+        ("RetrieverConfig.epochs=1", {"retriever", "fusion", "evaluation"}),
+        ("RunConfig.checkpoint_every_seconds=1", set()),
+        ("RunConfig.seed=1", {"tokenizer", "semantic_ids", "retriever", "fusion", "evaluation"}),
+    ],
+)
+def test_a_changed_setting_makes_its_stage_and_the_ones_after_again(
+    run: Path, tiny_settings: list[str], setting: str, expected: set[str]
+) -> None:
+    before = written_times(run)
+    run_pipeline(changed(tiny_settings, setting), run)
+    assert made_again(before, run) == expected
+    assert open_folders(run).keys() == before.keys()
+
+
+def test_same_bytes_from_a_changed_setting_leave_the_later_stages_alone(
+    run: Path, tiny_settings: list[str]
+) -> None:
+    before = written_times(run)
+    run_pipeline(changed(tiny_settings, "EmbeddingConfig.batch_size=7"), run)
+    assert made_again(before, run) == {"embeddings"}
+
+
+def test_a_damaged_stage_is_made_again_with_the_same_result(
+    run: Path, tiny_settings: list[str]
+) -> None:
+    before = fingerprints(run)
+    for file in (run / "tokenizer").glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:10])
+    run_pipeline(changed(tiny_settings), run, until="tokenize")
+    after = fingerprints(run)
+    assert after["semantic_ids"] == before["semantic_ids"]
+
+
+def test_same_settings_elsewhere_give_the_same_model_and_metrics(
+    tiny_run: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    run_pipeline(changed(tiny_settings), tmp_path / "again")
+    for name in ("dataset", "embeddings", "tags", "semantic_ids"):
+        assert fingerprints(tmp_path / "again")[name] == fingerprints(tiny_run)[name], name
+    again, first = (
+        read_json(run / "evaluation" / "metrics.json") for run in (tmp_path / "again", tiny_run)
+    )
+    assert again["test"] == first["test"]
+    assert again["validation_excluding_history"] == first["validation_excluding_history"]
+
+
+def test_stages_of_another_run_are_copied_where_nothing_of_theirs_changed(
+    tiny_run: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    config = changed(tiny_settings, "RetrieverConfig.epochs=1")
+    run_pipeline(config, tmp_path / "run", reuse=[tmp_path / "absent", tiny_run])
+    assert made_again(written_times(tiny_run), tmp_path / "run") == {
+        "retriever",
+        "fusion",
+        "evaluation",
+    }
+    assert set(open_folders(tmp_path / "run")) == {stage.folder for stage in STAGES}
+
+
+def test_until_stops_after_that_stage(tiny_settings: list[str], tmp_path: Path) -> None:
+    made = run_pipeline(changed(tiny_settings), tmp_path / "run", until="tag")
+    assert list(made) == ["dataset", "embeddings", "tags"]
+    assert not (tmp_path / "run" / "tokenizer").exists()
+    with pytest.raises(ConfigError, match="expected one of prepare, embed"):
+        run_pipeline(changed(tiny_settings), tmp_path / "run", until="tokenise")
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "advice"),
+    [
+        ("embed", "dataset", "hidvae prepare"),
+        ("tokenize", "tags", "hidvae tag"),
+        ("train", "semantic_ids", "hidvae tokenize"),
+        ("evaluate", "retriever", "hidvae train"),
+    ],
+)
+def test_a_stage_alone_says_which_earlier_one_is_missing(
+    run: Path, tiny_settings: list[str], command: str, missing: str, advice: str
+) -> None:
+    shutil.rmtree(run / missing)
+    with pytest.raises(NotTrainedError, match=f"run `{advice}` first"):
+        run_stage(command, changed(tiny_settings), run)
+
+
+def test_a_retriever_of_another_tokenizer_is_refused(run: Path, tiny_settings: list[str]) -> None:
+    run_stage("tokenize", changed(tiny_settings, "TokenizerConfig.epochs=2"), run)
+    with pytest.raises(FingerprintMismatch, match=r"retriever was made from semantic_ids .*train"):
+        run_stage("evaluate", changed(tiny_settings), run)
+
+
+def test_tags_of_another_dataset_are_refused(run: Path, tiny_settings: list[str]) -> None:
+    run_stage("prepare", changed(tiny_settings, "DatasetConfig.demo_num_users=190"), run)
+    with pytest.raises(FingerprintMismatch, match=r"was made from dataset .*hidvae embed"):
+        run_stage("train", changed(tiny_settings), run)
+
+
+def test_full_disk_keeps_the_old_stage(
+    run: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprints(run)
+    write = artifacts.write_json
+
+    def full(path: Path, value: Any) -> None:
+        if path.name == "manifest.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, value)
+
+    monkeypatch.setattr(artifacts, "write_json", full)
+    with pytest.raises(ArtifactError, match="No space left on device"):
+        run_stage("evaluate", changed(tiny_settings, "EvaluationConfig.bootstrap_samples=60"), run)
+    assert fingerprints(run) == before
+    assert [entry.name for entry in run.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_unknown_baseline_is_refused_before_anything_is_ranked(
+    run: Path, tiny_settings: list[str]
+) -> None:
+    config = changed(tiny_settings, "EvaluationConfig.baselines=('popularty',)")
+    with pytest.raises(ConfigError, match="expected some of popularity"):
+        run_stage("evaluate", config, run)
+
+
+def test_the_tokenizer_of_another_run_can_be_used(
+    tiny_run: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    copy_tokenizer(tiny_run, tmp_path / "other")
+    copy_tokenizer(tiny_run, tmp_path / "other")  # again changes nothing
+    copied = open_folders(tmp_path / "other", {"semantic_ids"})
+    assert copied["semantic_ids"].fingerprint == fingerprints(tiny_run)["semantic_ids"]
+    run_stage("tokenize", changed(tiny_settings, "TokenizerConfig.epochs=2"), tmp_path / "other")
+    with pytest.raises(FingerprintMismatch, match="choose another --output"):
+        copy_tokenizer(tiny_run, tmp_path / "other")
+
+
+def test_settings_of_a_run_are_the_base_of_its_next_command(tmp_path: Path) -> None:
+    first = load_config([], ["TokenizerConfig.epochs=7", "DatasetConfig.source=demo"])
+    (tmp_path / "config.json").write_text(json.dumps(first.to_json()), encoding="utf-8")
+    later = resolve_config(tmp_path, overrides=["RetrieverConfig.epochs=8"])
+    assert (later.tokenizer.epochs, later.retriever.epochs) == (7, 8)
+    fresh = resolve_config(tmp_path, overrides=["RetrieverConfig.epochs=8"], is_fresh=True)
+    assert fresh.tokenizer.epochs == Config().tokenizer.epochs
+
+
+def test_data_takes_the_place_of_the_demo_and_keeps_a_named_source(tmp_path: Path) -> None:
+    demo = resolve_config(tmp_path, Path("shop"), overrides=["DatasetConfig.source=demo"])
+    assert (demo.dataset.source, demo.dataset.folder) == ("folder", "shop")
+    amazon = ["DatasetConfig.source=amazon", "DatasetConfig.dataset_split=beauty"]
+    config = resolve_config(tmp_path, Path("shop"), overrides=amazon)
+    assert (config.dataset.source, config.dataset.folder) == ("amazon", "shop")
+
+
+def test_stored_settings_are_the_resolved_ones(tiny_run: Path, tiny_settings: list[str]) -> None:
+    assert Config.from_json(read_json(tiny_run / "config.json")) == changed(tiny_settings)

@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hidvae.config import LLMConfig, RunConfig, TagConfig, TokenizerConfig
+from hidvae.errors import ArtifactError, ConfigError, DataError, NotTrainedError
+from hidvae.features.embeddings import load_embeddings
+from hidvae.features.tags.tag import tag
+from hidvae.store.artifacts import StageFolder, read_stage
+from hidvae.tokenizer import train_tokenizer as train_module
+from hidvae.tokenizer.train_tokenizer import (
+    LOG,
+    WEIGHTS,
+    load_held_out,
+    load_tokenizer,
+    train_tokenizer,
+)
+from hidvae.training.parallel import Share
+
+from .conftest import EMBEDDING, kill_codes
+
+Change = Callable[[Callable[[np.ndarray], np.ndarray]], StageFolder]
+
+
+def weights(folder: StageFolder) -> bytes:
+    return (folder.path / WEIGHTS).read_bytes()
+
+
+def rows(folder: StageFolder) -> list[dict[str, str]]:
+    with (folder.path / LOG).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_same_seed_same_weights_bit_for_bit(
+    config: TokenizerConfig,
+    demo_folder: StageFolder,
+    run: RunConfig,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tokenizer: StageFolder,
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(999)
+    again = train_tokenizer(config, run, demo_folder, embeddings, tags, tmp_path / "again")
+    assert weights(again) == weights(tokenizer)
+    assert again.fingerprint == tokenizer.fingerprint
+    other = train_tokenizer(
+        config, replace(run, seed=1), demo_folder, embeddings, tags, tmp_path / "other"
+    )
+    assert weights(other) != weights(tokenizer)
+
+
+def test_training_improves_and_says_so(tokenizer: StageFolder, config: TokenizerConfig) -> None:
+    log = rows(tokenizer)
+    assert [row["epoch"] for row in log] == ["1", "2", "3"]
+    for name in ("reconstruction", "tag_prediction", "tag_alignment"):
+        assert float(log[-1][name]) < float(log[0][name]), name
+    for row in log:
+        for level in range(config.num_levels):
+            assert 0 < float(row[f"usage_{level}"]) <= 1
+            assert 1 <= float(row[f"perplexity_{level}"]) <= 16
+        assert 0 <= float(row["collision_rate"]) < 1
+        assert float(row["uniqueness"]) >= 0
+    assert tokenizer.metrics["epoch"] == 3
+
+
+def test_every_layer_moves(
+    config: TokenizerConfig,
+    demo_folder: StageFolder,
+    run: RunConfig,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tokenizer: StageFolder,
+    tmp_path: Path,
+) -> None:
+    """A gradient of infinity in the first step once stopped the encoder, silently."""
+    longer = replace(config, epochs=6, weight_decay=0.0)
+    other = train_tokenizer(longer, run, demo_folder, embeddings, tags, tmp_path / "t")
+    before = dict(load_tokenizer(tokenizer, tags).named_parameters())
+    for name, after in load_tokenizer(other, tags).named_parameters():
+        assert (after != before[name]).float().mean() > 0.5, name
+
+
+def test_the_stage_knows_what_it_was_made_from(
+    tokenizer: StageFolder, demo_folder: StageFolder, embeddings: StageFolder, tags: StageFolder
+) -> None:
+    made_from = {"dataset": demo_folder, "embeddings": embeddings, "tags": tags}
+    expected = {name: folder.fingerprint for name, folder in made_from.items()}
+    assert tokenizer.manifest["inputs"] == expected
+    assert tokenizer.facts["num_items"] == 120
+    assert tokenizer.facts["num_held_out"] == 12
+    assert tokenizer.facts["input_dim"] == load_embeddings(embeddings).dim
+    assert not list(tokenizer.path.parent.glob(".*")), "nothing but the stage is left"
+
+
+def test_save_then_load_gives_the_same_model(
+    tokenizer: StageFolder, embeddings: StageFolder, tags: StageFolder
+) -> None:
+    items = torch.from_numpy(load_embeddings(embeddings).matrix)
+    first, second = load_tokenizer(tokenizer, tags), load_tokenizer(tokenizer, tags)
+    assert not first.training
+    assert torch.equal(first.encode(items)[0], second.encode(items)[0])
+    stored = load_file(tokenizer.path / WEIGHTS)
+    assert {name: value.shape for name, value in first.state_dict().items()} == {
+        name: value.shape for name, value in stored.items()
+    }
+
+
+def test_damaged_weights_are_one_line(
+    tokenizer: StageFolder, tags: StageFolder, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "tokenizer"
+    damaged.mkdir()
+    for file in tokenizer.path.iterdir():
+        content = file.read_bytes()
+        is_tensors = file.suffix == ".safetensors"
+        (damaged / file.name).write_bytes(b"\0" * len(content) if is_tensors else content)
+    folder = read_stage(damaged, produced_by="hidvae tokenize")
+    for load in (lambda: load_tokenizer(folder, tags), lambda: load_held_out(folder)):
+        with pytest.raises(ArtifactError, match="hidvae tokenize") as error:
+            load()
+        assert "\n" not in str(error.value)
+
+
+def test_held_out_items_do_not_touch_the_weights(
+    config: TokenizerConfig,
+    demo_folder: StageFolder,
+    run: RunConfig,
+    tags: StageFolder,
+    tokenizer: StageFolder,
+    changed_embeddings: Change,
+    tmp_path: Path,
+) -> None:
+    held_out = load_held_out(tokenizer)
+    assert held_out.sum() == 12
+
+    def scramble(row: int) -> Callable[[np.ndarray], np.ndarray]:
+        def change(matrix: np.ndarray) -> np.ndarray:
+            matrix[row] = matrix[row][::-1] + 0.5
+            return matrix
+
+        return change
+
+    unseen = changed_embeddings(scramble(int(np.flatnonzero(held_out)[0])))
+    assert weights(
+        train_tokenizer(config, run, demo_folder, unseen, tags, tmp_path / "a")
+    ) == weights(tokenizer)
+    seen = changed_embeddings(scramble(int(np.flatnonzero(~held_out)[0])))
+    assert weights(
+        train_tokenizer(config, run, demo_folder, seen, tags, tmp_path / "b")
+    ) != weights(tokenizer)
+
+
+def test_dead_codes_are_revived(
+    config: TokenizerConfig,
+    demo_folder: StageFolder,
+    run: RunConfig,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kill_codes(monkeypatch, num_alive=8)
+    usage = {}
+    for patience in (0, 1):
+        changed = replace(config, dead_code_epochs=patience, epochs=4)
+        output = tmp_path / str(patience)
+        log = rows(train_tokenizer(changed, run, demo_folder, embeddings, tags, output))
+        usage[patience] = [float(row["usage_0"]) for row in log]
+    assert usage[0][0] == usage[1][0] <= 0.5
+    assert max(usage[0]) <= 0.5, "without resets the dead stay dead"
+    assert usage[1][-1] > 0.8
+
+
+def test_patience_is_counted_in_epochs(
+    config: TokenizerConfig,
+    demo_folder: StageFolder,
+    run: RunConfig,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kill_codes(monkeypatch, num_alive=8)
+    changed = replace(config, dead_code_epochs=2, epochs=4)
+    log = rows(train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t"))
+    usage = [float(row["usage_0"]) for row in log]
+    assert max(usage[:2]) <= 0.5 < usage[2]
+
+
+@pytest.mark.parametrize("codebook_size", [16, 5])
+def test_a_collapsed_codebook_is_warned_about(
+    codebook_size: int,
+    config: TokenizerConfig,
+    demo_folder: StageFolder,
+    run: RunConfig,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kill_codes(monkeypatch, num_alive=1)
+    changed = replace(config, codebook_size=codebook_size, dead_code_epochs=0, epochs=1)
+    train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t")
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "level 0" in warnings[0] and "collapsed" in warnings[0]
+
+
+def test_a_healthy_codebook_is_not_warned_about(
+    config: TokenizerConfig,
+    demo_folder: StageFolder,
+    run: RunConfig,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    train_tokenizer(replace(config, epochs=1), run, demo_folder, embeddings, tags, tmp_path / "t")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"codebook_size": 2}, r"120 items does not fit 2\^3 = 8 .*codebook_size"),
+        ({"codebook_size": 128}, "108 training items are fewer than the 128 codes.*at most 108"),
+        ({"codebook_size": 128, "collisions": "disambiguate"}, "fewer than the 128 codes"),
+    ],
+)
+def test_a_catalogue_that_does_not_fit_is_refused_before_any_training(
+    changes: dict[str, int],
+    message: str,
+    config: TokenizerConfig,
+    demo_folder: StageFolder,
+    run: RunConfig,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(train_module, "start_fabric", lambda run: pytest.fail("it started"))
+    with pytest.raises(DataError, match=message) as error:
+        train_tokenizer(
+            replace(config, **changes), run, demo_folder, embeddings, tags, tmp_path / "t"
+        )  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_disambiguation_has_room_for_any_catalogue(
+    config: TokenizerConfig,
+    demo_folder: StageFolder,
+    run: RunConfig,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tmp_path: Path,
+) -> None:
+    small = replace(config, codebook_size=2, collisions="disambiguate", epochs=1)
+    folder = train_tokenizer(small, run, demo_folder, embeddings, tags, tmp_path / "t")
+    assert folder.metrics["collision_rate"] >= 1 - 8 / 108
+
+
+def test_tags_of_other_levels_are_refused(
+    config: TokenizerConfig,
+    run: RunConfig,
+    demo_folder: StageFolder,
+    embeddings: StageFolder,
+    tmp_path: Path,
+) -> None:
+    two = tag(
+        TagConfig(num_levels=2, missing_categories="unknown"),
+        LLMConfig(),
+        EMBEDDING,
+        demo_folder,
+        embeddings,
+        tmp_path / "tags",
+    )
+    with pytest.raises(ConfigError, match=r"TagConfig\.num_levels.* 2 and 3") as error:
+        train_tokenizer(config, run, demo_folder, embeddings, two, tmp_path / "t")
+    assert "\n" not in str(error.value)
+    plain = replace(config, tag_alignment_weight=0, tag_prediction_weight=0, epochs=1)
+    train_tokenizer(plain, run, demo_folder, embeddings, two, tmp_path / "t")
+
+
+def test_without_tags_it_trains_a_plain_rq_vae(
+    config: TokenizerConfig,
+    run: RunConfig,
+    demo_folder: StageFolder,
+    embeddings: StageFolder,
+    tmp_path: Path,
+) -> None:
+    no_tags = TagConfig(source="none")
+    none = tag(no_tags, LLMConfig(), EMBEDDING, demo_folder, embeddings, tmp_path / "tags")
+    folder = train_tokenizer(
+        replace(config, epochs=1), run, demo_folder, embeddings, none, tmp_path / "t"
+    )
+    assert load_tokenizer(folder, none).tag_heads is None
+    assert not [name for name in load_file(folder.path / WEIGHTS) if name.startswith("tag_heads")]
+
+
+@pytest.mark.parametrize("uniqueness_weight", [0.0, 1.0])
+def test_an_epoch_shows_every_item_at_most_once(
+    uniqueness_weight: float,
+    config: TokenizerConfig,
+    demo_folder: StageFolder,
+    run: RunConfig,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[torch.Tensor] = []
+    forward = train_module.HiDVAE.forward
+
+    def watch(
+        self: train_module.HiDVAE,
+        items: torch.Tensor,
+        tag_ids: torch.Tensor,
+        index: torch.Tensor,
+        share: Share,
+    ) -> train_module.TokenizerLosses:
+        seen.append(index.clone())
+        return forward(self, items, tag_ids, index, share)
+
+    monkeypatch.setattr(train_module.HiDVAE, "forward", watch)
+    changed = replace(config, uniqueness_weight=uniqueness_weight, epochs=2)
+    folder = train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t")
+    held_out = set(np.flatnonzero(load_held_out(folder)).tolist())
+    epochs = [torch.cat(seen[:3]).tolist(), torch.cat(seen[3:]).tolist()]
+    assert len(seen) == 6
+    for epoch in epochs:
+        assert len(set(epoch)) == len(epoch) == 96
+        assert not held_out & set(epoch)
+    assert epochs[0] != epochs[1]
+
+
+def loop_of(config: TokenizerConfig, folder: Path) -> train_module._Training:
+    """The loop over 100 items, before its first step."""
+    items = train_module.TrainingItems(
+        torch.zeros(100, 4), torch.full((100, config.num_levels), -1), torch.arange(100)
+    )
+    run, file = RunConfig(device="cpu"), folder / "checkpoint.safetensors"
+    model = train_module.build_tokenizer(config, 4, 0, [])
+    fabric = train_module.start_fabric(run)
+    return train_module._Training(fabric, model, items, config, run, file, "")
+
+
+def test_items_that_share_an_id_share_a_batch(tmp_path: Path) -> None:
+    """Else the uniqueness loss would hardly ever see a colliding pair."""
+    loop = loop_of(TokenizerConfig(codebook_size=2, num_levels=1, batch_size=2), tmp_path)
+    order = loop._shuffle(torch.arange(100).remainder(50).unsqueeze(1)).tolist()
+    assert sorted(order) == list(range(100))
+    gaps = [abs(order.index(item) - order.index(item + 50)) for item in range(50)]
+    assert set(gaps) <= {1, 99}
+
+
+def test_only_epochs_in_a_row_make_a_code_dead(tmp_path: Path) -> None:
+    config = TokenizerConfig(codebook_size=3, num_levels=1, latent_dim=4, dead_code_epochs=2)
+    loop = loop_of(config, tmp_path)
+    table = loop.model.quantizer.levels[0].table
+    before = table.detach().clone()
+    residuals = torch.full((100, 1, 4), 7.0)
+    for used in ([0, 2], [1, 2], [0, 2], [1, 2], [1, 2]):
+        assert torch.equal(table, before)
+        codes = torch.tensor(used).repeat(50).unsqueeze(1)
+        loop._reset_dead_codes(train_module.Survey(codes, residuals))
+    assert (table[0] == 7).all(), "unused in the last two epochs"
+    assert torch.equal(table[1:], before[1:])
+
+
+def test_a_missing_stage_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(NotTrainedError, match="hidvae tokenize"):
+        read_stage(tmp_path / "tokenizer", produced_by="hidvae tokenize")
