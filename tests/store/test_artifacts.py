@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from hidvae.errors import ArtifactError, DataError, FingerprintMismatch, NotTrainedError
-from hidvae.store import artifacts
+from hidvae.store import artifacts, files
 from hidvae.store.artifacts import (
     StageFolder,
+    check_stage,
     fingerprint_file,
     is_current,
     read_json,
@@ -124,10 +125,11 @@ def test_kill_at_either_rename_leaves_one_whole_stage(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", killed)
         # A real kill runs no clean-up either:
-        patch.setattr(artifacts.shutil, "rmtree", lambda *args, **kwargs: None)
+        patch.setattr(files.shutil, "rmtree", lambda *args, **kwargs: None)
         with pytest.raises(SystemExit):
             write(path, "new")
     assert content(path) == "old"
+    monkeypatch.setattr(files, "_is_abandoned", lambda left: True)  # its process is gone
     write(path, "new")
     assert content(path) == "new"
     assert_nothing_half_written(path)
@@ -143,7 +145,7 @@ def test_full_disk_is_one_line_and_leaves_the_old_stage(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts.os, "fsync", full)
+        patch.setattr(files.os, "fsync", full)
         with pytest.raises(
             ArtifactError, match="No space left on device.*free some space"
         ) as error:
@@ -187,19 +189,21 @@ def test_missing_stage_says_what_to_run(tmp_path: Path) -> None:
         read_stage(tmp_path / "tokenizer", produced_by="hidvae tokenize")
 
 
-@pytest.mark.parametrize("damage", ["truncate", "delete"])
-def test_truncated_or_missing_file_is_refused(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["truncate", "delete", "change"])
+def test_truncated_missing_or_changed_file_is_refused(tmp_path: Path, damage: str) -> None:
     path = write(tmp_path / "tokenizer").path
     if damage == "truncate":
         (path / "table.txt").write_text("cont", encoding="utf-8")
+    elif damage == "change":
+        (path / "table.txt").write_text("CONTENT", encoding="utf-8")
     else:
         (path / "table.txt").unlink()
-    with pytest.raises(ArtifactError, match=r"table.txt: expected 7 bytes, found .*damaged"):
+    with pytest.raises(ArtifactError, match=r"table.txt: expected 7 bytes .*; found .*damaged"):
         read_stage(path, produced_by="hidvae tokenize")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '"text"', '{"format_version": 99}', "\x00\x01", '{"format_version": 1}']
+    "text", ["", "{", "[]", '"text"', '{"format_version": 99}', "\x00\x01", '{"format_version": 2}']
 )
 def test_garbage_manifest_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "tokenizer").path
@@ -214,7 +218,7 @@ def test_other_format_version_names_both(tmp_path: Path) -> None:
     path = write(tmp_path / "tokenizer").path
     manifest = read_json(path / "manifest.json") | {"format_version": 99}
     write_json(path / "manifest.json", manifest)
-    with pytest.raises(ArtifactError, match="expected format version 1, found 99"):
+    with pytest.raises(ArtifactError, match="expected format version 2, found 99"):
         read_stage(path, produced_by="hidvae tokenize")
 
 
@@ -265,3 +269,22 @@ def test_a_refused_first_stage_leaves_no_empty_run(tmp_path: Path) -> None:
     ):
         raise DataError("broken")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_changed_large_file_is_found_by_a_full_check_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "_SMALL_FILE", 3)
+    path = write(tmp_path / "tokenizer").path
+    assert check_stage(path, "hidvae tokenize").facts == {"num_levels": 3}
+    (path / "table.txt").write_text("CONTENT", encoding="utf-8")
+    read_stage(path, produced_by="hidvae tokenize")
+    with pytest.raises(ArtifactError, match=r"table.txt: .*damaged, delete .*hidvae tokenize"):
+        check_stage(path, "hidvae tokenize")
+
+
+def test_a_changed_fingerprint_is_found(tmp_path: Path) -> None:
+    path = write(tmp_path / "tokenizer").path
+    write_json(path / "manifest.json", read_json(path / "manifest.json") | {"fingerprint": "f"})
+    with pytest.raises(ArtifactError, match=r"expected the fingerprint of its files"):
+        check_stage(path, "hidvae tokenize")

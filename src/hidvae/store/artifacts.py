@@ -3,6 +3,7 @@
 A stage writes ``<run>/<name>/`` with a ``manifest.json`` beside ``*.parquet``, ``*.safetensors``
 and ``*.json``. The folder is built under a temporary name and renamed when it is complete, so a
 killed run leaves either the old stage or the new one. Loading an artifact never runs code.
+``check_stage`` compares every file with the hash in the manifest; ``read_stage`` the small ones.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ from hidvae.errors import (
     HidvaeError,
     NotTrainedError,
 )
+from hidvae.store.files import atomic_write, replace_folder, settled, temporary_name
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of the folders of a run; those of other versions are refused with the command to make them."""
 MANIFEST = "manifest.json"
 _MANIFEST_KEYS = {"stage", "fingerprint", "inputs", "config", "seed", "facts", "metrics", "files"}
+_SMALL_FILE = 1 << 20
+"""Bytes of a file up to which reading a stage checks its hash: a few milliseconds."""
 _RECORDED_PACKAGES = ("hidvae", "torch", "numpy", "polars", "safetensors", "sentence-transformers")
 
 
@@ -104,12 +109,12 @@ def write_stage(
     Raises:
         ArtifactError: If the disk is full or the folder cannot be written; nothing is left behind.
     """
-    temporary = path.parent / f".{path.name}.writing"
     started = time.perf_counter()
     is_first = not path.parent.exists()
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        settled(path)
         temporary.mkdir()
         writer = StageWriter(temporary)
         yield writer
@@ -130,7 +135,7 @@ def write_stage(
             "git_commit": git_commit(),
         }
         write_json(temporary / MANIFEST, manifest)
-        _swap(temporary, path)
+        replace_folder(temporary, path)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if is_first:
@@ -160,30 +165,23 @@ def read_stage(
         ArtifactError: If a file is missing or truncated, or the format version differs.
         FingerprintMismatch: If it was made from other inputs.
     """
-    _recover(path)
+    settled(path)
     if not (path / MANIFEST).is_file():
         raise NotTrainedError(f"{path} has no {MANIFEST}: run `{produced_by}` first")
     manifest = read_json(path / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
         found = manifest.get("format_version") if isinstance(manifest, dict) else manifest
         raise ArtifactError(
-            f"{path / MANIFEST}: expected format version {FORMAT_VERSION}, found {found}; "
-            f"run `{produced_by}` again"
+            f"{path / MANIFEST}: expected format version {FORMAT_VERSION}, found {found}; another "
+            f"version of hidvae made it, run `{produced_by}` again"
         )
     if missing := _MANIFEST_KEYS - manifest.keys():
         raise ArtifactError(
             f"{path / MANIFEST}: expected the keys {', '.join(sorted(missing))}, found no such "
             f"keys; the artifact is damaged, delete {path} and run `{produced_by}` again"
         )
-    for name, described in manifest["files"].items():
-        file = path / name
-        size = file.stat().st_size if file.is_file() else None
-        if size != described["bytes"]:
-            found = "no such file" if size is None else f"{size} bytes"
-            raise ArtifactError(
-                f"{file}: expected {described['bytes']} bytes, found {found}; the artifact is "
-                f"damaged, delete {path} and run `{produced_by}` again"
-            )
+    for name in manifest["files"]:
+        _check_file(path, name, manifest, produced_by, largest=_SMALL_FILE)
     for name, fingerprint in (expect or {}).items():
         found = manifest["inputs"].get(name)
         if found != fingerprint:
@@ -192,6 +190,41 @@ def read_stage(
                 f"run `{produced_by}` again or pass the matching folder"
             )
     return StageFolder(path, manifest)
+
+
+def check_stage(path: Path, produced_by: str) -> StageFolder:
+    """``read_stage``, with the hash of every file compared, however large.
+
+    Raises:
+        NotTrainedError, ArtifactError: As ``read_stage``.
+    """
+    stage = read_stage(path, produced_by=produced_by)
+    for name in stage.manifest["files"]:
+        _check_file(path, name, stage.manifest, produced_by)
+    if _fingerprint_of(stage.manifest["files"]) != stage.fingerprint:
+        raise ArtifactError(
+            f"{path / MANIFEST}: expected the fingerprint of its files; found another; the "
+            f"artifact is damaged, delete {path} and run `{produced_by}` again"
+        )
+    return stage
+
+
+def _check_file(
+    path: Path, name: str, manifest: Mapping[str, Any], produced_by: str, largest: int | None = None
+) -> None:
+    """Compare a file with its manifest: its size, and its hash if it is not larger than that."""
+    described, file = manifest["files"][name], path / name
+    size = file.stat().st_size if file.is_file() else None
+    found = None
+    if size != described["bytes"]:
+        found = "no such file" if size is None else f"{size} bytes"
+    elif (largest is None or size <= largest) and fingerprint_file(file) != described["sha256"]:
+        found = "others of the same number"
+    if found is not None:
+        raise ArtifactError(
+            f"{file}: expected {described['bytes']} bytes as they were written; found {found}; the "
+            f"artifact is damaged, delete {path} and run `{produced_by}` again"
+        )
 
 
 def is_current(
@@ -211,18 +244,10 @@ def is_current(
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: a temporary file beside it, then a rename."""
-    temporary = path.with_name(path.name + ".writing")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write JSON, whole or not at all."""
+    with atomic_write(path) as temporary:
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -322,22 +347,6 @@ def _fingerprint_of(files: Mapping[str, Mapping[str, Any]]) -> str:
         if not name.endswith(".csv")
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _swap(new: Path, path: Path) -> None:
-    """Put ``new`` in the place of ``path``; ``_recover`` mends a kill between the two renames."""
-    old = path.parent / f".{path.name}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        os.replace(path, old)
-    os.replace(new, path)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _recover(path: Path) -> None:
-    old = path.parent / f".{path.name}.old"
-    if old.exists() and not path.exists():
-        os.replace(old, path)
 
 
 def _short(fingerprint: str | None) -> str:
