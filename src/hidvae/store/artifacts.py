@@ -214,10 +214,10 @@ def _check_file(
 ) -> None:
     """Compare a file with its manifest: its size, and its hash if it is not larger than that."""
     described, file = manifest["files"][name], path / name
-    size = file.stat().st_size if file.is_file() else None
+    size = file.stat().st_size if file.is_file() else -1
     found = None
     if size != described["bytes"]:
-        found = "no such file" if size is None else f"{size} bytes"
+        found = "no such file" if size < 0 else f"{size} bytes"
     elif (largest is None or size <= largest) and fingerprint_file(file) != described["sha256"]:
         found = "others of the same number"
     if found is not None:
