@@ -29,7 +29,7 @@ ORDER = (
     {"store"},
     {"config"},
     {"log"},
-    {"errors"},
+    {"errors", "threads"},
 )
 """A part may import itself and later groups; parts of one group do not know each other."""
 RANK = {part: rank for rank, group in enumerate(ORDER) for part in group}
@@ -43,6 +43,7 @@ TORCH_FREE = (
     "config",
     "errors",
     "log",
+    "threads",
 )
 OF_ONE_FOLDER = {
     "fastapi": "apps.serve",

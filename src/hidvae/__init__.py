@@ -26,6 +26,7 @@ from hidvae.errors import (
     ShapeError,
     TrainingError,
 )
+from hidvae.threads import set_thread_environment as _set_thread_environment
 
 if TYPE_CHECKING:
     from hidvae.ranking.explain import HistoryMatch, Recommendation
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from hidvae.ranking.recommender import Recommender
 
 __version__ = "0.1.0"
+
+_set_thread_environment()  # here, because whatever uses torch comes after it
 
 __all__ = [
     "ArtifactError",

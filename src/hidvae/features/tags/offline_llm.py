@@ -17,6 +17,7 @@ from pathlib import Path
 from hidvae.errors import ArtifactError, MissingExtraError
 from hidvae.store.artifacts import fingerprint_file
 from hidvae.store.cache import cache_folder
+from hidvae.threads import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def offline_server(concurrency: int) -> Iterator[str]:
         )
     import xllamacpp
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     params = xllamacpp.CommonParams()
     params.model.path = str(_model_file())
     params.hostnames = ["127.0.0.1"]
@@ -58,13 +59,13 @@ def offline_server(concurrency: int) -> Iterator[str]:
     params.offline = True
     params.verbosity = -1
     params.n_gpu_layers = 0
-    params.n_parallel = max(1, min(concurrency, cores or 1))
+    params.n_parallel = max(1, min(concurrency, cores))
     params.n_ctx = _CONTEXT_TOKENS * params.n_parallel
     params.swa_full = True  # without it a prompt's beginning is computed anew for every request
     params.chat_template = _PLAIN_TEMPLATE
     for threads in (params.cpuparams, params.cpuparams_batch):
         # threads meet after every layer: one that waits for a busy core holds up all others
-        threads.n_threads = max(1, (cores or 1) // 2)
+        threads.n_threads = max(1, cores // 2)
         threads.poll = 0
     try:
         server = xllamacpp.Server(params)
