@@ -44,7 +44,7 @@ RESAMPLES = 1000
 SHORT = [
     "TokenizerConfig.epochs=20",
     "RetrieverConfig.epochs=6",
-    "FusionConfig.weights=(4.0,)",
+    "GraphConfig.weights=(4.0,)",
     "EvaluationConfig.beam_width=20",
     "EvaluationConfig.cutoffs=(5, 10)",
 ]
@@ -69,7 +69,7 @@ ABLATION: dict[str, list[str]] = {
     "without tag alignment": [NO_ALIGNMENT],
     "without tag prediction": [NO_PREDICTION],
     "without uniqueness loss": ["TokenizerConfig.uniqueness_weight=0"],
-    "without collaborative signal": ["EmbeddingConfig.collaborative_dim=0"],
+    "without collaborative signal": ["EmbeddingConfig.cooccurrence_dim=0"],
     "without content input": ["RetrieverConfig.content_input=False"],
     "without codes in an item's vector": ["RetrieverConfig.code_input=False"],
     "one softmax per code (item_decoder)": PER_CODE,
@@ -77,7 +77,7 @@ ABLATION: dict[str, list[str]] = {
         *PER_CODE,
         "RetrieverConfig.prefix_normalized=False",
     ],
-    "without decode-time fusion": ["FusionConfig.weights=(0.0,)"],
+    "without decode-time fusion": ["GraphConfig.weights=(0.0,)"],
 }
 ROWS: dict[str, dict[str, list[str]]] = {
     "final": {"default": []},

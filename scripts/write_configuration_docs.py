@@ -2,10 +2,9 @@
 
 import ast
 import inspect
-import re
 import sys
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from hidvae import config
 
@@ -25,67 +24,48 @@ PUBLISHED_HEAD = """## Published names
 
 What the published gin files call `train.…`. A file that uses such a name is refused, and the
 message says the new one. A published name that is not in this table has no counterpart."""
-TYPE_WORDS = {
+TYPE_WORDS: dict[Any, str] = {
     bool: "True or False",
     int: "whole number",
     float: "number",
     str: "text",
-    tuple[int, ...]: "list of whole numbers",
-    tuple[float, ...]: "list of numbers",
-    tuple[str, ...]: "list of texts",
 }
 
 
-def ranges(node: ast.ClassDef) -> dict[str, str]:
-    """Allowed values by setting, as the ``_check`` calls of a config class word them."""
+def checks(node: ast.ClassDef) -> dict[str, str]:
+    """What the ``_check(is_valid, self, name, expected)`` of a class want beyond ranges."""
     found = {}
-    for statement in ast.walk(node):
-        if isinstance(statement, ast.For):  # for name in ("epochs", …): _check(…, name, …)
-            names = ast.literal_eval(statement.iter)
-            for call in checks(statement):
-                found |= dict.fromkeys(names, wording(call.args[3]))
-    for call in checks(node):
-        if isinstance(call.args[2], ast.Constant):
-            found[call.args[2].value] = wording(call.args[3])
+    for call in (child for child in ast.walk(node) if isinstance(child, ast.Call)):
+        if ast.unparse(call.func) == "_check" and isinstance(call.args[3], ast.Constant):
+            found[ast.literal_eval(call.args[2])] = ast.literal_eval(call.args[3])
     return found
 
 
-def checks(node: ast.AST) -> list[ast.Call]:
-    """All ``_check(is_valid, self, name, expected)`` below a node."""
-    calls = [child for child in ast.walk(node) if isinstance(child, ast.Call)]
-    return [call for call in calls if ast.unparse(call.func) == "_check"]
-
-
-def wording(expected: ast.expr) -> str:
-    """The text of a check, without the found values that it quotes at the end."""
-    if isinstance(expected, ast.JoinedStr):
-        first = expected.values[0]
-        assert isinstance(first, ast.Constant)
-        return re.split(r"\s*[=(]", first.value)[0]
-    return str(ast.literal_eval(expected))
-
-
-def values_of(hint: Any, range_text: str | None) -> str:
-    """What a setting may hold."""
+def values_of(hint: Any) -> str:
+    """The type of a setting in words."""
+    if get_origin(hint) is Annotated:
+        return values_of(get_args(hint)[0])
     if get_origin(hint) is Literal:
         return ", ".join(f"`{choice!r}`" for choice in get_args(hint))
-    word = TYPE_WORDS[hint]
-    return word if range_text is None else f"{word}, {range_text}"
+    if get_origin(hint) is tuple:
+        entry = values_of(get_args(hint)[0])
+        return f"list of {entry}" + ("s" if entry.endswith("number") else "")
+    return TYPE_WORDS[hint]
 
 
 def section(cls: type, node: ast.ClassDef) -> list[str]:
     """A table of one config class."""
-    hints, limits = get_type_hints(cls), ranges(node)
+    hints, wanted = get_type_hints(cls, include_extras=True), checks(node)
     lines = ["", f"## {cls.__name__}", "", ast.get_docstring(node) or "", ""]
     lines += ["| name | default | values | meaning |", "|---|---|---|---|"]
     for field, text in zip(node.body, node.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             name = ast.unparse(field.target)
             default = ast.unparse(field.value) if field.value else ""
-            values = values_of(hints[name], limits.pop(name, None))
+            limits = (values_of(hints[name]), config.allowed_range(cls, name), wanted.get(name))
+            values = ", ".join(limit for limit in limits if limit)
             meaning = " ".join(ast.literal_eval(text.value).split()).replace("|", "\\|")
             lines.append(f"| `{name}` | `{default}` | {values} | {meaning} |")
-    assert not limits, f"{cls.__name__}: checks of no documented field: {', '.join(limits)}"
     return lines
 
 

@@ -65,7 +65,7 @@ def tiny_settings() -> list[str]:
         "DatasetConfig.demo_num_items=120",
         "DatasetConfig.demo_num_users=200",
         "EmbeddingConfig.text_encoder=hashing",
-        "EmbeddingConfig.collaborative_dim=8",
+        "EmbeddingConfig.cooccurrence_dim=8",
         "TokenizerConfig.codebook_size=16",
         "TokenizerConfig.hidden_dims=(32,)",
         "TokenizerConfig.latent_dim=8",

@@ -90,6 +90,43 @@ def test_unknown_key_in_an_included_file_names_that_file_and_the_nearest_key(
     assert "did you mean TokenizerConfig.codebook_size?" in message
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import {module}",
+        "import {module} as other",
+        "from {module} import anything",
+        "from __gin__ import dynamic_registration",
+        "RunConfig.seed = @{module}.anything()",
+        "RunConfig.seed = @anything",
+        "DatasetConfig.column_names = (@{module}.anything(),)",
+        "{module}.anything.x = 1",
+        "scope/RunConfig.seed = 1",
+    ],
+)
+@pytest.mark.parametrize("is_included", [False, True])
+def test_a_config_file_runs_no_code(
+    line: str, is_included: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planted.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    file = write(tmp_path, line.format(module="planted"), "planted.gin")
+    if is_included:
+        file = write(tmp_path, "include 'planted.gin'")
+    assert "planted.gin" in message_of([file])
+    assert not (tmp_path / "ran").exists() and "planted" not in sys.modules
+
+
+def test_what_an_override_runs_is_refused_as_well() -> None:
+    assert "may not call anything" in message_of(overrides=["RunConfig.seed=@print()"])
+
+
+def test_a_former_name_is_answered_with_the_new_one() -> None:
+    message = message_of(overrides=["FusionConfig.weights=(0.0,)"])
+    assert "now it is GraphConfig.weights" in message
+
+
 def test_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "include 'second.gin'", "first.gin")
     write(tmp_path, "include 'first.gin'", "second.gin")
@@ -116,19 +153,28 @@ def test_overrides_may_leave_strings_unquoted_and_take_lists() -> None:
         ("TokenizerConfig.codebok_size=64", "did you mean TokenizerConfig.codebook_size?"),
         ("TokeniserConfig.epochs=64", "did you mean TokenizerConfig.epochs?"),
         ("TokenizerConfig.epochs", "expected name=value"),
-        ("TokenizerConfig.epochs=many", "TokenizerConfig.epochs: expected int; found 'many'"),
-        ("TokenizerConfig.epochs=1.5", "TokenizerConfig.epochs: expected int; found 1.5"),
-        ("TokenizerConfig.epochs=True", "TokenizerConfig.epochs: expected int; found True"),
+        (
+            "TokenizerConfig.epochs=many",
+            "TokenizerConfig.epochs: expected a whole number; found 'many'",
+        ),
+        (
+            "TokenizerConfig.epochs=1.5",
+            "TokenizerConfig.epochs: expected a whole number; found 1.5",
+        ),
+        (
+            "TokenizerConfig.epochs=True",
+            "TokenizerConfig.epochs: expected a whole number; found True",
+        ),
         ("TokenizerConfig.epochs=0", "TokenizerConfig.epochs: expected at least 1; found 0"),
-        ("TokenizerConfig.sim_vq=1", "TokenizerConfig.sim_vq: expected bool; found 1"),
+        ("TokenizerConfig.sim_vq=1", "TokenizerConfig.sim_vq: expected True or False; found 1"),
         ("TokenizerConfig.hidden_dims=8", "TokenizerConfig.hidden_dims: expected a list; found 8"),
-        ("TokenizerConfig.codebook_size=1", "expected between 2 and 65536; found 1"),
+        ("TokenizerConfig.codebook_size=1", "expected in [2, 65536]; found 1"),
         ("TokenizerConfig.gradient_mode=rotations", "'rotation'; found 'rotations'"),
-        ("TokenizerConfig.learning_rate=-1", "expected above 0; found -1.0"),
+        ("TokenizerConfig.learning_rate=-1", "expected above 0; found -1"),
         ("RetrieverConfig.num_heads=5", "expected a divisor of dim = 192; found 5"),
         ("EvaluationConfig.cutoffs=(5, 100)", "at least the largest cut-off (100); found 50"),
         ("RunConfig.seed=%ABSENT", "ABSENT"),
-        ("RunConfig.seed=(1", "RunConfig.seed: expected int; found '(1'"),
+        ("RunConfig.seed=(1", "RunConfig.seed: expected a whole number; found '(1'"),
     ],
 )
 def test_wrong_setting_is_one_line_with_found_and_expected(override: str, expected: str) -> None:
@@ -181,8 +227,8 @@ def test_json_round_trip_keeps_every_setting() -> None:
     ("values", "expected"),
     [
         ({"tokeniser": {}}, "did you mean tokenizer?"),
-        ({"tokenizer": {"epoch": 1}}, "did you mean epochs?"),
-        ({"tokenizer": {"epochs": "1"}}, "expected int; found '1'"),
+        ({"tokenizer": {"epoch": 1}}, "did you mean TokenizerConfig.epochs?"),
+        ({"tokenizer": {"epochs": "1"}}, "expected a whole number; found '1'"),
     ],
 )
 def test_json_with_unknown_or_wrong_entries_is_refused(values: Any, expected: str) -> None:

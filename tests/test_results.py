@@ -58,7 +58,7 @@ def measured(
             "final": {"default": epochs},
             "ablation": {"full": scripts.SHORT, "without input": [*scripts.SHORT,
                          "RetrieverConfig.content_input=False"],
-                         "without fusion": [*scripts.SHORT, "FusionConfig.weights=(0.0,)"]},
+                         "without fusion": [*scripts.SHORT, "GraphConfig.weights=(0.0,)"]},
             "cold": {"default": [*epochs, *off, "DatasetConfig.cold_item_share=0.1"]},
         }  # fmt: skip
         patch.setattr(scripts, "ROWS", rows)

@@ -3,17 +3,6 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from hidvae.config import (
-    Config,
-    DatasetConfig,
-    EmbeddingConfig,
-    EvaluationConfig,
-    RetrieverConfig,
-    RunConfig,
-    TagConfig,
-    TokenizerConfig,
-    load_config,
-)
 from hidvae.errors import (
     ArtifactError,
     ConfigError,
@@ -29,6 +18,17 @@ from hidvae.errors import (
 from hidvae.threads import set_thread_environment as _set_thread_environment
 
 if TYPE_CHECKING:
+    from hidvae.config import (
+        Config,
+        DatasetConfig,
+        EmbeddingConfig,
+        EvaluationConfig,
+        RetrieverConfig,
+        RunConfig,
+        TagConfig,
+        TokenizerConfig,
+        load_config,
+    )
     from hidvae.ranking.explain import HistoryMatch, Recommendation
     from hidvae.ranking.filters import Orders
     from hidvae.ranking.recommender import Recommender
@@ -64,6 +64,15 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Config": "hidvae.config",
+    "DatasetConfig": "hidvae.config",
+    "EmbeddingConfig": "hidvae.config",
+    "EvaluationConfig": "hidvae.config",
+    "RetrieverConfig": "hidvae.config",
+    "RunConfig": "hidvae.config",
+    "TagConfig": "hidvae.config",
+    "TokenizerConfig": "hidvae.config",
+    "load_config": "hidvae.config",
     "HistoryMatch": "hidvae.ranking.explain",
     "Orders": "hidvae.ranking.filters",
     "Recommendation": "hidvae.ranking.explain",
@@ -72,7 +81,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import these, and torch with them, only when they are asked for."""
+    """Import these, and torch or pydantic with them, only when they are asked for."""
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

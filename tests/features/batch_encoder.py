@@ -19,7 +19,7 @@ from hidvae.features.embed import embed
 from hidvae.features.text_encoder import cut_by_tokens
 from hidvae.store.artifacts import read_stage
 
-CONFIG = EmbeddingConfig(text_encoder="in-batches", collaborative_dim=4)
+CONFIG = EmbeddingConfig(text_encoder="in-batches", cooccurrence_dim=4)
 
 
 class BatchEncoder:

@@ -19,8 +19,8 @@ from hidvae.store.artifacts import StageFolder, is_current
 
 CONFIG = EmbeddingConfig(
     text_encoder="hashing",
-    collaborative_dim=8,
-    collaborative_weight=0.5,
+    cooccurrence_dim=8,
+    cooccurrence_weight=0.5,
     categorical_columns=("brand",),
 )
 
@@ -34,7 +34,7 @@ def test_parts_are_the_encoders_own_answers(demo_dataset: StageFolder, tmp_path:
     np.testing.assert_allclose(embeddings.content, HashingEncoder().encode(texts), atol=1e-6)
     np.testing.assert_array_equal(embeddings.content, embeddings.part("text"))
     collaborative = collaborative_embedding(
-        dataset.split.train, num_items=num_items, dim=8, window=CONFIG.collaborative_window
+        dataset.split.train, num_items=num_items, dim=8, window=CONFIG.cooccurrence_window
     )
     np.testing.assert_allclose(embeddings.part("collaborative"), 0.5 * collaborative, atol=1e-6)
     assert set(np.unique(embeddings.part("categorical"))) == {0, 1}
@@ -68,7 +68,7 @@ def test_the_same_settings_give_the_same_folder(demo_dataset: StageFolder, tmp_p
     assert is_current(tmp_path / "first", config=settings, inputs=inputs, seed=None)
 
 
-@pytest.mark.parametrize("off", [{"collaborative_dim": 0}, {"collaborative_weight": 0.0}])
+@pytest.mark.parametrize("off", [{"cooccurrence_dim": 0}, {"cooccurrence_weight": 0.0}])
 def test_parts_can_be_left_out(
     off: dict[str, float], demo_dataset: StageFolder, tmp_path: Path
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_part_of_weight_0_is_left_out(demo_dataset: StageFolder, tmp_path: Pat
         text_weight=0.0,
         image_encoder="never loaded",
         image_weight=0.0,
-        collaborative_dim=4,
+        cooccurrence_dim=4,
     )
     folder = embed(config, demo_dataset, tmp_path / "embeddings")
     assert folder.facts["parts"] == {"collaborative": [0, 4]}
@@ -98,7 +98,7 @@ def test_weights_are_the_lengths_of_rows(demo_dataset: StageFolder, tmp_path: Pa
     rows = np.random.default_rng(0).standard_normal((60, 3))
     rows[7] = 0
     np.save(file, rows)
-    config = EmbeddingConfig(embeddings_file=str(file), text_weight=0.25, collaborative_weight=3.0)
+    config = EmbeddingConfig(embeddings_file=str(file), text_weight=0.25, cooccurrence_weight=3.0)
     embeddings = load_embeddings(embed(config, demo_dataset, tmp_path / "embeddings"))
     lengths = np.linalg.norm(embeddings.part("file"), axis=1)
     np.testing.assert_allclose(lengths, np.where(np.arange(60) == 7, 0, 0.25), rtol=1e-6)
@@ -107,7 +107,7 @@ def test_weights_are_the_lengths_of_rows(demo_dataset: StageFolder, tmp_path: Pa
 
 
 def test_without_text_the_transitions_are_enough(demo_dataset: StageFolder, tmp_path: Path) -> None:
-    config = EmbeddingConfig(text_encoder="none", collaborative_dim=4)
+    config = EmbeddingConfig(text_encoder="none", cooccurrence_dim=4)
     folder = embed(config, demo_dataset, tmp_path / "embeddings")
     assert folder.facts["parts"] == {"collaborative": [0, 4]}
     assert folder.facts["text_encoder"] == "none"
@@ -116,7 +116,7 @@ def test_without_text_the_transitions_are_enough(demo_dataset: StageFolder, tmp_
 def test_nothing_to_embed_is_refused_and_leaves_no_folder(
     demo_dataset: StageFolder, tmp_path: Path
 ) -> None:
-    config = EmbeddingConfig(text_encoder="none", collaborative_dim=0)
+    config = EmbeddingConfig(text_encoder="none", cooccurrence_dim=0)
     with pytest.raises(ConfigError, match="at least one part.*turn one on"):
         embed(config, demo_dataset, tmp_path / "embeddings")
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
@@ -127,7 +127,7 @@ def test_the_users_own_matrix_takes_the_place_of_the_text(
 ) -> None:
     file = tmp_path / "mine.npy"
     np.save(file, np.tile([[3.0, 4.0]], (60, 1)))
-    config = EmbeddingConfig(embeddings_file=str(file), collaborative_dim=4)
+    config = EmbeddingConfig(embeddings_file=str(file), cooccurrence_dim=4)
     folder = embed(config, demo_dataset, tmp_path / "embeddings")
     embeddings = load_embeddings(folder)
     assert embeddings.parts == {"file": (0, 2), "collaborative": (2, 6)}
@@ -179,7 +179,7 @@ def test_items_without_text_have_a_text_part_of_zeros(tmp_path: Path) -> None:
     log.write_csv(tmp_path / "interactions.csv")
     dataset = prepare(DatasetConfig(folder=str(tmp_path)), tmp_path / "dataset")
     config = EmbeddingConfig(
-        text_encoder="hashing", text_columns=("title",), missing_text="zero", collaborative_dim=2
+        text_encoder="hashing", text_columns=("title",), missing_text="zero", cooccurrence_dim=2
     )
     text = load_embeddings(embed(config, dataset, tmp_path / "embeddings")).part("text")
     np.testing.assert_allclose(

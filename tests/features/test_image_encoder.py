@@ -126,7 +126,7 @@ def test_the_stage_puts_images_beside_the_text(
         text_weight=2.0,
         image_encoder=tiny_clip,
         image_weight=0.5,
-        collaborative_dim=2,
+        cooccurrence_dim=2,
     )
     folder = embed(config, dataset, tmp_path / "embeddings")
     embeddings = load_embeddings(folder)
@@ -145,7 +145,7 @@ def test_the_stage_puts_images_beside_the_text(
 
 
 def test_images_alone_are_content(dataset: StageFolder, tiny_clip: str, tmp_path: Path) -> None:
-    config = EmbeddingConfig(text_encoder="none", image_encoder=tiny_clip, collaborative_dim=2)
+    config = EmbeddingConfig(text_encoder="none", image_encoder=tiny_clip, cooccurrence_dim=2)
     embeddings = load_embeddings(embed(config, dataset, tmp_path / "embeddings"))
     assert embeddings.parts == {"image": (0, 12), "collaborative": (12, 14)}
     np.testing.assert_array_equal(embeddings.content, embeddings.part("image"))

@@ -46,7 +46,7 @@ def made(
     tables: Path, tmp_path: Path, **settings: object
 ) -> tuple[Catalogue, StageFolder, ItemTags]:
     dataset = prepare(DatasetConfig(folder=str(tables)), tmp_path / "dataset")
-    config = EmbeddingConfig(text_encoder="hashing", collaborative_dim=2, **settings)  # type: ignore[arg-type]
+    config = EmbeddingConfig(text_encoder="hashing", cooccurrence_dim=2, **settings)  # type: ignore[arg-type]
     embeddings = embed(config, dataset, tmp_path / "embeddings")
     llm = load_config([], []).llm
     tags = tag(TagConfig(num_levels=2), llm, config, dataset, embeddings, tmp_path / "tags")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hidvae.config import FusionConfig, RunConfig
+from hidvae.config import GraphConfig, RunConfig
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ArtifactError
 from hidvae.ranking import fusion
@@ -24,7 +24,7 @@ def folders(tiny_run: Path) -> Folders:
 
 
 def test_the_best_weight_on_validation_is_kept_and_used(folders: Folders, tmp_path: Path) -> None:
-    config = FusionConfig(weights=(3.0, 0.0, 500.0), validation_users=80)
+    config = GraphConfig(weights=(3.0, 0.0, 500.0), validation_users=80)
     chosen = choose_fusion(config, RUN, folders, tmp_path / "fusion")
     scores = {
         weight: chosen.manifest["metrics"][f"validation_ndcg@10_weight_{weight:g}"]
@@ -43,16 +43,14 @@ def test_weight_0_is_no_graph_and_ranks_nobody(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(fusion, "load_retriever")
-    chosen = choose_fusion(FusionConfig(weights=(0.0,)), RUN, folders, tmp_path / "fusion")
+    chosen = choose_fusion(GraphConfig(weights=(0.0,)), RUN, folders, tmp_path / "fusion")
     dataset = load_dataset(folders["dataset"])
     assert load_prior(chosen, dataset) is None
 
 
 def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) -> None:
     made = [
-        choose_fusion(
-            FusionConfig(weights=(0.0,), decay=decay), RUN, folders, tmp_path / str(decay)
-        )
+        choose_fusion(GraphConfig(weights=(0.0,), decay=decay), RUN, folders, tmp_path / str(decay))
         for decay in (0.5, 0.6, 0.6)
     ]
     first, second, again = (folder.fingerprint for folder in made)
@@ -60,7 +58,7 @@ def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) 
 
 
 def test_damaged_neighbours_are_one_line(folders: Folders, tmp_path: Path) -> None:
-    chosen = choose_fusion(FusionConfig(weights=(3.0,)), RUN, folders, tmp_path / "fusion")
+    chosen = choose_fusion(GraphConfig(weights=(3.0,)), RUN, folders, tmp_path / "fusion")
     file = chosen.path / fusion.NEIGHBOURS
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(ArtifactError, match=r"neighbours.safetensors: cannot be read .* train"):

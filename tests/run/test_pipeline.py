@@ -98,7 +98,7 @@ def test_a_whole_run_is_not_repeated(
     ("setting", "expected"),
     [
         ("EvaluationConfig.bootstrap_samples=60", {"evaluation"}),
-        ("FusionConfig.decay=0.5", {"fusion", "evaluation"}),
+        ("GraphConfig.decay=0.5", {"fusion", "evaluation"}),
         ("RetrieverConfig.epochs=1", {"retriever", "fusion", "evaluation"}),
         ("RunConfig.checkpoint_every_seconds=1", set()),
         ("RunConfig.seed=1", {"tokenizer", "semantic_ids", "retriever", "fusion", "evaluation"}),

@@ -18,7 +18,7 @@ from hidvae.store.artifacts import StageFolder, read_stage, write_stage
 from hidvae.tokenizer.residual_quantizer import ResidualQuantizer
 from hidvae.tokenizer.train_tokenizer import train_tokenizer
 
-EMBEDDING = EmbeddingConfig(text_encoder="hashing", collaborative_dim=8, use_cache=False)
+EMBEDDING = EmbeddingConfig(text_encoder="hashing", cooccurrence_dim=8, use_cache=False)
 
 
 def kill_codes(monkeypatch: pytest.MonkeyPatch, num_alive: int) -> None:

@@ -62,7 +62,7 @@ def equal_items(
     events = pl.read_parquet(demo_folder.path / INTERACTIONS_FILE)
     events.rename({"position": "timestamp"}).write_parquet(raw / "interactions.parquet")
     dataset = prepare(DatasetConfig(source="folder", folder=str(raw)), output / "dataset")
-    text_alone = replace(EMBEDDING, collaborative_dim=0)
+    text_alone = replace(EMBEDDING, cooccurrence_dim=0)
     embeddings = embed(text_alone, dataset, output / "embeddings")
     config = TagConfig(missing_categories="unknown")
     tags = tag(config, LLMConfig(), text_alone, dataset, embeddings, output / "tags")

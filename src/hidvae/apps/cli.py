@@ -148,7 +148,7 @@ def prepare(
 
 
 @app.command(
-    epilog=_example("hidvae embed --output runs/my_shop --set EmbeddingConfig.collaborative_dim=0")
+    epilog=_example("hidvae embed --output runs/my_shop --set EmbeddingConfig.cooccurrence_dim=0")
 )
 def embed(output: Output, config: Configs = None, set_: Settings = None) -> None:
     """Turn every item into a vector (RUN/embeddings)."""

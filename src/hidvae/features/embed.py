@@ -97,14 +97,14 @@ def _parts(
     if _has_images(config):
         vectors, images = _image_vectors(config, catalogue, folder)
         parts["image"] = _scaled(vectors, config.image_weight)
-    if config.collaborative_dim > 0 and config.collaborative_weight > 0:
+    if config.cooccurrence_dim > 0 and config.cooccurrence_weight > 0:
         transitions = collaborative_embedding(
             dataset.split.train,
             num_items=catalogue.num_items,
-            dim=config.collaborative_dim,
-            window=config.collaborative_window,
+            dim=config.cooccurrence_dim,
+            window=config.cooccurrence_window,
         )
-        parts["collaborative"] = _scaled(transitions, config.collaborative_weight)
+        parts["collaborative"] = _scaled(transitions, config.cooccurrence_weight)
     values: list[str] = []
     if config.categorical_columns:
         parts["categorical"], values = multi_hot(catalogue, config.categorical_columns)
@@ -112,7 +112,7 @@ def _parts(
         raise ConfigError(
             "EmbeddingConfig: expected at least one part; found text_encoder 'none' and no "
             "embeddings_file (or text_weight 0), image_encoder 'none' or image_weight 0, "
-            "collaborative_dim or weight 0 and no categorical_columns; turn one on"
+            "cooccurrence_dim or weight 0 and no categorical_columns; turn one on"
         )
     return parts, values, images
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from hidvae.config import FusionConfig, RunConfig, build_section
+from hidvae.config import GraphConfig, RunConfig, build_section
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.data.split import choose_users
 from hidvae.errors import ArtifactError
@@ -35,7 +35,7 @@ logger = logging.getLogger("hidvae.train")
 
 
 def choose_fusion(
-    config: FusionConfig, run: RunConfig, folders: Mapping[str, StageFolder], output: Path
+    config: GraphConfig, run: RunConfig, folders: Mapping[str, StageFolder], output: Path
 ) -> StageFolder:
     """Try each weight on validation, history excluded, and write the stage folder ``fusion``.
 
@@ -73,7 +73,7 @@ def choose_fusion(
 
 
 def _scores_by_weight(
-    config: FusionConfig,
+    config: GraphConfig,
     run: RunConfig,
     folders: Mapping[str, StageFolder],
     dataset: Dataset,
@@ -118,7 +118,7 @@ def load_prior(folder: StageFolder, dataset: Dataset) -> GraphPrior | None:
         ArtifactError: If the neighbours are damaged.
     """
     chosen = read_json(folder.path / CHOSEN)
-    config = build_section(FusionConfig, chosen["settings"])
+    config = build_section(GraphConfig, chosen["settings"])
     weight = float(chosen["weight"])
     if weight == 0:
         return None
@@ -134,7 +134,7 @@ def load_prior(folder: StageFolder, dataset: Dataset) -> GraphPrior | None:
 
 
 def build_prior(
-    config: FusionConfig, weight: float, neighbours: sparse.csr_array, dataset: Dataset
+    config: GraphConfig, weight: float, neighbours: sparse.csr_array, dataset: Dataset
 ) -> GraphPrior:
     """A prior of some weight; it favours items of the history only if users do repeat items."""
     return GraphPrior(
@@ -146,11 +146,11 @@ def build_prior(
         num_candidates=config.num_candidates,
         favours_history=dataset.users_repeat_items,
         known_items=dataset.known_items,
-        unknown_factor=config.unknown_factor,
+        unknown_factor=config.cold_factor,
     )
 
 
-def build_graph(config: FusionConfig, dataset: Dataset, embeddings: ItemEmbeddings) -> ItemGraph:
+def build_graph(config: GraphConfig, dataset: Dataset, embeddings: ItemEmbeddings) -> ItemGraph:
     """The item graph of a dataset's training histories, content and words."""
     content, words = embeddings.content, embeddings.words
     return ItemGraph(
@@ -161,7 +161,7 @@ def build_graph(config: FusionConfig, dataset: Dataset, embeddings: ItemEmbeddin
         max_distance=config.max_distance,
         two_hop_weight=config.two_hop_weight,
         content_weight=config.content_weight,
-        word_weight=config.word_weight,
+        word_weight=config.tfidf_weight,
         num_latest=config.num_latest,
         decay=config.decay,
     )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from hidvae.config import FusionConfig, RetrieverConfig, build_section
+from hidvae.config import GraphConfig, RetrieverConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.data.schema import check_items
@@ -217,8 +217,8 @@ class ItemUpdates:
         return prior.over(neighbours, items.is_known)
 
     @cached_property
-    def _fusion(self) -> FusionConfig:
-        return build_section(FusionConfig, self._folders["fusion"].config)
+    def _fusion(self) -> GraphConfig:
+        return build_section(GraphConfig, self._folders["fusion"].config)
 
     @cached_property
     def _graph(self) -> ItemGraph:

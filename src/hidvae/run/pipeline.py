@@ -146,10 +146,10 @@ STAGES = (
         folder="fusion",
         command="train",
         needs=(*_LEARNED_FROM, "semantic_ids", "retriever"),
-        settings=lambda config: asdict(config.fusion),
+        settings=lambda config: asdict(config.graph),
         is_seeded=True,
         make=lambda config, folders, output: choose_fusion(
-            config.fusion, config.run, folders, output
+            config.graph, config.run, folders, output
         ),
     ),
     Stage(

@@ -20,7 +20,7 @@ from hidvae.features.tags.vocabulary import SOURCES, TagVocabulary, load_tags
 from hidvae.features.text_encoder import HashingEncoder
 from hidvae.store.artifacts import StageFolder, is_current
 
-HASHING = EmbeddingConfig(text_encoder="hashing", collaborative_dim=4)
+HASHING = EmbeddingConfig(text_encoder="hashing", cooccurrence_dim=4)
 NO_TEXT = replace(HASHING, text_encoder="none")
 CLUSTERS = TagConfig(source="clusters", num_levels=2, num_clusters=(4, 3))
 LLM = LLMConfig()
@@ -220,7 +220,7 @@ def test_another_seed_gives_other_clusters(stages: Stages, tmp_path: Path) -> No
 
 def test_clusters_are_made_of_real_numbers(stages: Stages, tmp_path: Path) -> None:
     config = replace(
-        HASHING, text_encoder="none", collaborative_dim=0, categorical_columns=("brand",)
+        HASHING, text_encoder="none", cooccurrence_dim=0, categorical_columns=("brand",)
     )
     only_features = embed(config, stages.dataset, tmp_path / "embeddings")
     with pytest.raises(ConfigError, match="real numbers.*categorical_columns only"):

@@ -68,7 +68,7 @@ class ItemsToTag:
         if width == 0:
             raise ConfigError(
                 "EmbeddingConfig: expected a part with real numbers to compare items by; found "
-                "categorical_columns only; turn on text_encoder, collaborative_dim or "
+                "categorical_columns only; turn on text_encoder, cooccurrence_dim or "
                 "embeddings_file, and run `hidvae embed` again"
             )
         return self.embeddings.matrix[:, :width]
