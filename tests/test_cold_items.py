@@ -84,7 +84,7 @@ def test_nothing_learns_from_held_out_items(
 ) -> None:
     cold = dataset.split.cold_items
     assert not np.isin(dataset.split.train.items, cold).any()
-    assert not load_embeddings(folders["embeddings"]).part("collaborative")[cold].any()
+    assert not load_embeddings(folders["embeddings"]).part("cooccurrence")[cold].any()
     assert load_held_out(folders["tokenizer"])[cold].all()
     assert folders["tokenizer"].facts["num_held_out"] < 12 + 120 * 0.05 + 1
     (known,) = known_items

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from safetensors.numpy import save_file
 from hidvae.config import DatasetConfig, EmbeddingConfig
 from hidvae.data.prepare import load_dataset, prepare
 from hidvae.errors import ArtifactError, ConfigError, DataError
-from hidvae.features.collaborative import collaborative_embedding
-from hidvae.features.embed import embed, embed_inputs, embed_settings
+from hidvae.features.cooccurrence import cooccurrence_embedding
+from hidvae.features.embed import embed, embed_inputs
 from hidvae.features.embeddings import EMBEDDINGS_FILE, load_embeddings
 from hidvae.features.item_text import item_texts
 from hidvae.features.text_encoder import HashingEncoder
@@ -33,10 +34,10 @@ def test_parts_are_the_encoders_own_answers(demo_dataset: StageFolder, tmp_path:
     texts = item_texts(dataset.catalogue, CONFIG.text_columns)
     np.testing.assert_allclose(embeddings.content, HashingEncoder().encode(texts), atol=1e-6)
     np.testing.assert_array_equal(embeddings.content, embeddings.part("text"))
-    collaborative = collaborative_embedding(
+    vectors = cooccurrence_embedding(
         dataset.split.train, num_items=num_items, dim=8, window=CONFIG.cooccurrence_window
     )
-    np.testing.assert_allclose(embeddings.part("collaborative"), 0.5 * collaborative, atol=1e-6)
+    np.testing.assert_allclose(embeddings.part("cooccurrence"), 0.5 * vectors, atol=1e-6)
     assert set(np.unique(embeddings.part("categorical"))) == {0, 1}
     assert embeddings.matrix.shape == (num_items, embeddings.dim)
     assert embeddings.matrix.dtype == np.float32
@@ -51,7 +52,7 @@ def test_facts_describe_the_columns(demo_dataset: StageFolder, tmp_path: Path) -
     assert folder.facts["dim"] == dim
     assert folder.facts["parts"] == {
         "text": [0, 256],
-        "collaborative": [256, 264],
+        "cooccurrence": [256, 264],
         "categorical": [264, dim],
     }
     assert folder.facts["text_encoder"] == "hashing"
@@ -64,7 +65,7 @@ def test_the_same_settings_give_the_same_folder(demo_dataset: StageFolder, tmp_p
     second = embed(CONFIG, demo_dataset, tmp_path / "second")
     assert first.fingerprint == second.fingerprint
     inputs = embed_inputs(CONFIG, demo_dataset)
-    settings = embed_settings(CONFIG)
+    settings = dataclasses.asdict(CONFIG)
     assert is_current(tmp_path / "first", config=settings, inputs=inputs, seed=None)
 
 
@@ -75,7 +76,7 @@ def test_parts_can_be_left_out(
     config = EmbeddingConfig(text_encoder="hashing", **off)  # type: ignore[arg-type]
     embeddings = load_embeddings(embed(config, demo_dataset, tmp_path / "embeddings"))
     assert embeddings.parts == {"text": (0, 256)}
-    assert embeddings.part("collaborative").shape == (60, 0)
+    assert embeddings.part("cooccurrence").shape == (60, 0)
     assert embeddings.num_categorical == 0
 
 
@@ -88,7 +89,7 @@ def test_a_part_of_weight_0_is_left_out(demo_dataset: StageFolder, tmp_path: Pat
         cooccurrence_dim=4,
     )
     folder = embed(config, demo_dataset, tmp_path / "embeddings")
-    assert folder.facts["parts"] == {"collaborative": [0, 4]}
+    assert folder.facts["parts"] == {"cooccurrence": [0, 4]}
     assert (folder.facts["text_encoder"], folder.facts["image_encoder"]) == ("none", "none")
     assert load_embeddings(folder).content.shape == (60, 0)
 
@@ -102,14 +103,14 @@ def test_weights_are_the_lengths_of_rows(demo_dataset: StageFolder, tmp_path: Pa
     embeddings = load_embeddings(embed(config, demo_dataset, tmp_path / "embeddings"))
     lengths = np.linalg.norm(embeddings.part("file"), axis=1)
     np.testing.assert_allclose(lengths, np.where(np.arange(60) == 7, 0, 0.25), rtol=1e-6)
-    lengths = np.linalg.norm(embeddings.part("collaborative"), axis=1)
+    lengths = np.linalg.norm(embeddings.part("cooccurrence"), axis=1)
     np.testing.assert_allclose(lengths[lengths > 0], 3, rtol=1e-6)
 
 
 def test_without_text_the_transitions_are_enough(demo_dataset: StageFolder, tmp_path: Path) -> None:
     config = EmbeddingConfig(text_encoder="none", cooccurrence_dim=4)
     folder = embed(config, demo_dataset, tmp_path / "embeddings")
-    assert folder.facts["parts"] == {"collaborative": [0, 4]}
+    assert folder.facts["parts"] == {"cooccurrence": [0, 4]}
     assert folder.facts["text_encoder"] == "none"
 
 
@@ -130,7 +131,7 @@ def test_the_users_own_matrix_takes_the_place_of_the_text(
     config = EmbeddingConfig(embeddings_file=str(file), cooccurrence_dim=4)
     folder = embed(config, demo_dataset, tmp_path / "embeddings")
     embeddings = load_embeddings(folder)
-    assert embeddings.parts == {"file": (0, 2), "collaborative": (2, 6)}
+    assert embeddings.parts == {"file": (0, 2), "cooccurrence": (2, 6)}
     np.testing.assert_allclose(embeddings.part("file")[0], [0.6, 0.8], rtol=1e-6)
     np.testing.assert_array_equal(embeddings.content, embeddings.part("file"))
     before = folder.manifest["inputs"]

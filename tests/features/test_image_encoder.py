@@ -130,7 +130,7 @@ def test_the_stage_puts_images_beside_the_text(
     )
     folder = embed(config, dataset, tmp_path / "embeddings")
     embeddings = load_embeddings(folder)
-    assert embeddings.parts == {"text": (0, 256), "image": (256, 268), "collaborative": (268, 270)}
+    assert embeddings.parts == {"text": (0, 256), "image": (256, 268), "cooccurrence": (268, 270)}
     lengths = np.linalg.norm(embeddings.part("image"), axis=1)
     np.testing.assert_allclose(lengths, [0.5, 0.5, 0, 0.5], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(embeddings.part("text"), axis=1), 2, rtol=1e-6)
@@ -147,5 +147,5 @@ def test_the_stage_puts_images_beside_the_text(
 def test_images_alone_are_content(dataset: StageFolder, tiny_clip: str, tmp_path: Path) -> None:
     config = EmbeddingConfig(text_encoder="none", image_encoder=tiny_clip, cooccurrence_dim=2)
     embeddings = load_embeddings(embed(config, dataset, tmp_path / "embeddings"))
-    assert embeddings.parts == {"image": (0, 12), "collaborative": (12, 14)}
+    assert embeddings.parts == {"image": (0, 12), "cooccurrence": (12, 14)}
     np.testing.assert_array_equal(embeddings.content, embeddings.part("image"))

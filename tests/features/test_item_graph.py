@@ -7,12 +7,13 @@ import pytest
 
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
-from hidvae.features.item_graph import ItemGraph, normalized_transitions
-from hidvae.features.words import word_vectors
+from hidvae.features.item_graph import ItemGraph, normalized_cooccurrence
+from hidvae.features.tfidf import TfidfVocabulary
 
 TRAIN = Sequences.from_lists([[0, 1, 2, 3], [2, 1, 4], [3, 4, 0]])
 N = 6
-WORDS = word_vectors(["red nail", "polish", "red shampoo", "", "dry shampoo", "nail"])
+TEXTS = ["red nail", "polish", "red shampoo", "", "dry shampoo", "nail"]
+TFIDF = TfidfVocabulary.learn(TEXTS).vectors(TEXTS)
 SETTINGS = {
     "max_distance": 2,
     "two_hop_weight": 0.7,
@@ -25,17 +26,17 @@ SETTINGS = {
 
 def graph(**changes: float) -> ItemGraph:
     content = np.random.default_rng(0).normal(size=(N, 4)).astype(np.float32)
-    return ItemGraph(TRAIN, N, content, WORDS, **{**SETTINGS, **changes})  # type: ignore[arg-type]
+    return ItemGraph(TRAIN, N, content, TFIDF, **{**SETTINGS, **changes})  # type: ignore[arg-type]
 
 
 def test_scores_are_the_formula() -> None:
     content = np.random.default_rng(0).normal(size=(N, 4))
     unit = content / np.linalg.norm(content, axis=1, keepdims=True)
-    links = normalized_transitions(TRAIN, N, 2).toarray()
+    links = normalized_cooccurrence(TRAIN, N, 2).toarray()
     query = np.zeros(N)
     query[4], query[1] = 1.0, 0.5  # the history's first item is too old to count
     expected = query @ links + 0.7 * query @ links @ links + 0.3 * query @ unit @ unit.T
-    expected += 0.2 * query @ WORDS.toarray() @ WORDS.toarray().T
+    expected += 0.2 * query @ TFIDF.toarray() @ TFIDF.toarray().T
     found = graph().scores(Sequences.from_lists([[0, 1, 4], []]))
     np.testing.assert_allclose(found[0], expected, rtol=1e-5)
     assert not found[1].any()
@@ -55,6 +56,6 @@ def test_bad_settings_and_inputs_are_refused() -> None:
     with pytest.raises(ConfigError, match="max_distance"):
         graph(max_distance=0)
     with pytest.raises(DataError, match=r"items in \[0, 3\)"):
-        normalized_transitions(TRAIN, 3, 2)
+        normalized_cooccurrence(TRAIN, 3, 2)
     with pytest.raises(ShapeError, match="one row|item embeddings"):
         ItemGraph(TRAIN, N, np.ones((2, 2)), **SETTINGS)  # type: ignore[arg-type]

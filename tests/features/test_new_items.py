@@ -59,10 +59,10 @@ def test_an_item_of_the_run_gets_what_it_has(tables: Path, tmp_path: Path) -> No
     encoder = NewItemEncoder(catalogue, folder, embeddings, tags.vocabulary, None)
     found = encoder.encode(Catalogue(catalogue.frame[[5, 2]]))
     expected = embeddings.matrix[[5, 2]].copy()
-    start, end = embeddings.parts["collaborative"]
+    start, end = embeddings.parts["cooccurrence"]
     expected[:, start:end] = 0.0  # a new item has no transitions
     np.testing.assert_allclose(found.vectors, expected, atol=1e-6)
-    np.testing.assert_array_equal(found.words.toarray(), embeddings.words[[5, 2]].toarray())
+    np.testing.assert_array_equal(found.tfidf.toarray(), embeddings.tfidf[[5, 2]].toarray())
     np.testing.assert_array_equal(found.tag_ids, tags.ids[[5, 2]])
 
 

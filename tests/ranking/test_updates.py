@@ -153,7 +153,7 @@ def test_neighbours_are_those_of_a_graph_made_anew(recommender: Recommender) -> 
     updates, _ = after._changeable
     assert after.prior is not None
     items = updates.items.changed(after._changes)  # type: ignore[arg-type]
-    graph = updates._graph.over(updates.content(items), items.words)
+    graph = updates._graph.over(updates.content(items), items.tfidf)
     expected = graph.neighbours(count=300).toarray()  # more than there are items: all of them
     np.testing.assert_allclose(after.prior.neighbours.toarray(), expected, atol=1e-6)
 

@@ -96,7 +96,7 @@ def changed_embeddings(
         inputs = embeddings.manifest["inputs"]
         output = tmp_path / "changed"
         with write_stage(output, stage="embed", config=embeddings.config, inputs=inputs) as stage:
-            save_embeddings(matrix, load_embeddings(embeddings).words, stage.path)
+            save_embeddings(matrix, load_embeddings(embeddings).tfidf, stage.path)
             stage.facts |= {**embeddings.facts, "dim": matrix.shape[1]}
         return read_stage(output, produced_by="hidvae embed")
 

@@ -1,1 +1,1 @@
-"""Items to vectors and tags: text encoders, transitions, category paths; stages embed and tag."""
+"""Items to vectors and tags: text encoders, co-occurrence, category paths; stages embed and tag."""

@@ -21,14 +21,15 @@ from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.errors import ConfigError
 from hidvae.features.categorical import multi_hot
-from hidvae.features.collaborative import collaborative_embedding
+from hidvae.features.cooccurrence import cooccurrence_embedding
 from hidvae.features.embeddings import save_embeddings
 from hidvae.features.image_encoder import embed_images, image_values
 from hidvae.features.image_files import is_url
 from hidvae.features.item_text import has_text, item_texts
 from hidvae.features.matrix_file import read_matrix_file
 from hidvae.features.text_cache import encode_texts
-from hidvae.features.words import word_vectors
+from hidvae.features.tfidf import TfidfVocabulary
+from hidvae.features.unit_rows import unit_rows
 from hidvae.store.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
 
 logger = logging.getLogger(__name__)
@@ -49,12 +50,12 @@ def embed(config: EmbeddingConfig, dataset: StageFolder, output: Path) -> StageF
         MissingExtraError: If an encoder's package is not installed.
     """
     inputs = embed_inputs(config, dataset)
-    settings = embed_settings(config)
+    settings = dataclasses.asdict(config)
     with write_stage(output, stage="embed", config=settings, inputs=inputs) as stage:
         loaded = load_dataset(dataset)
         parts, values, stage.metrics["images"] = _parts(config, loaded, _dataset_folder(dataset))
         stage.facts.update(_facts(config, parts, values))
-        stage.metrics["items_without_transitions"] = _num_zero_rows(parts.get("collaborative"))
+        stage.metrics["items_without_cooccurrence"] = _num_zero_rows(parts.get("cooccurrence"))
         matrix = np.concatenate(list(parts.values()), axis=1)
         words = _words(config, loaded.catalogue)
         stage.facts["num_terms"] = words.shape[1]
@@ -77,11 +78,6 @@ def embed_inputs(config: EmbeddingConfig, dataset: StageFolder) -> dict[str, str
     return inputs
 
 
-def embed_settings(config: EmbeddingConfig) -> dict[str, Any]:
-    """The settings that the stage's result depends on; kept in its manifest."""
-    return dataclasses.asdict(config)
-
-
 def _parts(
     config: EmbeddingConfig, dataset: Dataset, folder: Path | None
 ) -> tuple[dict[str, np.ndarray], list[str], dict[str, int] | None]:
@@ -98,13 +94,13 @@ def _parts(
         vectors, images = _image_vectors(config, catalogue, folder)
         parts["image"] = _scaled(vectors, config.image_weight)
     if config.cooccurrence_dim > 0 and config.cooccurrence_weight > 0:
-        transitions = collaborative_embedding(
+        transitions = cooccurrence_embedding(
             dataset.split.train,
             num_items=catalogue.num_items,
             dim=config.cooccurrence_dim,
             window=config.cooccurrence_window,
         )
-        parts["collaborative"] = _scaled(transitions, config.cooccurrence_weight)
+        parts["cooccurrence"] = _scaled(transitions, config.cooccurrence_weight)
     values: list[str] = []
     if config.categorical_columns:
         parts["categorical"], values = multi_hot(catalogue, config.categorical_columns)
@@ -139,7 +135,8 @@ def _words(config: EmbeddingConfig, catalogue: Catalogue) -> sparse.csr_array:
     """Word vectors (N, V) of the texts; V = 0 where text is off, or the table has none."""
     if config.text_encoder == "none" or not has_text(catalogue, config.text_columns):
         return sparse.csr_array((catalogue.num_items, 0), dtype=np.float32)
-    return word_vectors(item_texts(catalogue, config.text_columns, allow_missing=True))
+    texts = item_texts(catalogue, config.text_columns, allow_missing=True)
+    return TfidfVocabulary.learn(texts).vectors(texts)
 
 
 def _image_vectors(
@@ -193,8 +190,7 @@ def _facts(
 
 def _scaled(matrix: np.ndarray, length: float) -> np.ndarray:
     """Rows of a fresh float32 matrix at one L2 length, in place; rows of zeros stay."""
-    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    np.divide(matrix, norms, out=matrix, where=norms > 0)
+    unit_rows(matrix, out=matrix)
     matrix *= np.float32(length)
     return matrix
 

@@ -29,9 +29,9 @@ class ItemEmbeddings:
     num_categorical: int
     parts: dict[str, tuple[int, int]]
     """Columns [start, end) of the parts that are on, in the order text or file, image,
-    collaborative, categorical."""
-    words: sparse.csr_array
-    """(N, V) of ``word_vectors``, V = 0 where items have no text."""
+    cooccurrence, categorical."""
+    tfidf: sparse.csr_array
+    """(N, V) TF-IDF vectors of the texts, V = 0 where items have no text."""
 
     @property
     def num_items(self) -> int:
@@ -70,12 +70,12 @@ def load_embeddings(folder: StageFolder) -> ItemEmbeddings:
     try:
         matrix = map_tensor(file, EMBEDDINGS_TENSOR)
         shape = (len(matrix), int(folder.facts["num_terms"]))
-        words = sparse.csr_array(shape, dtype=np.float32)
+        tfidf = sparse.csr_array(shape, dtype=np.float32)
         if shape[1]:
             with safetensors.safe_open(file, framework="np") as stored:
                 names = [name for name in stored.keys() if name != EMBEDDINGS_TENSOR]  # noqa: SIM118
                 tensors = {name: stored.get_tensor(name) for name in names}
-            words = csr_from_tensors("words", tensors, shape)
+            tfidf = csr_from_tensors("tfidf", tensors, shape)
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise ArtifactError(
             f"{file}: cannot be read ({error}); delete the folder and run `hidvae embed` again"
@@ -87,7 +87,7 @@ def load_embeddings(folder: StageFolder) -> ItemEmbeddings:
             "`hidvae embed` again"
         )
     parts = {name: (int(start), int(end)) for name, (start, end) in folder.facts["parts"].items()}
-    return ItemEmbeddings(matrix, int(folder.facts["num_categorical"]), parts, words)
+    return ItemEmbeddings(matrix, int(folder.facts["num_categorical"]), parts, tfidf)
 
 
 def _is_finite(matrix: np.ndarray) -> bool:
@@ -95,17 +95,17 @@ def _is_finite(matrix: np.ndarray) -> bool:
     return all(np.isfinite(matrix[start : start + _ROWS_PER_BLOCK]).all() for start in blocks)
 
 
-def save_embeddings(matrix: np.ndarray, words: sparse.csr_array, folder: Path) -> None:
+def save_embeddings(matrix: np.ndarray, tfidf: sparse.csr_array, folder: Path) -> None:
     """Write what ``load_embeddings`` reads, ``embeddings.safetensors``.
 
     Args:
         matrix: (N, D) float32.
-        words: (N, V); the stage's facts must say V as ``num_terms``.
+        tfidf: (N, V); the stage's facts must say V as ``num_terms``.
         folder: Where to.
     """
     tensors = {EMBEDDINGS_TENSOR: np.ascontiguousarray(matrix)}
-    if words.shape[1]:
-        tensors |= csr_to_tensors("words", words)
+    if tfidf.shape[1]:
+        tensors |= csr_to_tensors("tfidf", tfidf)
     save_file(tensors, folder / EMBEDDINGS_FILE)
 
 

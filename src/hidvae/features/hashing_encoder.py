@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hidvae.features.unit_rows import unit_rows
+
 
 class HashingEncoder:
     """Signed counts of hashed words and character n-grams; deterministic on every machine.
@@ -33,9 +35,7 @@ class HashingEncoder:
         vectors = np.zeros((len(texts), self.dim), np.float32)
         for batch in self.batches(texts):  # bounds the memory, whoever calls
             vectors[batch] = self._count([texts[i] for i in batch])
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        np.divide(vectors, norms, out=vectors, where=norms > 0)
-        return vectors
+        return unit_rows(vectors, out=vectors)
 
     def _count(self, texts: Sequence[str]) -> np.ndarray:
         encoded = [f" {text.lower()} ".encode() for text in texts]

@@ -14,7 +14,8 @@ from scipy import sparse
 
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
-from hidvae.features.collaborative import transition_weights
+from hidvae.features.cooccurrence import cooccurrence_weights
+from hidvae.features.unit_rows import unit_rows
 
 _ITEMS_PER_BLOCK = 512
 
@@ -24,9 +25,9 @@ FloatMatrix = npt.NDArray[np.float32]
 class ItemGraph:
     """Neighbours of the latest history items.
 
-    With A the symmetric matrix of training transitions (two items of one history, at most
+    With A the symmetric matrix of training co-occurrences (two items of one history, at most
     ``max_distance`` steps apart, weigh 1 / distance; an item is not its own neighbour),
-    S = D^-1/2 A D^-1/2, X the L2-normalised item embeddings and V the items' word vectors, a user
+    S = D^-1/2 A D^-1/2, X the L2-normalised item embeddings and V the items' TF-IDF vectors, a user
     scores
 
         q S + two_hop_weight q S S + content_weight q X X' + word_weight q V V',
@@ -38,11 +39,11 @@ class ItemGraph:
         train: Training histories.
         num_items: N.
         item_embeddings: (N, D), any scale, or None to leave content out.
-        words: (N, V) of ``word_vectors``, or None to leave words out.
+        tfidf: (N, V) TF-IDF vectors of the texts, or None to leave them out.
         max_distance: Most steps between two linked items.
         two_hop_weight: Weight of paths of two transitions.
         content_weight: Weight of the cosine of the item embeddings.
-        word_weight: Weight of the cosine of the word vectors.
+        word_weight: Weight of the cosine of the TF-IDF vectors.
         num_latest: History items that count.
         decay: Weight of an item relative to the one after it, in (0, 1].
     """
@@ -52,7 +53,7 @@ class ItemGraph:
         train: Sequences,
         num_items: int,
         item_embeddings: npt.NDArray[np.floating] | None = None,
-        words: sparse.csr_array | None = None,
+        tfidf: sparse.csr_array | None = None,
         *,
         max_distance: int,
         two_hop_weight: float,
@@ -72,30 +73,32 @@ class ItemGraph:
         self.num_latest, self.decay = num_latest, decay
         self.two_hop_weight, self.content_weight = two_hop_weight, content_weight
         self.word_weight = word_weight
-        self.transitions = normalized_transitions(train, num_items, max_distance)  # (N, N)
-        self._content = None if item_embeddings is None else unit_rows(item_embeddings, num_items)
-        self._words = words
+        self.cooccurrence = normalized_cooccurrence(train, num_items, max_distance)  # (N, N)
+        self._content = (
+            None if item_embeddings is None else unit_embeddings(item_embeddings, num_items)
+        )
+        self._tfidf = tfidf
 
     def over(
-        self, item_embeddings: npt.NDArray[np.floating] | None, words: sparse.csr_array | None
+        self, item_embeddings: npt.NDArray[np.floating] | None, tfidf: sparse.csr_array | None
     ) -> ItemGraph:
         """The same transitions among other contents, of as many items or more.
 
         Args:
             item_embeddings: (M, D), M at least N; items beyond N have no transitions.
-            words: (M, V).
+            tfidf: (M, V).
         """
-        sized = item_embeddings if item_embeddings is not None else words
+        sized = item_embeddings if item_embeddings is not None else tfidf
         other = copy.copy(self)
         if sized is None:
             return other
         other.num_items = sized.shape[0]
-        other.transitions = self.transitions.copy()
-        other.transitions.resize(other.num_items, other.num_items)
+        other.cooccurrence = self.cooccurrence.copy()
+        other.cooccurrence.resize(other.num_items, other.num_items)
         other._content = None
         if item_embeddings is not None:
-            other._content = unit_rows(item_embeddings, other.num_items)
-        other._words = words
+            other._content = unit_embeddings(item_embeddings, other.num_items)
+        other._tfidf = tfidf
         return other
 
     def neighbours(self, count: int) -> sparse.csr_array:
@@ -127,16 +130,16 @@ class ItemGraph:
     def scores(self, histories: Sequences) -> FloatMatrix:
         """(B, N) scores of a block of histories, items of the history included."""
         query = recency_query(histories, self.num_items, self.num_latest, self.decay)
-        one_hop = query @ self.transitions
+        one_hop = query @ self.cooccurrence
         total = one_hop.toarray()
         if self.two_hop_weight:
-            total += self.two_hop_weight * (one_hop @ self.transitions).toarray()
+            total += self.two_hop_weight * (one_hop @ self.cooccurrence).toarray()
         if self._content is not None and self.content_weight:
             profile = np.asarray(query @ self._content)  # (B, D)
             total += self.content_weight * (profile @ self._content.T)
-        if self._words is not None and self.word_weight:
-            profile = (query @ self._words).toarray()  # (B, V)
-            total += self.word_weight * (self._words @ profile.T).T
+        if self._tfidf is not None and self.word_weight:
+            profile = (query @ self._tfidf).toarray()  # (B, V)
+            total += self.word_weight * (self._tfidf @ profile.T).T
         scores: FloatMatrix = total
         return scores
 
@@ -153,8 +156,10 @@ def recency_query(
     return sparse.coo_array((weight, (user, latest.items)), shape=shape).tocsr()
 
 
-def normalized_transitions(train: Sequences, num_items: int, max_distance: int) -> sparse.csr_array:
-    """Symmetric, degree-normalised matrix of training transitions, D^-1/2 A D^-1/2.
+def normalized_cooccurrence(
+    train: Sequences, num_items: int, max_distance: int
+) -> sparse.csr_array:
+    """Symmetric, degree-normalised matrix of training co-occurrences, D^-1/2 A D^-1/2.
 
     Args:
         train: Training histories.
@@ -168,7 +173,7 @@ def normalized_transitions(train: Sequences, num_items: int, max_distance: int) 
         DataError: If an event's item is outside the catalogue.
     """
     check_items_known(train, num_items)
-    both_ways = transition_weights(train, num_items=num_items, window=max_distance)
+    both_ways = cooccurrence_weights(train, num_items=num_items, window=max_distance)
     degree = np.asarray(both_ways.sum(axis=1)).reshape(-1)
     scale = np.zeros_like(degree)
     np.divide(1.0, np.sqrt(degree), out=scale, where=degree > 0)
@@ -189,8 +194,8 @@ def check_items_known(histories: Sequences, num_items: int) -> None:
         )
 
 
-def unit_rows(embeddings: npt.NDArray[np.floating], num_items: int) -> FloatMatrix:
-    """Rows scaled to length 1; a zero row stays zero and is similar to nothing.
+def unit_embeddings(embeddings: npt.NDArray[np.floating], num_items: int) -> FloatMatrix:
+    """Item embeddings as float32 rows of length 1.
 
     Raises:
         ShapeError: If there is not one row per item.
@@ -201,5 +206,4 @@ def unit_rows(embeddings: npt.NDArray[np.floating], num_items: int) -> FloatMatr
             "the embeddings of the same catalogue"
         )
     matrix = embeddings.astype(np.float32)
-    length = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return (matrix / np.where(length > 0, length, 1.0)).astype(np.float32)
+    return unit_rows(matrix, out=matrix)

@@ -19,7 +19,8 @@ from hidvae.features.image_encoder import embed_images, image_values
 from hidvae.features.item_text import has_text, item_texts
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
 from hidvae.features.text_encoder import TextEncoder, load_text_encoder
-from hidvae.features.words import WordVocabulary
+from hidvae.features.tfidf import TfidfVocabulary
+from hidvae.features.unit_rows import unit_rows
 from hidvae.store.artifacts import StageFolder
 
 VECTOR = "vector"
@@ -31,7 +32,7 @@ class ItemFeatures(NamedTuple):
 
     vectors: np.ndarray
     """(n, D) float32, the parts of ``hidvae embed``; that of transitions is zeros."""
-    words: sparse.csr_array
+    tfidf: sparse.csr_array
     """(n, V)."""
     tag_ids: np.ndarray
     """(n, L) by category path, -1 where it is none of the run's tags."""
@@ -51,7 +52,7 @@ class NewItemEncoder:
         """Keep what the run was made from.
 
         Args:
-            catalogue: Of the run; its texts hold the words that count.
+            catalogue: Of the run; its texts hold the terms that count.
             folder: The stage folder ``embeddings``.
             embeddings: Its contents.
             vocabulary: The run's tags.
@@ -61,14 +62,14 @@ class NewItemEncoder:
         self._config = build_section(EmbeddingConfig, folder.config)
         self._categorical_values: Sequence[str] = folder.facts.get("categorical_values", ())
         self._dim, self._parts = embeddings.dim, embeddings.parts
-        self._num_terms = embeddings.words.shape[1]
+        self._num_terms = embeddings.tfidf.shape[1]
         self._tag_of_path = [
             {path: tag for tag, path in enumerate(paths)} for paths in vocabulary.paths
         ]
         self._images = images
 
     def encode(self, items: Catalogue) -> ItemFeatures:
-        """Vectors, words and tags of n items.
+        """Vectors, TF-IDF vectors and tags of n items.
 
         Args:
             items: With the run's columns; ``vector`` too if its vectors came from a file.
@@ -79,21 +80,21 @@ class NewItemEncoder:
         """
         vectors = np.zeros((items.num_items, self._dim), np.float32)
         for name, (start, end) in self._parts.items():
-            if name != "collaborative":
+            if name != "cooccurrence":
                 vectors[:, start:end] = self._part(name, items, end - start)
-        words = sparse.csr_array((items.num_items, self._num_terms), dtype=np.float32)
+        tfidf = sparse.csr_array((items.num_items, self._num_terms), dtype=np.float32)
         if self._num_terms:
-            words = self._vocabulary.vectors(self._texts(items, allow_missing=True))
+            tfidf = self._vocabulary.vectors(self._texts(items, allow_missing=True))
         tag_ids = [self._tags_of(path) for path in items.frame[Columns.CATEGORIES].to_list()]
         shape = (items.num_items, len(self._tag_of_path))
-        return ItemFeatures(vectors, words, np.array(tag_ids, dtype=np.int64).reshape(shape))
+        return ItemFeatures(vectors, tfidf, np.array(tag_ids, dtype=np.int64).reshape(shape))
 
     def _part(self, name: str, items: Catalogue, width: int) -> np.ndarray:
         config = self._config
         if name == "text":
             return config.text_weight * self._text_vectors(items)
         if name == "file":
-            return config.text_weight * _unit_rows(_own_vectors(items, width))
+            return config.text_weight * unit_rows(_own_vectors(items, width))
         if name == "image":
             found = embed_images(
                 image_values(items, config.image_column),
@@ -102,7 +103,7 @@ class NewItemEncoder:
                 batch_size=config.batch_size,
                 use_cache=False,
             )
-            return config.image_weight * _unit_rows(found.vectors)
+            return config.image_weight * unit_rows(found.vectors)
         return self._categorical(items)
 
     def _text_vectors(self, items: Catalogue) -> np.ndarray:
@@ -126,8 +127,8 @@ class NewItemEncoder:
         return _kept_encoder(config.text_encoder, config.batch_size, config.text_backend)
 
     @cached_property
-    def _vocabulary(self) -> WordVocabulary:
-        return WordVocabulary.learn(self._texts(self._catalogue, allow_missing=True))
+    def _vocabulary(self) -> TfidfVocabulary:
+        return TfidfVocabulary.learn(self._texts(self._catalogue, allow_missing=True))
 
     def _categorical(self, items: Catalogue) -> np.ndarray:
         place = {value: column for column, value in enumerate(self._categorical_values)}
@@ -177,8 +178,3 @@ def _own_vectors(items: Catalogue, width: int) -> np.ndarray:
             )
         rows.append(row)
     return np.stack(rows) if rows else np.zeros((0, width), np.float32)
-
-
-def _unit_rows(matrix: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return matrix / np.where(norms > 0, norms, 1.0)

@@ -19,6 +19,7 @@ from hidvae.features.sentence_model import (
     load_sentence_transformer,
     vector_size,
 )
+from hidvae.features.unit_rows import unit_rows
 
 TOKENS_PER_TEXT = 16
 """``batch_size`` texts of so many tokens fill a batch; longer ones are fewer, shorter ones more.
@@ -115,7 +116,7 @@ class SentenceTransformerEncoder:
 
         with torch.autocast(self._model.device.type, dtype=torch.bfloat16):
             vectors = self._run_torch(texts)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit_rows(vectors)
 
     def _token_counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, cut at the model's longest; characters where it has no such cut."""

@@ -152,12 +152,12 @@ def build_prior(
 
 def build_graph(config: GraphConfig, dataset: Dataset, embeddings: ItemEmbeddings) -> ItemGraph:
     """The item graph of a dataset's training histories, content and words."""
-    content, words = embeddings.content, embeddings.words
+    content, tfidf = embeddings.content, embeddings.tfidf
     return ItemGraph(
         dataset.split.train,
         dataset.catalogue.num_items,
         content if content.shape[1] else None,
-        words if words.shape[1] else None,
+        tfidf if tfidf.shape[1] else None,
         max_distance=config.max_distance,
         two_hop_weight=config.two_hop_weight,
         content_weight=config.content_weight,

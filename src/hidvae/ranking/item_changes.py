@@ -45,7 +45,7 @@ class RunItems:
     catalogue: Catalogue
     vectors: npt.NDArray[np.float32]
     """(N, D) item embeddings."""
-    words: sparse.csr_array
+    tfidf: sparse.csr_array
     """(N, V) word vectors."""
     tag_ids: npt.NDArray[np.int64]
     """(N, L) tags of the catalogue, -1 where unknown."""
@@ -70,7 +70,7 @@ class RunItems:
         return RunItems(
             catalogue,
             np.concatenate([self.vectors, new.vectors])[source],
-            sparse.vstack([self.words, new.words], format="csr")[source],
+            sparse.vstack([self.tfidf, new.tfidf], format="csr")[source],
             np.concatenate([self.tag_ids, new.tag_ids])[source],
             SemanticIds(
                 catalogue.item_ids,
@@ -101,7 +101,7 @@ class RunItems:
         return RunItems(
             catalogue,
             self.vectors[index],
-            self.words[index],
+            self.tfidf[index],
             self.tag_ids[index],
             SemanticIds(
                 catalogue.item_ids,
@@ -184,7 +184,7 @@ def write_changes(
                 "codes": items.ids.codes,
                 "predicted_tags": items.ids.tag_ids,
                 "tag_confidence": items.ids.tag_confidence,
-                **csr_to_tensors("words", items.words),
+                **csr_to_tensors("tfidf", items.tfidf),
             }
             tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
             save_file(tensors, stage.path / _FEATURES)
@@ -193,7 +193,7 @@ def write_changes(
                 "version": changes.version,
                 "num_changed": items.catalogue.num_items,
                 "num_removed": len(changes.removed),
-                "num_terms": items.words.shape[1],
+                "num_terms": items.tfidf.shape[1],
             }
     return read_stage(path, produced_by=_PRODUCED_BY)
 
@@ -233,7 +233,7 @@ def read_changes(run: Path, items: RunItems, inputs: Mapping[str, str]) -> ItemC
         changed = RunItems(
             catalogue,
             tensors["vectors"],
-            csr_from_tensors("words", tensors, shape),
+            csr_from_tensors("tfidf", tensors, shape),
             tensors["tag_ids"],
             SemanticIds(
                 catalogue.item_ids,

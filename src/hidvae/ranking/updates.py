@@ -69,7 +69,7 @@ class ItemUpdates:
         self.items = RunItems(
             self.dataset.catalogue,
             self._embeddings.matrix,
-            self._embeddings.words,
+            self._embeddings.tfidf,
             self.tags.ids,
             ids,
             self.dataset.known_items,
@@ -107,7 +107,7 @@ class ItemUpdates:
 
     def content(self, items: RunItems) -> np.ndarray:
         """See ``ItemEmbeddings.content``."""
-        return replace(self._embeddings, matrix=items.vectors, words=items.words).content
+        return replace(self._embeddings, matrix=items.vectors, tfidf=items.tfidf).content
 
     def encoded(
         self,
@@ -200,16 +200,16 @@ class ItemUpdates:
         self, features: ItemFeatures, now: RunItems, index: np.ndarray, is_old: np.ndarray
     ) -> None:
         """An item that has transitions keeps what was learned of them."""
-        start, end = self._embeddings.parts.get("collaborative", (0, 0))
+        start, end = self._embeddings.parts.get("cooccurrence", (0, 0))
         features.vectors[is_old, start:end] = now.vectors[index[is_old], start:end]
 
     def _changed_prior(self, items: RunItems, changed: np.ndarray) -> GraphPrior | None:
         prior = self._as_trained.prior
         if prior is None:
             return None
-        content, words = self.content(items), items.words
+        content, tfidf = self.content(items), items.tfidf
         graph = self._graph.over(
-            content if content.shape[1] else None, words if words.shape[1] else None
+            content if content.shape[1] else None, tfidf if tfidf.shape[1] else None
         )
         neighbours = changed_neighbours(
             prior.neighbours, graph, changed, items.is_removed, self._fusion.num_neighbours

@@ -98,7 +98,7 @@ def train_retriever(
         items.matrix,
         load_tags(tags),
         data.known_items,
-        transition_columns=items.parts.get("collaborative", (0, 0)),
+        transition_columns=items.parts.get("cooccurrence", (0, 0)),
         histories=split.train,
     )
     batches = TrainingBatches(

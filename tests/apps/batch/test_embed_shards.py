@@ -91,5 +91,5 @@ def test_a_run_without_text_part_cannot_embed(
     shutil.copytree(tiny_run / "dataset", run / "dataset")
     config = load_config([], [*tiny_settings, "EmbeddingConfig.text_encoder=none"])
     run_pipeline(config, run, until="embed")
-    with pytest.raises(ConfigError, match="found the parts collaborative"):
+    with pytest.raises(ConfigError, match="found the parts cooccurrence"):
         embed_shards(run, made.items, tmp_path / "vectors")

@@ -89,7 +89,7 @@ def test_all_is_every_baseline_that_the_items_have_the_inputs_of(
     )
     assert chosen_baselines(["sasrec"], folders["embeddings"]) == ("sasrec",)
     nothing = ItemEmbeddings(
-        np.zeros((5, 3), np.float32), 0, {"collaborative": (0, 3)}, sparse.csr_array((5, 0))
+        np.zeros((5, 3), np.float32), 0, {"cooccurrence": (0, 3)}, sparse.csr_array((5, 0))
     )
     monkeypatch.setattr(build, "load_embeddings", lambda folder: nothing)
     without = chosen_baselines(["all"], folders["embeddings"])

@@ -186,7 +186,7 @@ def test_a_small_catalogue_gets_small_codebooks(
 
 def test_items_without_content_are_refused(folders: Folders, tmp_path: Path) -> None:
     embeddings = folders["embeddings"]
-    facts = {**embeddings.facts, "parts": {"collaborative": [0, embeddings.facts["dim"]]}}
+    facts = {**embeddings.facts, "parts": {"cooccurrence": [0, embeddings.facts["dim"]]}}
     blind = StageFolder(embeddings.path, {**embeddings.manifest, "facts": facts})
     with pytest.raises(ConfigError, match=r"tiger.*EmbeddingConfig\.text_encoder") as error:
         tiger.tiger(RUN, {**folders, "embeddings": blind}, tmp_path / "tiger")

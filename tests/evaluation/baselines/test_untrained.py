@@ -8,7 +8,7 @@ from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
 from hidvae.evaluation.baselines import untrained
 from hidvae.evaluation.baselines.untrained import ContentGraph, Popularity
-from hidvae.features.item_graph import normalized_transitions
+from hidvae.features.item_graph import normalized_cooccurrence
 
 TRAIN = Sequences.from_lists([[3, 1, 2], [3, 1], [3, 0]])  # counts: 1, 2, 1, 3, 0
 
@@ -77,7 +77,7 @@ def test_popularity_by_hand_with_ties_by_item_index():
 
 def test_transitions_by_hand():
     # users: 0 -> 1 -> 2 and 1 -> 1: links (0,1) 1, (1,2) 1, (0,2) 1/2; the repeat adds nothing
-    matrix = normalized_transitions(Sequences.from_lists([[0, 1, 2], [1, 1]]), 4, max_distance=5)
+    matrix = normalized_cooccurrence(Sequences.from_lists([[0, 1, 2], [1, 1]]), 4, max_distance=5)
     degree = np.array([3 / 2, 2, 3 / 2])
     links = np.array([[0, 1, 1 / 2], [1, 0, 1], [1 / 2, 1, 0]])
     expected = np.zeros((4, 4))
@@ -86,7 +86,7 @@ def test_transitions_by_hand():
 
 
 def test_transitions_do_not_cross_users_and_respect_the_distance():
-    matrix = normalized_transitions(Sequences.from_lists([[0, 1, 2], [3, 4]]), 5, max_distance=1)
+    matrix = normalized_cooccurrence(Sequences.from_lists([[0, 1, 2], [3, 4]]), 5, max_distance=1)
     assert sorted(zip(*sparse.triu(matrix).nonzero(), strict=True)) == [(0, 1), (1, 2), (3, 4)]
 
 
@@ -99,7 +99,7 @@ def test_scores_are_the_documented_formula():
     )
     query = np.zeros(30)
     query[9], query[4] = 1.0, 0.5
-    links = graph.graph.transitions.toarray()
+    links = graph.graph.cooccurrence.toarray()
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     expected = query @ (links + 0.3 * links @ links + 0.7 * unit @ unit.T)
     scores = graph.scores(Sequences.from_lists([[17, 4, 9]]))

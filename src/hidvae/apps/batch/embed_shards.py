@@ -21,6 +21,7 @@ from hidvae.features.cached_encoding import content_keys, encode_cached
 from hidvae.features.item_text import item_texts
 from hidvae.features.sentence_model import model_key
 from hidvae.features.text_encoder import TextEncoder, load_text_encoder
+from hidvae.features.unit_rows import unit_rows
 from hidvae.run.pipeline import open_folders
 from hidvae.semantic_ids.table import list_column
 
@@ -120,6 +121,4 @@ def _text_part(texts: list[str], encoder: TextEncoder, weight: float) -> np.ndar
     keys = content_keys(text.encode() for text in spoken)
     vectors = np.zeros((len(texts), encoder.dim), np.float32)
     vectors[rows] = encode_cached(spoken, keys, load=lambda: encoder, folder=None)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.divide(vectors, norms, out=vectors, where=norms > 0)
-    return vectors * np.float32(weight)
+    return unit_rows(vectors, out=vectors) * np.float32(weight)

@@ -65,8 +65,8 @@ def build_baseline(
     if name == "content_graph":
         items = load_embeddings(folders["embeddings"])
         content = items.content if items.content.shape[1] else None
-        words = items.words if items.words.shape[1] else None
-        return ContentGraph(dataset.split.train, num_items, content, words)
+        tfidf = items.tfidf if items.tfidf.shape[1] else None
+        return ContentGraph(dataset.split.train, num_items, content, tfidf)
     if name == "text_similarity":
         content = load_embeddings(folders["embeddings"]).content
         if not content.shape[1]:

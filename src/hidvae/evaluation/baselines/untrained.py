@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from hidvae.data.interactions import Sequences
-from hidvae.features.item_graph import ItemGraph, check_items_known, recency_query, unit_rows
+from hidvae.features.item_graph import ItemGraph, check_items_known, recency_query, unit_embeddings
 from hidvae.ranking.lists import (
     Ranking,
     check_top_k,
@@ -99,7 +99,7 @@ class ByScore(ABC):
 
 
 class ContentGraph(ByScore):
-    """Neighbours of the latest history items, by transitions, content and words (``ItemGraph``).
+    """Neighbours of the latest history items, by co-occurrence, content and TF-IDF (``ItemGraph``).
 
     The defaults were chosen on the validation split of Amazon Beauty 2014, for the graph alone.
     There, the mean cosine of two items' content is 0.4 and the mean transition weight 0.01, so
@@ -111,7 +111,7 @@ class ContentGraph(ByScore):
         train: Sequences,
         num_items: int,
         item_embeddings: npt.NDArray[np.floating] | None = None,
-        words: sparse.csr_array | None = None,
+        tfidf: sparse.csr_array | None = None,
         *,
         max_distance: int = 5,
         two_hop_weight: float = 4.0,
@@ -126,7 +126,7 @@ class ContentGraph(ByScore):
             train,
             num_items,
             item_embeddings,
-            words,
+            tfidf,
             max_distance=max_distance,
             two_hop_weight=two_hop_weight,
             content_weight=content_weight,
@@ -162,7 +162,7 @@ class TextSimilarity(ByScore):
     ) -> None:
         self.name, self.num_items = name, len(item_embeddings)
         self.num_latest, self.decay = num_latest, decay
-        self._content = unit_rows(item_embeddings, self.num_items)
+        self._content = unit_embeddings(item_embeddings, self.num_items)
 
     def scores(self, histories: Sequences) -> npt.NDArray[np.float32]:
         """(B, N) of q X X'."""

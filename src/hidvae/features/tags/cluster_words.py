@@ -15,7 +15,7 @@ import polars as pl
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.schema import Columns
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR
-from hidvae.features.words import NO_SPACES
+from hidvae.features.tfidf import NO_SPACES
 
 _WORDS_PER_NAME = 3
 _WORDS_TO_CHOOSE_FROM = 12

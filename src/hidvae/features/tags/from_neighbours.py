@@ -8,6 +8,7 @@ import numpy as np
 
 from hidvae.errors import ShapeError
 from hidvae.features.tags.vocabulary import TagVocabulary
+from hidvae.features.unit_rows import unit_rows
 
 _QUERIES = 1024
 _FIRST_CANDIDATES = 512
@@ -79,7 +80,7 @@ def _most_similar(
     Only positive cosines count, and of equal ones the first voter's. Where there are fewer than k
     the rest is some voter with 0.
     """
-    queries = _unit_rows(vectors[asking])
+    queries = unit_rows(vectors[asking])
     shape = (len(asking), num_neighbours)
     best, best_voters = np.zeros(shape, np.float32), np.full(shape, voters[0])
     own_rows = np.repeat(np.arange(len(asking)), num_neighbours)
@@ -87,7 +88,7 @@ def _most_similar(
     starts = [0, *range(_FIRST_CANDIDATES, len(voters), _CANDIDATES), len(voters)]
     for start, end in itertools.pairwise(starts):
         block = voters[start:end]
-        cosines = queries @ _unit_rows(vectors[block]).T  # (n, block)
+        cosines = queries @ unit_rows(vectors[block]).T  # (n, block)
         better = np.flatnonzero(cosines > best.min(axis=1, keepdims=True))
         rows, columns = np.divmod(better, len(block))
         rows_of = np.concatenate([own_rows, rows])
@@ -110,9 +111,3 @@ def _vote(tags: np.ndarray, weights: np.ndarray, num_tags: int) -> tuple[np.ndar
     weight = totals.sum(axis=1)
     share = np.divide(totals[rows, winner], weight, out=np.zeros(len(tags)), where=weight > 0)
     return winner, share
-
-
-def _unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1; rows of zeros stay."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from hidvae.errors import ShapeError
 from hidvae.features.tags.vocabulary import OTHER, TagVocabulary
+from hidvae.features.unit_rows import unit_rows
 
 _ROOT = 0
 """The one parent of all tags of level 0."""
@@ -76,8 +77,8 @@ class Candidates:
             rows = np.flatnonzero(above == parent)
             siblings = children[parents == parent]
             similarity = (
-                _unit_rows(self.item_vectors[items[rows]])
-                @ _unit_rows(self.tag_vectors[level][siblings]).T
+                unit_rows(self.item_vectors[items[rows]].astype(np.float32))
+                @ unit_rows(self.tag_vectors[level][siblings].astype(np.float32)).T
             )  # (rows, siblings)
             order = np.argsort(-similarity.round(_DECIMALS), axis=1, kind="stable")
             best = siblings[order[:, :num_candidates]]
@@ -111,10 +112,3 @@ def with_known_parents(ids: np.ndarray, vocabulary: TagVocabulary) -> np.ndarray
 def _tags_above(ids: np.ndarray, level: int) -> np.ndarray:
     """(N,) tag of every item on the level above; -1 unknown."""
     return ids[:, level - 1] if level else np.full(len(ids), _ROOT)
-
-
-def _unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1; zeros stay zeros and are similar to nothing."""
-    vectors = vectors.astype(np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)

@@ -19,6 +19,7 @@ from hidvae.features.tags.from_clusters import tags_from_clusters
 from hidvae.features.tags.from_neighbours import fill_from_neighbours
 from hidvae.features.tags.items_to_tag import ItemsToTag
 from hidvae.features.tags.vocabulary import SOURCES, ItemTags, TagVocabulary, save_tags
+from hidvae.features.unit_rows import unit_rows
 from hidvae.store.artifacts import StageFolder, read_stage, write_stage
 
 if TYPE_CHECKING:
@@ -286,8 +287,7 @@ def _mean_vectors(vectors: np.ndarray, tag_ids: np.ndarray, num_tags: int) -> np
     ones = np.ones(len(rows), np.float32)
     members = sp.csr_array((ones, (tag_ids[rows], rows)), shape=(num_tags, len(vectors)))
     sums: np.ndarray = members @ vectors
-    norms = np.linalg.norm(sums, axis=1, keepdims=True)
-    return sums / np.where(norms > 0, norms, 1)
+    return unit_rows(sums, out=sums)
 
 
 def _mean_by_level(agreement: np.ndarray) -> list[float | None]:

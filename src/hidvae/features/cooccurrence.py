@@ -1,4 +1,4 @@
-"""Item vectors from what follows what in the training histories; validation and test unseen."""
+"""Item vectors from what occurs together in the training histories; validation and test unseen."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import eigsh, lobpcg
 
 from hidvae.data.interactions import Sequences
+from hidvae.features.unit_rows import unit_rows
 
 _DEGREE_DAMPING = 5.0
 """Added to an item's degree, in direct transitions: rare items count less. On Beauty's validation
@@ -18,9 +19,11 @@ _DENSE_SIZE = 400
 _LANCZOS_SIZE = 100_000
 """Up to this many items each eigenvector is computed to the last digit, however long it takes;
 beyond, a fixed number of steps comes close enough (``_approximate_eigenpairs``)."""
+_ROUNDING = 1e-12
+"""Rows as short as this are what rounding left of zeros."""
 
 
-def collaborative_embedding(
+def cooccurrence_embedding(
     train: Sequences, *, num_items: int, dim: int, window: int
 ) -> np.ndarray:
     """Spectral embedding of the items' transitions.
@@ -40,7 +43,7 @@ def collaborative_embedding(
         (N, dim) float32, unit rows; zeros for items without a training transition. Columns beyond
         the number of positive eigenvalues are zero. Deterministic, signs included.
     """
-    weights = transition_weights(train, num_items=num_items, window=window)
+    weights = cooccurrence_weights(train, num_items=num_items, window=window)
     degrees = np.asarray(weights.sum(axis=1)).ravel()
     active = np.flatnonzero(degrees > 0)
     embedding = np.zeros((num_items, dim), np.float32)
@@ -50,13 +53,11 @@ def collaborative_embedding(
     normalized = (scale @ weights[active][:, active] @ scale).tocsr()
     values, vectors = _leading_eigenpairs(normalized, dim)
     rows = vectors * np.sqrt(values)  # (N_active, <= dim)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    np.divide(rows, norms, out=rows, where=norms > 1e-12)
-    embedding[active, : rows.shape[1]] = rows
+    embedding[active, : rows.shape[1]] = unit_rows(rows, out=rows, shortest=_ROUNDING)
     return embedding
 
 
-def transition_weights(train: Sequences, *, num_items: int, window: int) -> sp.csr_array:
+def cooccurrence_weights(train: Sequences, *, num_items: int, window: int) -> sp.csr_array:
     """Symmetric (N, N) weights: the sum of 1 / distance over all near pairs of different items."""
     items = np.asarray(train.items, np.int64)
     user = np.repeat(np.arange(len(train.offsets) - 1), np.diff(train.offsets))

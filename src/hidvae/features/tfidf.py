@@ -20,13 +20,8 @@ _LARGEST_SHARE = 0.2
 """A term of one item links nothing, and one of more than a fifth of the items says nothing."""
 
 
-def word_vectors(texts: Sequence[str]) -> sparse.csr_array:
-    """TF-IDF (N, V) of a whole catalogue's texts; see ``WordVocabulary``."""
-    return WordVocabulary.learn(texts).vectors(texts)
-
-
 @dataclass(frozen=True)
-class WordVocabulary:
+class TfidfVocabulary:
     """The terms of a catalogue's texts, and how much each says.
 
     A word is a run of letters and digits, lower-cased, or a single Chinese or Japanese character;
@@ -39,7 +34,7 @@ class WordVocabulary:
     """``term`` and ``rarity``, 1 + log((1 + N) / (1 + d)), in alphabetical order: V rows."""
 
     @classmethod
-    def learn(cls, texts: Sequence[str]) -> WordVocabulary:
+    def learn(cls, texts: Sequence[str]) -> TfidfVocabulary:
         """The terms of N texts that count."""
         d = pl.col("d")
         largest = max(_LEAST_ITEMS, _LARGEST_SHARE * len(texts))

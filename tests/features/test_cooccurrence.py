@@ -5,8 +5,8 @@ import pytest
 
 from hidvae.data.interactions import Interactions, Sequences
 from hidvae.data.split import leave_one_out
-from hidvae.features import collaborative
-from hidvae.features.collaborative import collaborative_embedding, transition_weights
+from hidvae.features import cooccurrence
+from hidvae.features.cooccurrence import cooccurrence_embedding, cooccurrence_weights
 
 
 def communities(num_items: int = 40, num_users: int = 120, length: int = 8) -> Sequences:
@@ -26,7 +26,7 @@ def mean_similarities(embedding: np.ndarray) -> tuple[float, float]:
 
 
 def test_weights_by_hand() -> None:
-    weights = transition_weights(
+    weights = cooccurrence_weights(
         Sequences.from_lists([[0, 1, 2], [1, 0], [3], [2, 2]]), num_items=5, window=2
     ).toarray()
     expected = np.zeros((5, 5))
@@ -37,7 +37,7 @@ def test_weights_by_hand() -> None:
 
 
 def test_the_window_ends_at_the_user() -> None:
-    weights = transition_weights(Sequences.from_lists([[0, 1], [2, 3]]), num_items=4, window=5)
+    weights = cooccurrence_weights(Sequences.from_lists([[0, 1], [2, 3]]), num_items=4, window=5)
     assert sorted(zip(*(axis.tolist() for axis in weights.nonzero()), strict=True)) == [
         (0, 1),
         (1, 0),
@@ -49,14 +49,14 @@ def test_the_window_ends_at_the_user() -> None:
 def decompose(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have small matrices decomposed like large ones."""
     sizes = {"dense": (400, 400), "lanczos": (0, 400), "approximate": (0, 0)}[how]
-    monkeypatch.setattr(collaborative, "_DENSE_SIZE", sizes[0])
-    monkeypatch.setattr(collaborative, "_LANCZOS_SIZE", sizes[1])
+    monkeypatch.setattr(cooccurrence, "_DENSE_SIZE", sizes[0])
+    monkeypatch.setattr(cooccurrence, "_LANCZOS_SIZE", sizes[1])
 
 
 @pytest.mark.parametrize("how", ["dense", "lanczos", "approximate"])
 def test_planted_communities_end_up_apart(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decompose(how, monkeypatch)
-    embedding = collaborative_embedding(communities(), num_items=40, dim=4, window=3)
+    embedding = cooccurrence_embedding(communities(), num_items=40, dim=4, window=3)
     within, across = mean_similarities(embedding)
     assert within > 0.5 > across + 0.4
     np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, rtol=1e-5)
@@ -66,11 +66,11 @@ def test_planted_communities_end_up_apart(how: str, monkeypatch: pytest.MonkeyPa
 def test_large_matrices_are_decomposed_nearly_like_small_ones(
     how: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dense = collaborative_embedding(communities(), num_items=40, dim=6, window=3)
+    dense = cooccurrence_embedding(communities(), num_items=40, dim=6, window=3)
     decompose(how, monkeypatch)
-    sparse = collaborative_embedding(communities(), num_items=40, dim=6, window=3)
+    sparse = cooccurrence_embedding(communities(), num_items=40, dim=6, window=3)
     np.testing.assert_allclose(sparse, dense, atol=tolerance)
-    again = collaborative_embedding(communities(), num_items=40, dim=6, window=3)
+    again = cooccurrence_embedding(communities(), num_items=40, dim=6, window=3)
     np.testing.assert_array_equal(again, sparse)
 
 
@@ -79,7 +79,7 @@ def test_identical_disjoint_cliques_are_all_seen(how: str, monkeypatch: pytest.M
     # a symmetric start vector would miss the directions that tell the cliques apart
     decompose(how, monkeypatch)
     cliques = Sequences.from_lists(np.arange(30).reshape(6, 5))
-    embedding = collaborative_embedding(cliques, num_items=30, dim=6, window=4)
+    embedding = cooccurrence_embedding(cliques, num_items=30, dim=6, window=4)
     similarity = (embedding @ embedding.T).reshape(6, 5, 6, 5).mean(axis=(1, 3))
     assert np.linalg.matrix_rank(similarity, tol=0.1) == 6
 
@@ -88,7 +88,7 @@ def test_validation_and_test_events_change_nothing() -> None:
     histories = [list(history) for history in communities(num_users=30)]
     changed = [[*history[:-2], 0, 39] for history in histories]
     embeddings = [
-        collaborative_embedding(
+        cooccurrence_embedding(
             leave_one_out(
                 Interactions([str(u) for u in range(30)], Sequences.from_lists(lists))
             ).train,
@@ -103,7 +103,7 @@ def test_validation_and_test_events_change_nothing() -> None:
 
 
 def test_items_without_training_events_get_zeros() -> None:
-    embedding = collaborative_embedding(
+    embedding = cooccurrence_embedding(
         Sequences.from_lists([[0, 1, 2], [4]]), num_items=6, dim=2, window=2
     )
     assert embedding.any(axis=1).tolist() == [True, True, True, False, False, False]
@@ -111,7 +111,7 @@ def test_items_without_training_events_get_zeros() -> None:
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 4, 50])
 def test_a_tiny_catalogue_is_padded_with_zeros(dim: int) -> None:
-    embedding = collaborative_embedding(
+    embedding = cooccurrence_embedding(
         Sequences.from_lists([[0, 1, 2, 3]]), num_items=4, dim=dim, window=3
     )
     assert embedding.shape == (4, dim)
@@ -121,7 +121,7 @@ def test_a_tiny_catalogue_is_padded_with_zeros(dim: int) -> None:
 
 @pytest.mark.parametrize("histories", [[], [[0], [1]], [[], []], [[2, 2, 2]]])
 def test_no_transition_at_all_gives_zeros(histories: list[list[int]]) -> None:
-    embedding = collaborative_embedding(
+    embedding = cooccurrence_embedding(
         Sequences.from_lists(histories), num_items=3, dim=2, window=5
     )
     assert embedding.shape == (3, 2)
