@@ -281,3 +281,21 @@ def test_a_stage_of_the_large_run_is_measured_and_a_failure_is_no_measurement(
     check_positive([{name: found[name] for name in ("seconds", "peak_gib")}])
     with pytest.raises(subprocess.CalledProcessError):
         large.run_command("prepare", tmp_path / "nothing", tmp_path / "other", [])
+
+
+def test_threads(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    script = importlib.import_module("bench_threads")
+    script.main(["--quick", "--only", "quota of one core", "--output", str(output)])
+    results = json.loads(output.read_text())["threads"]["results"]
+    check_positive(results["by_situation"])
+    rows = {row["threads of"]: row for row in results["by_situation"]}
+    assert rows["one thread"]["number"] == 1 and rows["hidvae"]["number"] == 1
+    assert results["quota_by"] in ("cgroup", "affinity")
+
+
+def test_busy_processes_end_with_the_block() -> None:
+    script = importlib.import_module("bench_threads")
+    with script.busy_processes(2) as processes:
+        assert [process.poll() for process in processes] == [None, None]
+    assert all(process.poll() is not None for process in processes)

@@ -69,7 +69,9 @@ def cpu_quota(process: Path = _PROCESS) -> float | None:
     Args:
         process: ``/proc/self``, where there is one.
     """
-    quotas = [quota for folder in _cgroups(process) if (quota := _quota_of(folder)) is not None]
+    quotas = [
+        quota for folder in cgroup_folders(process) if (quota := _quota_of(folder)) is not None
+    ]
     return min(quotas, default=None)
 
 
@@ -79,8 +81,12 @@ def _own_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _cgroups(process: Path) -> Iterator[Path]:
-    """Folders of the cgroups that this process is in, each with those around it."""
+def cgroup_folders(process: Path = _PROCESS) -> Iterator[Path]:
+    """Folders of the cgroups that a process is in, of both versions, each with those around it.
+
+    Args:
+        process: ``/proc/self``, where there is one.
+    """
     try:
         memberships = (process / "cgroup").read_text(encoding="utf-8").splitlines()
         mounts = (process / "mountinfo").read_text(encoding="utf-8").splitlines()
