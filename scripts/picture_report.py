@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hidvae.apps.show.report.run_page import write_report
+from hidvae.apps.show.report import write_report
 
 CHROMIUM = os.environ.get("HIDVAE_CHROMIUM", "/usr/bin/chromium")
 IMAGES = Path(__file__).parent.parent / "docs" / "images"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +131,11 @@ def test_torch_free_parts_do_not_reach_torch_through_others() -> None:
                 assert imported.split(".")[0] not in TORCH, f"{start} reaches torch by {module}"
                 if imported in MODULES and imported not in reached:
                     waiting.append(imported)
+
+
+def test_no_file_name_means_two_things() -> None:
+    names = Counter(file.name for file in FILES if file.name != "__init__.py")
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_no_loading_that_runs_code() -> None:

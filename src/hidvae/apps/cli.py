@@ -214,7 +214,7 @@ def evaluate(
     Ranks the whole catalogue, with and without the items of the history, beside the baselines of
     EvaluationConfig.baselines; with --baselines beside all there are, in one table.
     """
-    from hidvae.apps.show.display import print_comparison, print_metrics
+    from hidvae.apps.show.terminal import print_comparison, print_metrics
     from hidvae.evaluation.baselines.by_name import ALL
 
     if baselines:
@@ -234,7 +234,7 @@ def run(output: Output, data: Data = None, config: Configs = None, set_: Setting
     settings that it does not give have their defaults. With no --data, --config and --set it goes
     on with the settings that the run already has.
     """
-    from hidvae.apps.show.display import print_run
+    from hidvae.apps.show.terminal import print_run
     from hidvae.run.pipeline import resolve_config, run_pipeline
     from hidvae.training.runtime import alone, process_rank
 
@@ -264,7 +264,7 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Recommend the next items, with reasons."""
-    from hidvae.apps.show.display import print_recommendations, recommendations_json
+    from hidvae.apps.show.terminal import print_recommendations, recommendations_json
     from hidvae.ranking.filters import Orders
     from hidvae.ranking.recommender import Recommender
 
@@ -303,7 +303,7 @@ def add_items(
     ] = False,
 ) -> None:
     """Give new items a semantic ID and recommend them from now on, without training."""
-    from hidvae.apps.show.display import print_items
+    from hidvae.apps.show.terminal import print_items
     from hidvae.data.schema import TEXT_COLUMNS, Columns
     from hidvae.data.tables import read_table
     from hidvae.ranking.recommender import Recommender
@@ -340,7 +340,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say how probable one item is, and why."""
-    from hidvae.apps.show.display import print_explanation, recommendation_json
+    from hidvae.apps.show.terminal import print_explanation, recommendation_json
     from hidvae.ranking.recommender import Recommender
 
     explained = Recommender.load(model).explain(_split(history), item)
@@ -396,7 +396,7 @@ def inspect(
     samples: InspectSamples = 3,
 ) -> None:
     """Look at a dataset: counts, lengths, ties, tags, some users and items. Changes nothing."""
-    from hidvae.apps.show.inspection import inspect_dataset
+    from hidvae.apps.show.views import inspect_dataset
 
     typer.echo(inspect_dataset(place, html, samples))
 
@@ -416,8 +416,8 @@ def report(
     The page needs nothing beside it and no network. With --live nothing is written: the curves of
     a running training are served to a browser and drawn anew after each epoch, until Ctrl-C.
     """
-    from hidvae.apps.show.report.follow_training import follow
-    from hidvae.apps.show.report.run_page import write_report
+    from hidvae.apps.show.follow_training import follow
+    from hidvae.apps.show.report import write_report
 
     if live:
         follow(run, port)
@@ -569,7 +569,7 @@ def _run_stage(
 
 def _write_report(run: Path) -> None:
     """The page at the end of ``hidvae run``, which takes a second or two."""
-    from hidvae.apps.show.report.run_page import write_report
+    from hidvae.apps.show.report import write_report
 
     try:
         typer.echo(f"Report: {write_report(run)}")

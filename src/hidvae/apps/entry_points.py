@@ -90,7 +90,7 @@ def _train_transformer(
     set_: Settings = None,
 ) -> None:
     """Train the retriever on a frozen tokenizer, then score validation and test."""
-    from hidvae.apps.show.display import print_metrics
+    from hidvae.apps.show.terminal import print_metrics
     from hidvae.run.pipeline import copy_tokenizer, resolve_config, run_stage
 
     run = output or tokenizer or default_run(load_config([config], set_ or ()))
@@ -110,7 +110,7 @@ def _view_processed_dataset(
     samples: InspectSamples = 3,
 ) -> None:
     """Look at a dataset: counts, lengths, ties, tags, some users and items. Changes nothing."""
-    from hidvae.apps.show.inspection import inspect_dataset
+    from hidvae.apps.show.views import inspect_dataset
 
     typer.echo(inspect_dataset(place, html, samples))
 
@@ -121,13 +121,13 @@ def _view_train_hrqvae(
     port: LivePort = LIVE_PORT,
 ) -> None:
     """Look at a tokenizer's training, finished or not: a line per epoch. Changes nothing."""
-    from hidvae.apps.show.inspection import describe_tokenizer_training
+    from hidvae.apps.show.views import describe_tokenizer_training
 
     if not place.exists():
         raise ConfigError(f"{place}: no such file or folder; give a gin file of configs/ or a run")
     run = default_run(load_config([place])) if place.is_file() else place
     if live:
-        from hidvae.apps.show.report.follow_training import follow
+        from hidvae.apps.show.follow_training import follow
 
         follow(run, port)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hidvae.apps.serve.batching import Batcher, Question, TooBusy
+from hidvae.apps.serve.batching import Batcher, BatchKey, TooBusy
 from hidvae.errors import DataError
 from hidvae.ranking.filters import Orders
 
@@ -31,8 +31,8 @@ class Slow:
         return [[f"{k} after {history[0]}"] for history in histories]
 
 
-def question(recommender: Slow, k: int = 1) -> Question:
-    return Question(recommender, k, True, Orders(), None)  # type: ignore[arg-type]
+def key(recommender: Slow, k: int = 1) -> BatchKey:
+    return BatchKey(recommender, k, True, Orders(), None)  # type: ignore[arg-type]
 
 
 def with_batcher(
@@ -57,7 +57,7 @@ def with_batcher(
 
 def test_what_comes_within_the_wait_is_one_batch_and_everybody_has_their_own_answer() -> None:
     async def test(batcher: Batcher, slow: Slow) -> None:
-        asked = (batcher.recommend(question(slow), [[str(n)], [f"{n}b"]]) for n in range(5))
+        asked = (batcher.recommend(key(slow), [[str(n)], [f"{n}b"]]) for n in range(5))
         for n, answer in enumerate(await asyncio.gather(*asked)):
             assert answer == [[f"1 after {n}"], [f"1 after {n}b"]]
 
@@ -70,7 +70,7 @@ def test_while_a_search_runs_the_next_batch_gathers() -> None:
         slow.may_answer.clear()
         tasks = []
         for n in range(6):
-            tasks.append(asyncio.create_task(batcher.recommend(question(slow), [[str(n)]])))
+            tasks.append(asyncio.create_task(batcher.recommend(key(slow), [[str(n)]])))
             while n == 0 and not slow.batches:
                 await asyncio.sleep(0.001)
         slow.may_answer.set()
@@ -82,17 +82,17 @@ def test_while_a_search_runs_the_next_batch_gathers() -> None:
 
 def test_no_batch_is_larger_than_allowed_and_a_full_one_does_not_wait() -> None:
     async def test(batcher: Batcher, slow: Slow) -> None:
-        await batcher.recommend(question(slow), [[str(n)] for n in range(9)])
+        await batcher.recommend(key(slow), [[str(n)] for n in range(9)])
 
     batches = with_batcher(test, max_batch=3, max_wait_seconds=5.0)  # 20 s would be over
     assert [len(histories) for _, histories in batches] == [3, 3, 3]
 
 
-def test_different_questions_are_not_mixed_and_the_oldest_comes_first() -> None:
+def test_different_keys_are_not_mixed_and_the_oldest_comes_first() -> None:
     async def test(batcher: Batcher, slow: Slow) -> None:
         ks = [1, 2, 1, 3, 2]
         answers = await asyncio.gather(
-            *(batcher.recommend(question(slow, k), [[str(n)]]) for n, k in enumerate(ks))
+            *(batcher.recommend(key(slow, k), [[str(n)]]) for n, k in enumerate(ks))
         )
         assert answers == [[[f"{k} after {n}"]] for n, k in enumerate(ks)]
 
@@ -100,16 +100,16 @@ def test_different_questions_are_not_mixed_and_the_oldest_comes_first() -> None:
     assert batches == [(1, [["0"], ["2"]]), (2, [["1"], ["4"]]), (3, [["3"]])]
 
 
-def test_a_failure_is_that_of_its_question_alone_and_the_batcher_goes_on() -> None:
+def test_a_failure_is_that_of_its_batch_alone_and_the_batcher_goes_on() -> None:
     async def test(batcher: Batcher, slow: Slow) -> None:
         wrong, right = await asyncio.gather(
-            batcher.recommend(question(slow, 1), [["wrong"], ["other"]]),
-            batcher.recommend(question(slow, 2), [["right"]]),
+            batcher.recommend(key(slow, 1), [["wrong"], ["other"]]),
+            batcher.recommend(key(slow, 2), [["right"]]),
             return_exceptions=True,
         )
         assert isinstance(wrong, DataError)
         assert right == [["2 after right"]]
-        assert await batcher.recommend(question(slow, 1), [["later"]]) == [["1 after later"]]
+        assert await batcher.recommend(key(slow, 1), [["later"]]) == [["1 after later"]]
 
     with_batcher(test)
 
@@ -117,11 +117,11 @@ def test_a_failure_is_that_of_its_question_alone_and_the_batcher_goes_on() -> No
 def test_who_gave_up_is_not_searched_for() -> None:
     async def test(batcher: Batcher, slow: Slow) -> None:
         slow.may_answer.clear()
-        first = asyncio.create_task(batcher.recommend(question(slow), [["first"]]))
+        first = asyncio.create_task(batcher.recommend(key(slow), [["first"]]))
         while not slow.batches:
             await asyncio.sleep(0.001)
-        gone = asyncio.create_task(batcher.recommend(question(slow), [["gone"]]))
-        stays = asyncio.create_task(batcher.recommend(question(slow), [["stays"]]))
+        gone = asyncio.create_task(batcher.recommend(key(slow), [["gone"]]))
+        stays = asyncio.create_task(batcher.recommend(key(slow), [["stays"]]))
         await asyncio.sleep(0.01)
         gone.cancel()
         await asyncio.sleep(0.01)
@@ -135,16 +135,16 @@ def test_who_gave_up_is_not_searched_for() -> None:
 def test_more_than_may_wait_are_refused() -> None:
     async def test(batcher: Batcher, slow: Slow) -> None:
         slow.may_answer.clear()
-        first = asyncio.create_task(batcher.recommend(question(slow), [["first"]]))
+        first = asyncio.create_task(batcher.recommend(key(slow), [["first"]]))
         while not slow.batches:
             await asyncio.sleep(0.001)
-        waits = asyncio.create_task(batcher.recommend(question(slow), [["a"], ["b"]]))
+        waits = asyncio.create_task(batcher.recommend(key(slow), [["a"], ["b"]]))
         await asyncio.sleep(0.01)
         batcher.check(1)
         with pytest.raises(TooBusy, match="2 histories wait"):
             batcher.check(2)
         with pytest.raises(TooBusy):
-            await batcher.recommend(question(slow), [["c"], ["d"]])
+            await batcher.recommend(key(slow), [["c"], ["d"]])
         slow.may_answer.set()
         assert len(await first) == 1 and len(await waits) == 2
         batcher.check(3)
@@ -154,6 +154,6 @@ def test_more_than_may_wait_are_refused() -> None:
 
 def test_nobody_asks_for_nothing() -> None:
     async def test(batcher: Batcher, slow: Slow) -> None:
-        assert await batcher.recommend(question(slow), []) == []
+        assert await batcher.recommend(key(slow), []) == []
 
     assert with_batcher(test) == []

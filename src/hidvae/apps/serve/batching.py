@@ -27,7 +27,7 @@ class TooBusy(Exception):
 
 
 @dataclass(frozen=True)
-class Question:
+class BatchKey:
     """What lists have in common that can be searched in one batch."""
 
     recommender: Recommender  # compared by identity
@@ -39,7 +39,7 @@ class Question:
 
 @dataclass(eq=False)
 class _Waiting:
-    question: Question
+    key: BatchKey
     history: list[str]
     answer: asyncio.Future[list[Recommendation]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -47,7 +47,7 @@ class _Waiting:
 
 
 class Batcher:
-    """Gathers histories and searches those of one question together."""
+    """Gathers histories and searches those of one key together."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Batcher:
             raise TooBusy(f"{len(self._waiting)} histories wait already; try again in a second")
 
     async def recommend(
-        self, question: Question, histories: list[list[str]]
+        self, key: BatchKey, histories: list[list[str]]
     ) -> list[list[Recommendation]]:
         """A list for each history of at least one item.
 
@@ -100,7 +100,7 @@ class Batcher:
             DataError, ConfigError: As ``Recommender.recommend``.
         """
         self.check(len(histories))
-        entries = [_Waiting(question, history) for history in histories]
+        entries = [_Waiting(key, history) for history in histories]
         self._waiting.extend(entries)
         self._has_waiting.set()
         if len(self._waiting) >= self.max_batch:
@@ -140,13 +140,13 @@ class Batcher:
                     entry.answer.set_result(found)
 
     def _take(self) -> list[_Waiting]:
-        """The oldest entry and those behind it with the same question; others keep their place."""
+        """The oldest entry and those behind it with the same key; others keep their place."""
         batch: list[_Waiting] = []
         left: deque[_Waiting] = deque()
         for entry in self._waiting:
             if entry.answer.done():
                 continue
-            if len(batch) < self.max_batch and (not batch or entry.question == batch[0].question):
+            if len(batch) < self.max_batch and (not batch or entry.key == batch[0].key):
                 batch.append(entry)
             else:
                 left.append(entry)
@@ -157,11 +157,11 @@ class Batcher:
 
 
 def _search(batch: list[_Waiting]) -> list[list[Recommendation]]:
-    question = batch[0].question
-    return question.recommender.recommend_many(
+    key = batch[0].key
+    return key.recommender.recommend_many(
         [entry.history for entry in batch],
-        question.k,
-        exclude_history=question.exclude_history,
-        orders=question.orders,
-        beam_width=question.beam_width,
+        key.k,
+        exclude_history=key.exclude_history,
+        orders=key.orders,
+        beam_width=key.beam_width,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from hidvae.apps.serve.batching import Question
+from hidvae.apps.serve.batching import BatchKey
 from hidvae.apps.serve.live_run import Snapshot
 from hidvae.apps.serve.messages import (
     ExplainRequest,
@@ -36,10 +36,10 @@ async def recommend(request: RecommendRequest, snapshot: Current, server: Server
     orders = _known_orders(request.orders.to_orders(), snapshot)
     histories = [_history(user, snapshot) for user in request.users]
     known = [history for history, _ in histories if history]
-    question = Question(
+    key = BatchKey(
         snapshot.recommender, request.k, request.exclude_history, orders, request.beam_width
     )
-    found = iter(await server.batcher.recommend(question, known))
+    found = iter(await server.batcher.recommend(key, known))
     results = []
     for history, unknown in histories:
         if history:

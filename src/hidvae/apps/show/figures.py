@@ -1,0 +1,374 @@
+"""Tables in, figures out: parts of a page that Plotly draws, in its colours.
+
+Plotly reads a small HTML of its own in labels, so names from the data are escaped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import polars as pl
+from markupsafe import Markup
+from numpy.typing import ArrayLike
+
+from hidvae.errors import MissingExtraError
+
+COLORS = ("#4c8fd6", "#e08a3c", "#4fa870", "#c65d7b", "#8d78c9", "#a3884c", "#3fa7a7", "#8a8f98")
+"""Of lines and bars; they stand out on white and on black."""
+_TILES = ("#2f6db0", "#a85a17", "#2f7d52", "#a3415f", "#6a55a8", "#7d6630", "#2a7878", "#5f6770")
+"""Darker, as white names stand on them."""
+_ROOT_TILE = "#4a525b"
+_MAX_TILES = 3000
+"""More are too many to see, and make a page large."""
+_HEIGHT = 320
+_ROW_HEIGHT = 26
+_CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False}
+_AXIS = {"automargin": True, "fixedrange": True, "gridcolor": "#d9dfe5", "title_standoff": 8}
+
+
+def plotly_script() -> str:
+    """Plotly's own JavaScript, which a page with figures holds once.
+
+    Raises:
+        MissingExtraError: If Plotly is not installed.
+    """
+    _plotly()
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def bars(name: str, labels: Sequence[str], values: ArrayLike, *, x: str, y: str) -> Markup:
+    """Upright bars, one per label.
+
+    Args:
+        name: Of the figure, unique on its page.
+        labels: (n,).
+        values: (n,).
+        x: Title of the labels.
+        y: Title of the values.
+    """
+    go = _plotly()
+    shown = [escape(label) for label in labels]
+    figure = go.Figure(go.Bar(x=shown, y=np.asarray(values).tolist(), marker_color=COLORS[0]))
+    figure.update_xaxes(type="category", showgrid=False, title_text=x)
+    figure.update_yaxes(title_text=y)
+    return _to_html(figure, name)
+
+
+def grouped_bars(
+    name: str,
+    labels: Sequence[str],
+    groups: Mapping[str, Sequence[float | None]],
+    *,
+    x: str,
+    y: str,
+) -> Markup:
+    """Upright bars side by side: one per label and group.
+
+    Args:
+        name: Of the figure, unique on its page.
+        labels: (n,).
+        groups: Name of a group -> (n,) values, None where there is none.
+        x: Title of the labels.
+        y: Title of the values.
+    """
+    go = _plotly()
+    shown = [escape(label) for label in labels]
+    figure = go.Figure(
+        [
+            go.Bar(
+                x=shown,
+                y=list(values),
+                name=escape(group),
+                marker_color=COLORS[number % len(COLORS)],
+            )
+            for number, (group, values) in enumerate(groups.items())
+        ]
+    )
+    figure.update_layout(barmode="group", showlegend=True)
+    figure.update_xaxes(type="category", showgrid=False, title_text=x)
+    figure.update_yaxes(title_text=y)
+    return _to_html(figure, name)
+
+
+def intervals(
+    name: str,
+    labels: Sequence[str],
+    values: Sequence[float],
+    bounds: Sequence[tuple[float, float] | None],
+    *,
+    x: str,
+) -> Markup:
+    """A row per label: a value, and the interval around it where there is one.
+
+    Args:
+        name: Of the figure, unique on its page.
+        labels: (n,), from the top.
+        values: (n,).
+        bounds: (n,) lower and upper ends.
+        x: Title of the values.
+    """
+    go = _plotly()
+    ends = [bound or (value, value) for bound, value in zip(bounds, values, strict=True)]
+    figure = go.Figure(
+        go.Scatter(
+            x=list(values),
+            y=[escape(label) for label in labels],
+            mode="markers",
+            marker={"size": 9, "color": COLORS[0]},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [high - value for (_, high), value in zip(ends, values, strict=True)],
+                "arrayminus": [value - low for (low, _), value in zip(ends, values, strict=True)],
+            },
+        )
+    )
+    figure.update_xaxes(title_text=x, rangemode="tozero")
+    figure.update_yaxes(type="category", autorange="reversed")
+    return _to_html(figure, name, height=100 + _ROW_HEIGHT * len(labels))
+
+
+def heatmap(
+    name: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    counts: ArrayLike,
+    *,
+    x: str,
+    y: str,
+) -> Markup:
+    """Counts in a grid, darker the larger their share of their row.
+
+    Args:
+        name: Of the figure, unique on its page.
+        rows: (n,), from the top.
+        columns: (m,).
+        counts: (n, m).
+        x: Title of the columns.
+        y: Title of the rows.
+    """
+    go = _plotly()
+    grid = np.asarray(counts)
+    shares = grid / np.maximum(grid.sum(axis=1, keepdims=True), 1)
+    figure = go.Figure(
+        go.Heatmap(
+            x=[escape(label) for label in columns],
+            y=[escape(label) for label in rows],
+            z=shares.round(4).tolist(),
+            text=grid.tolist(),
+            texttemplate="%{text}",
+            hovertemplate="%{y} as %{x}: %{text} (%{z:.1%})<extra></extra>",
+            zmin=0,
+            zmax=1,
+            showscale=False,
+            colorscale=[[0, "#f5f7f9"], [1, _TILES[0]]],
+            xgap=1,
+            ygap=1,
+        )
+    )
+    figure.update_xaxes(type="category", showgrid=False, title_text=x, tickangle=45)
+    figure.update_yaxes(type="category", showgrid=False, title_text=y, autorange="reversed")
+    return _to_html(figure, name, height=240 + _ROW_HEIGHT * len(rows))
+
+
+def stacked_rows(
+    name: str,
+    labels: Sequence[str],
+    parts: Mapping[str, Sequence[float]],
+    *,
+    x: str,
+    are_shares: bool = False,
+) -> Markup:
+    """A row per label, made of named parts that stand behind one another.
+
+    Args:
+        name: Of the figure, unique on its page.
+        labels: (n,), from the top.
+        parts: Name of a part -> (n,) lengths.
+        x: Title of the lengths.
+        are_shares: The lengths are in [0, 1], to be read as percentages.
+    """
+    go = _plotly()
+    shown = [escape(label) for label in labels]
+    figure = go.Figure(
+        [
+            go.Bar(
+                y=shown,
+                x=list(lengths),
+                name=escape(part),
+                orientation="h",
+                marker_color=COLORS[number % len(COLORS)],
+            )
+            for number, (part, lengths) in enumerate(parts.items())
+        ]
+    )
+    figure.update_layout(barmode="stack", showlegend=True)
+    figure.update_xaxes(title_text=x)
+    if are_shares:
+        figure.update_xaxes(range=[0, 1], tickformat=".0%")
+    figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
+    return _to_html(figure, name, height=120 + _ROW_HEIGHT * len(labels))
+
+
+def lines(
+    name: str,
+    series: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    *,
+    x: str,
+    y: str,
+    log_x: bool = False,
+    log_y: bool = False,
+    are_points: bool = False,
+) -> Markup:
+    """Curves, or points, over shared axes.
+
+    Args:
+        name: Of the figure, unique on its page.
+        series: Name -> (n,) places and (n,) heights.
+        x: Title of the places.
+        y: Title of the heights.
+        log_x: Whether places are spread by magnitude; they are above 0 then.
+        log_y: The same for heights.
+        are_points: Draw points that are not joined.
+    """
+    go = _plotly()
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=np.asarray(places).tolist(),
+                y=np.asarray(heights).tolist(),
+                name=escape(part),
+                mode="markers" if are_points else "lines+markers",
+                marker={"size": 5},
+                line={"color": COLORS[number % len(COLORS)]},
+            )
+            for number, (part, (places, heights)) in enumerate(series.items())
+        ]
+    )
+    figure.update_xaxes(title_text=x, type="log" if log_x else "linear")
+    figure.update_yaxes(title_text=y, type="log" if log_y else "linear")
+    if log_x:
+        figure.update_xaxes(dtick=1)
+    if log_y:
+        figure.update_yaxes(dtick=1)
+    return _to_html(figure, name)
+
+
+def treemap(
+    name: str,
+    ids: Sequence[str],
+    parents: Sequence[str],
+    labels: Sequence[str],
+    values: Sequence[int],
+    *,
+    max_depth: int = 3,
+) -> Markup:
+    """Nested areas; a click opens one.
+
+    Args:
+        name: Of the figure, unique on its page.
+        ids: (n,) unique.
+        parents: (n,) an id each, "" for the root.
+        labels: (n,) names to show.
+        values: (n,) sizes; a parent's is at least the sum of its children's.
+        max_depth: Levels that are drawn at once.
+    """
+    go = _plotly()
+    figure = go.Figure(
+        go.Treemap(
+            ids=list(ids),
+            parents=list(parents),
+            labels=[escape(label) for label in labels],
+            values=list(values),
+            branchvalues="total",
+            maxdepth=max_depth,
+            texttemplate="%{label}<br>%{value:,}",
+            textfont={"color": "#ffffff"},
+            hovertemplate="%{label}<br>%{value:,} (%{percentParent:.1%})<extra></extra>",
+            marker={"cornerradius": 3},
+            root_color=_ROOT_TILE,
+            tiling={"pad": 2},
+        )
+    )
+    hidden_if_small = {"minsize": 10, "mode": "hide"}
+    figure.update_layout(
+        treemapcolorway=list(_TILES), extendtreemapcolors=False, uniformtext=hidden_if_small
+    )
+    return _to_html(figure, name, height=520)
+
+
+def tree(
+    name: str,
+    caption: str,
+    nodes: pl.DataFrame,
+    root: str,
+    size: int,
+    *,
+    root_id: str = "",
+    max_depth: int = 3,
+) -> tuple[str, Markup]:
+    """A tree as nested areas; its smallest nodes are left out where there are too many.
+
+    Args:
+        name: Of the figure, unique on its page.
+        caption: What it shows.
+        nodes: ``id``, ``parent`` (an id), ``name``, ``count`` and ``depth`` of each but the root.
+        root: Name of the root.
+        size: Items under the root.
+        root_id: What its children call it.
+        max_depth: Levels that are drawn at once.
+
+    Returns:
+        The caption, which says how many nodes are left out, and the figure.
+    """
+    num_left_out = max(0, nodes.height - _MAX_TILES)
+    if num_left_out:
+        caption += f" ({num_left_out:,} of the smallest are not drawn)"
+        # a parent is at least as large as its children, and comes first where it is as large
+        nodes = nodes.sort("count", "depth", descending=[True, False], maintain_order=True).head(
+            _MAX_TILES
+        )
+    drawn = treemap(
+        name,
+        ["root", *(f"/{path}" for path in nodes["id"])],
+        ["", *("root" if path == root_id else f"/{path}" for path in nodes["parent"])],
+        [root, *nodes["name"]],
+        [size, *nodes["count"]],
+        max_depth=max_depth,
+    )
+    return caption, drawn
+
+
+def _to_html(figure: Any, name: str, *, height: int = _HEIGHT) -> Markup:
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 8, "r": 24, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        font={"family": "system-ui, sans-serif", "size": 13},
+        legend={"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bottom", "x": 0},
+        dragmode=False,
+    )
+    figure.update_xaxes(**_AXIS)
+    figure.update_yaxes(**_AXIS)
+    html = figure.to_html(
+        full_html=False, include_plotlyjs=False, config=_CONFIG, div_id=f"figure-{name}"
+    )
+    return Markup(html)
+
+
+def _plotly() -> Any:
+    """``plotly.graph_objects``, which only pages need."""
+    try:
+        import plotly.graph_objects as go
+    except ImportError as error:
+        raise MissingExtraError(
+            'a page needs Plotly, which is not installed; pip install "hidvae[report]"'
+        ) from error
+    return go

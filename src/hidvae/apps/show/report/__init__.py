@@ -1,1 +1,0 @@
-"""Pages to look at: figures from tables, and one self-contained HTML file."""

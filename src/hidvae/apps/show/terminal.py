@@ -1,0 +1,269 @@
+"""What the commands print: metrics, semantic IDs, recommendations; plain text, 80 columns or more.
+
+On a terminal Rich adds colour; piped, the same lines come plain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hidvae.apps.show.formats import (
+    NOTHING,
+    difference,
+    evenly_spread,
+    level_value,
+    percent,
+    printable,
+    score,
+    short,
+)
+from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.evaluation.evaluate_run import METRICS, rankers_of
+from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
+from hidvae.ranking.explain import Explainer, Recommendation
+from hidvae.ranking.recommender import Recommender
+from hidvae.semantic_ids.table import SemanticIds
+from hidvae.store.artifacts import read_json, read_stage
+
+_SHOWN_METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
+_HISTORY_RULES = {
+    "test_excluding_history": "history excluded",
+    "test": "history included",
+}
+_SHOWN_ITEMS = 5
+_SHOWN_USERS = 3
+_SHOWN_HISTORY = 5
+_TOP_K = 3
+
+
+def print_run(run: Path, device: str = "auto") -> None:
+    """The end of ``hidvae run``: metrics, IDs of some items, recommendations of some users."""
+    console = make_console()
+    dataset = load_dataset(read_stage(run / "dataset", produced_by="hidvae prepare"))
+    ids = SemanticIds.load(read_stage(run / "semantic_ids", produced_by="hidvae tokenize"))
+    tags = load_tags(read_stage(run / "tags", produced_by="hidvae tag")).vocabulary
+    print_metrics(run, console)
+    print_semantic_ids(ids, tags, dataset, console)
+    print_users(Recommender.load(run, device), dataset, console)
+    console.print(f"\nRun: {run}", soft_wrap=True, highlight=False)
+
+
+def print_metrics(run: Path, console: Console | None = None) -> None:
+    """Test metrics beside the baselines, and the health of the semantic IDs."""
+    console = console or make_console()
+    metrics = read_json(run / "evaluation" / METRICS)
+    console.print(
+        f"\n[bold]Test metrics[/bold] ({metrics['test']['num_users']} users, all items ranked, "
+        f"seed {metrics['seed']})"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for name in _SHOWN_METRICS:
+        table.add_column(name, justify="right")
+    for key, rule in _HISTORY_RULES.items():
+        for name, scored in rankers_of(metrics).items():
+            numbers = [score(scored[key].get(metric)) for metric in _SHOWN_METRICS]
+            style = "" if name in metrics["baselines"] else "bold"
+            table.add_row(f"{name}, {rule}", *numbers, style=style)
+    console.print(table)
+    console.print(f"invalid recommendations: {percent(metrics['test']['invalid_rate'])}")
+    _print_quality(metrics["semantic_ids"], console)
+    total = sum(metrics["wall_seconds"].values())
+    parts = ", ".join(f"{name} {taken:.0f}" for name, taken in metrics["wall_seconds"].items())
+    console.print(f"wall time {total:.0f} s ({parts})")
+
+
+def print_comparison(run: Path, console: Console | None = None) -> None:
+    """The run beside its baselines on test, and the paired differences with their intervals."""
+    console = console or make_console()
+    metrics = read_json(run / "evaluation" / METRICS)
+    k = next(name.partition("@")[2] for name in metrics["test"] if name.startswith("coverage@"))
+    lists = [f"{name}@{k}" for name in ("coverage", "novelty", "diversity")]
+    console.print(
+        f"\n[bold]Test[/bold] ({metrics['test']['num_users']} users, all items ranked, seed "
+        f"{metrics['seed']}; lists of {k})"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("", *_SHOWN_METRICS, *(name.partition("@")[0] for name in lists)):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for key, rule in _HISTORY_RULES.items():
+        table.add_row(f"[bold]{rule}[/bold]")
+        for name, scored in rankers_of(metrics).items():
+            shown = (*_SHOWN_METRICS, *lists)
+            table.add_row(f"  {name}", *(score(scored[key].get(metric)) for metric in shown))
+    console.print(table)
+    for own, others in metrics["comparisons"].items():
+        _print_differences(own, others, console)
+
+
+def print_semantic_ids(
+    ids: SemanticIds, tags: TagVocabulary, dataset: Dataset, console: Console | None = None
+) -> None:
+    """Semantic ID and predicted tag path of a few items, spread over the catalogue."""
+    console = console or make_console()
+    explainer = Explainer(dataset.catalogue, ids, tags)
+    console.print("\n[bold]Semantic IDs of some items[/bold] (tag path, confidence per level)")
+    for index in evenly_spread(ids.num_items, _SHOWN_ITEMS):
+        console.print(
+            f"  {' '.join(ids.strings(index))}  {_short(dataset.catalogue.titles[index])}"
+        )
+        path, confidences = explainer.tag_path(index)
+        if path:
+            console.print(f"      {_tag_line(path, confidences)}")
+
+
+def print_users(recommender: Recommender, dataset: Dataset, console: Console | None = None) -> None:
+    """Histories and recommendations of a few users; the item they took next is marked."""
+    console = console or make_console()
+    titles, item_ids = dataset.catalogue.titles, dataset.catalogue.item_ids
+    histories, targets = dataset.split.test_histories, dataset.split.test_targets
+    names = [dataset.interactions.user_ids[user] for user in dataset.split.test_users]
+    console.print(f"\n[bold]Recommendations for {_SHOWN_USERS} users[/bold] (* = taken next)")
+    for row in evenly_spread(histories.num_users, _SHOWN_USERS):
+        history = histories[row].tolist()
+        shown = history[-_SHOWN_HISTORY:]
+        console.print(
+            f"\n[bold]User {_plain(names[row])}[/bold], latest "
+            f"{len(shown)} of {len(history)} items, oldest first:"
+        )
+        for index in shown:
+            console.print(f"  - {_short(titles[index])}")
+        recommended = recommender.recommend([item_ids[index] for index in history], _TOP_K)
+        print_recommendations(recommended, console, taken=item_ids[int(targets[row])])
+
+
+def print_items(
+    recommender: Recommender, item_ids: Sequence[str], console: Console | None = None
+) -> None:
+    """Semantic ID and predicted tags of some items, the first few of them."""
+    console = console or make_console()
+    ids, catalogue = recommender.semantic_ids, recommender.catalogue
+    explainer = Explainer(catalogue, ids, recommender.tags)
+    for item_id, item in zip(item_ids[:_SHOWN_ITEMS], catalogue.index_of(item_ids), strict=False):
+        title = f"{_plain(item_id)}  {_short(catalogue.titles[item])}"
+        console.print(f"{' '.join(ids.strings(int(item)))}  {title}", highlight=False)
+        console.print(f"    {_tag_line(*explainer.tag_path(int(item)))}", highlight=False)
+    if len(item_ids) > _SHOWN_ITEMS:
+        console.print(f"and {len(item_ids) - _SHOWN_ITEMS} more")
+
+
+def print_recommendations(
+    recommended: Sequence[Recommendation], console: Console | None = None, taken: str | None = None
+) -> None:
+    """Ranked items with probability, tag path, confidences and the history items they resemble."""
+    console = console or make_console()
+    if not recommended:
+        console.print("  nothing to recommend: every item is in the history")
+    for rank, item in enumerate(recommended, start=1):
+        mark = "*" if item.item_id == taken else " "
+        console.print(
+            f"{mark} {rank}. [bold]{_short(item.title, 60)}[/bold] "
+            f"({_plain(item.item_id)}, p={item.prob:.3f})"
+        )
+        if item.tag_path:
+            console.print(f"     {_tag_line(item.tag_path, item.tag_confidences)}")
+        for match in item.because[:1]:
+            shared = _levels(match.shared_levels)
+            console.print(f"     shares {shared} with {_short(match.title, 50)}")
+
+
+def recommendations_json(recommended: Sequence[Recommendation]) -> str:
+    """The recommendations as a JSON list, best first."""
+    return json.dumps([item.to_json() for item in recommended], indent=2)
+
+
+def recommendation_json(item: Recommendation) -> str:
+    """One recommendation as a JSON object."""
+    return json.dumps(item.to_json(), indent=2)
+
+
+def print_explanation(item: Recommendation) -> None:
+    """One item: its codes, how probable each is, its tags, the history items it resembles."""
+    console = make_console()
+    console.print(f"[bold]{_short(item.title)}[/bold] ({_plain(item.item_id)}, p={item.prob:.2e})")
+    table = Table(box=None, pad_edge=False)
+    for name in ("level", "code", "probability", "tag", "confidence"):
+        table.add_column(name, justify="right" if name in {"probability", "confidence"} else "left")
+    for level, code in enumerate(item.codes):
+        has_tag = level < len(item.tag_path)
+        table.add_row(
+            str(level + 1),
+            code,
+            f"{item.code_probs[level]:.4f}",
+            _plain(item.tag_path[level]) if has_tag else NOTHING,
+            f"{item.tag_confidences[level]:.2f}" if has_tag else NOTHING,
+        )
+    console.print(table)
+    if not item.because:
+        console.print("no item of the history shares its first code")
+    for match in item.because:
+        console.print(f"shares {_levels(match.shared_levels)} with {_short(match.title)}")
+
+
+def make_console() -> Console:
+    """A console on stdout that does not cut lines when piped."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100
+    return console
+
+
+def _print_differences(own: str, others: Mapping[str, Any], console: Console) -> None:
+    """Paired differences on test of one mode of the run, a line per ranker and history rule."""
+    console.print(f"\n[bold]{own} minus …[/bold] (mean over users, 95 % interval)")
+    table = Table(box=None, pad_edge=False)
+    metrics = list(next(iter(others.values()))["test"])
+    for name in ("", *metrics):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for key, rule in _HISTORY_RULES.items():
+        table.add_row(f"[bold]{rule}[/bold]")
+        for name, found in others.items():
+            table.add_row(
+                f"  {name}", *(escape(difference(found[key][metric])) for metric in metrics)
+            )
+    console.print(table)
+
+
+def _print_quality(quality: Mapping[str, Any], console: Console) -> None:
+    before, after = quality["collision_rate_before"], quality["collision_rate_after"]
+    rates = f"collision rate {percent(before, 2)} before assignment, {percent(after, 2)} after"
+    console.print(f"\n[bold]Semantic IDs[/bold]: {rates}")
+    table = Table(box=None, pad_edge=False)
+    for name in ("level", "codebook usage", "perplexity", "tag accuracy*", "majority class"):
+        table.add_column(name, justify="right")
+    accuracy, majority = quality["tag_accuracy"], quality.get("tag_majority_rate", [])
+    for level, usage in enumerate(quality["codebook_usage"]):
+        table.add_row(
+            str(level + 1),
+            percent(usage),
+            f"{quality['perplexity'][level]:.1f}",
+            percent(level_value(accuracy, level)),
+            percent(level_value(majority, level)),
+        )
+    console.print(table)
+    console.print("* on items that the tokenizer never saw")
+
+
+def _tag_line(path: Sequence[str], confidences: Sequence[float]) -> str:
+    shares = " ".join(f"{confidence:.2f}" for confidence in confidences)
+    return f"[green]{_plain(' > '.join(path))}[/green] ({shares})"
+
+
+def _levels(count: int) -> str:
+    return f"{count} level" if count == 1 else f"{count} levels"
+
+
+def _short(text: str, width: int = 64) -> str:
+    return escape(short(text, width))
+
+
+def _plain(text: str) -> str:
+    """Text that is neither markup to Rich nor a command to the terminal."""
+    return escape(printable(text))
