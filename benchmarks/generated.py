@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from hidvae.config import RetrieverConfig
-from hidvae.features.tags.vocabulary import ItemTags, TagVocabulary
 from hidvae.retriever.build import build_retriever
 from hidvae.retriever.interface import Retriever
 from hidvae.semantic_ids.table import SemanticIds
@@ -49,9 +48,8 @@ def random_retriever(ids: SemanticIds, content_dim: int, **settings: Any) -> Ret
     generator = np.random.default_rng(0)
     content = generator.standard_normal((ids.num_items, content_dim), np.float32)
     content /= np.maximum(np.linalg.norm(content, axis=1, keepdims=True), 1e-12)
-    no_tags = ItemTags(ids.tag_ids, TagVocabulary([], [], [], []), [])
     torch.manual_seed(0)
-    return build_retriever(RetrieverConfig(**settings), ids, content, no_tags).eval()
+    return build_retriever(RetrieverConfig(**settings), ids, content).eval()
 
 
 def random_histories(num_users: int, length: int, num_items: int) -> tuple[torch.Tensor, ...]:

@@ -407,14 +407,8 @@ class RetrieverConfig:
     num_negatives: NoCount = 0
     """Items drawn per step and process that targets compete with, besides each other (item_softmax
     alone); 0 takes all items, which costs more the larger the catalogue (docs/large.md)."""
-    tag_text_input: bool = False
-    """Concatenate the tag's text embedding to a code's embedding (paper, stage 2)."""
-    level_type_input: bool = True
-    """Concatenate a level-type embedding to a code's embedding (paper, stage 2)."""
     num_user_buckets: NoCount = 0
     """Rows of a hashed user embedding that the model reads with the history; 0 leaves it out."""
-    tag_tokens: Literal["none", "concatenated", "interleaved"] = "none"
-    """Add predicted tags to the ID: after the codes, or each after its code."""
     prefix_normalized: bool = True
     """Normalise each code's probability over the codes that exist under the prefix."""
     label_smoothing: Share = 0.1
@@ -422,10 +416,6 @@ class RetrieverConfig:
     order_noise: NotNegative = 0.0
     """Noise on the positions of a training history, drawn in [0, order_noise) every epoch: events
     closer than this may change places; 0 keeps the order, above 1 swaps neighbours."""
-    reverse_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Probability that a training history is read backwards in an epoch."""
-    drop_item_probability: Share = 0.0
-    """Probability that an item is left out of a training history in an epoch."""
     epochs: Count = 12
     """Most passes over the training histories."""
     max_steps: NoCount = 0
@@ -621,6 +611,8 @@ SECTIONS: dict[str, type] = {
 }
 """Field of Config -> its class; the class name is the name gin files use."""
 
+_NO_TAG_TOKENS = "not offered: predicted tags repeat what the codes say"
+
 PUBLISHED_NAMES: dict[str, str] = {
     # stage 1, train.<name> of h_rqvae_*.gin
     "iterations": "TokenizerConfig.epochs or RetrieverConfig.epochs",
@@ -656,8 +648,8 @@ PUBLISHED_NAMES: dict[str, str] = {
     "attn_layers": "RetrieverConfig.num_layers",
     "dropout_p": "RetrieverConfig.dropout",
     "use_dedup_dim": "TokenizerConfig.collisions",
-    "use_concatenated_ids": "RetrieverConfig.tag_tokens",
-    "use_interleaved_ids": "RetrieverConfig.tag_tokens",
+    "use_concatenated_ids": _NO_TAG_TOKENS,
+    "use_interleaved_ids": _NO_TAG_TOKENS,
     "pretrained_rqvae_path": "--tokenizer RUN of train_transformer.py",
     "full_eval_every": "RetrieverConfig.validate_every",
     "partial_eval_every": "RetrieverConfig.validate_every",

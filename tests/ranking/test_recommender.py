@@ -409,33 +409,3 @@ def test_the_evaluator_accepts_it(recommender: Recommender) -> None:
 
 def test_its_name_says_what_it_is(recommender: Recommender) -> None:
     assert repr(recommender) == "Recommender(120 items, 3 codes per ID, ItemSoftmax)"
-
-
-# --- tag tokens ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", ["concatenated", "interleaved"])
-@pytest.mark.parametrize(
-    ("architecture", "normalized"),
-    [("item_softmax", True), ("item_decoder", True), ("item_decoder", False)],
-)
-def test_tag_tokens_are_folded_into_the_codes_they_follow(
-    run: Path,
-    tiny_settings: list[str],
-    history: list[str],
-    mode: str,
-    architecture: str,
-    normalized: bool,
-) -> None:
-    more = [
-        f"RetrieverConfig.architecture={architecture}",
-        f"RetrieverConfig.tag_tokens={mode}",
-        f"RetrieverConfig.prefix_normalized={normalized}",
-        "RetrieverConfig.epochs=1",
-    ]
-    run_pipeline(load_config([], [*tiny_settings, *more]), run, until="train")
-    recommender = Recommender.load(run, device="cpu")
-    for found in recommender.recommend(history, 5):
-        assert_well_explained(recommender, found, history)
-    explained = recommender.explain(history, history[0])
-    assert_well_explained(recommender, explained, history)

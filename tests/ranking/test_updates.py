@@ -92,7 +92,6 @@ def test_other_architectures_take_items_too(
         *tiny_settings,
         f"RetrieverConfig.architecture={architecture}",
         "RetrieverConfig.epochs=1",
-        "RetrieverConfig.tag_tokens=interleaved",
         "TokenizerConfig.collisions=disambiguate",
     ]
     run_pipeline(load_config([], settings), tmp_path / "run", until="train", reuse=[tiny_run])

@@ -12,47 +12,15 @@ import pytest
 import torch
 
 from hidvae.config import RetrieverConfig
-from hidvae.errors import ArtifactError, ConfigError, HidvaeError
+from hidvae.errors import ArtifactError, HidvaeError
 from hidvae.features.embeddings import load_embeddings
-from hidvae.features.tags.vocabulary import load_tags
 from hidvae.ranking.beam_search import exhaustive_scores
 from hidvae.retriever.build import build_retriever, load_retriever, scaled_content
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import read_stage
 
-from .tiny import TAG_SIZES, random_ids, random_tags
-
-
-def without_tags() -> SemanticIds:
-    ids = random_ids()
-    none = np.full_like(ids.tag_ids, -1)
-    return SemanticIds(ids.item_ids, ids.codes, ids.level_sizes, none, ids.tag_confidence)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"tag_tokens": "concatenated"}, {"tag_tokens": "interleaved"}, {"tag_text_input": True}],
-)
-@pytest.mark.parametrize("architecture", ["item_softmax", "item_decoder", "encoder_decoder"])
-def test_tags_are_refused_where_none_are_predicted(architecture: str, settings) -> None:
-    config = RetrieverConfig(architecture=architecture, dim=8, num_heads=2, **settings)
-    content = np.zeros((32, 4), dtype=np.float32)
-    (name,) = settings
-    with pytest.raises(ConfigError, match=f"RetrieverConfig.{name}.*predicts none") as error:
-        build_retriever(config, without_tags(), content, random_tags(random_ids()))
-    assert "\n" not in str(error.value)
-    plain = RetrieverConfig(architecture=architecture, dim=8, num_heads=2)
-    build_retriever(plain, without_tags(), content, random_tags(random_ids()))
-
-
-@pytest.mark.parametrize("mode", ["concatenated", "interleaved"])
-def test_tag_tokens_lengthen_the_id_by_the_tags(mode: str) -> None:
-    ids = random_ids()
-    config = RetrieverConfig(dim=8, num_heads=2, tag_tokens=mode)
-    model = build_retriever(config, ids, np.zeros((32, 4), np.float32), random_tags(ids))
-    sizes = sorted([*ids.level_sizes, *(size + 1 for size in TAG_SIZES)])
-    assert sorted(model.tables.level_sizes) == sizes
+from .tiny import random_ids
 
 
 def test_scale_and_offset_of_the_content_do_not_matter() -> None:
@@ -62,7 +30,7 @@ def test_scale_and_offset_of_the_content_do_not_matter() -> None:
     outputs = []
     for matrix in (content, 100 * content + 7):
         torch.manual_seed(0)
-        model = build_retriever(config, ids, matrix, random_tags(ids)).eval()
+        model = build_retriever(config, ids, matrix).eval()
         with torch.no_grad():
             outputs.append(model.read(torch.tensor([[1, 2]]), torch.tensor([-1])))
     torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-3, atol=1e-4)
@@ -72,9 +40,7 @@ def test_scale_and_offset_of_the_content_do_not_matter() -> None:
 def test_an_item_that_training_never_sees_has_no_vector_of_its_own(architecture: str) -> None:
     ids, known = random_ids(), np.arange(32) % 5 != 0
     config = RetrieverConfig(architecture=architecture, dim=8, num_heads=2)  # type: ignore[arg-type]
-    model: Any = build_retriever(
-        config, ids, np.ones((32, 4), np.float32), random_tags(ids), known_items=known
-    )
+    model: Any = build_retriever(config, ids, np.ones((32, 4), np.float32), known_items=known)
     own = model.own_vectors.weight.detach().numpy()
     assert (own.any(axis=1) == known).all()
 
@@ -82,7 +48,7 @@ def test_an_item_that_training_never_sees_has_no_vector_of_its_own(architecture:
 def test_constant_content_is_finite() -> None:
     ids = random_ids()
     config = RetrieverConfig(dim=8, num_heads=2)
-    model = build_retriever(config, ids, np.ones((32, 4), np.float32), random_tags(ids)).eval()
+    model = build_retriever(config, ids, np.ones((32, 4), np.float32)).eval()
     with torch.no_grad():
         assert exhaustive_scores(model, torch.tensor([[1, 2]]), torch.tensor([-1])).isfinite().all()
 
@@ -95,13 +61,12 @@ def run(tiny_run: Path, tmp_path: Path) -> Path:
 def load(run: Path) -> torch.nn.Module:
     folders = {
         name: read_stage(run / name, produced_by="hidvae train")
-        for name in ("embeddings", "tags", "semantic_ids", "retriever")
+        for name in ("embeddings", "semantic_ids", "retriever")
     }
     return load_retriever(
         folders["retriever"],
         SemanticIds.load(folders["semantic_ids"]),
         load_embeddings(folders["embeddings"]).matrix,
-        load_tags(folders["tags"]),
     )
 
 
@@ -153,7 +118,6 @@ def test_unknown_items_are_no_alternatives_in_the_loss(architecture: str) -> Non
         architecture=architecture, dim=16, num_layers=1, num_heads=2, dropout=0.0, max_history=6
     )
     content = np.random.default_rng(0).normal(size=(32, 7)).astype(np.float32)
-    tags = random_tags(ids)
 
     def loss(kept: np.ndarray, known_items: np.ndarray | None, smoothing: float) -> float:
         part = dataclasses.replace(
@@ -168,7 +132,6 @@ def test_unknown_items_are_no_alternatives_in_the_loss(architecture: str) -> Non
             dataclasses.replace(config, content_input=False, item_input=False),
             part,
             content[kept],
-            tags,
             known_items,
         ).eval()
         batch = HistoryBatch(items, torch.tensor([[-1, 7, -1, 9]]), torch.tensor([-1]))
@@ -189,9 +152,9 @@ def test_a_training_step_takes_some_items_for_new_ones(architecture: Any) -> Non
     ids = random_ids()
     content = np.random.default_rng(0).normal(size=(32, 7)).astype(np.float32)
     torch.manual_seed(0)
-    model: Any = build_retriever(config, ids, content, random_tags(ids), None, (4, 7))
+    model: Any = build_retriever(config, ids, content, None, (4, 7))
     as_known = model.eval().item_vectors().detach()
-    new: Any = build_retriever(config, ids, content, random_tags(ids))
+    new: Any = build_retriever(config, ids, content)
     new.load_state_dict({**model.state_dict(), "own_vectors.weight": torch.zeros(32, 16)})
     without_transitions = np.hstack([content[:, :4], np.zeros_like(content[:, 4:])])
     new.content = scaled_content(config, without_transitions, content)

@@ -77,18 +77,6 @@ def test_no_nodes_have_no_children() -> None:
     assert tables.codes_after(1, nodes.squeeze(1)).shape == (0, tables.level_sizes[1])
 
 
-@pytest.mark.parametrize("disambiguated", VARIANTS)
-def test_tags_of_a_node_are_those_of_its_items(disambiguated: bool) -> None:
-    ids = random_ids(num_items=50, disambiguated=disambiguated)
-    tables = CatalogueTables(ids)
-    nodes = tables.nodes_of_items
-    assert nodes.shape == (ids.num_levels + 1, 50)
-    for depth in range(1, ids.num_levels):
-        shared = min(depth, ids.num_tag_levels)  # tags that the prefix determines
-        tags = tables.tags_of_nodes(depth, nodes[depth].view(5, 10)).view(50, -1)
-        assert (tags[:, :shared].numpy() == ids.tag_ids[:, :shared]).all()
-
-
 def test_tables_are_not_weights_and_move_with_the_model() -> None:
     tables = CatalogueTables(random_ids())
     assert tables.state_dict() == {}

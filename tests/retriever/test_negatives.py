@@ -17,7 +17,7 @@ from hidvae.retriever.build import build_retriever
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.negatives import NegativeSampler
 
-from .tiny import random_ids, random_tags
+from .tiny import random_ids
 
 HISTORIES = Sequences.from_lists([[1, 4, 4, 5], [], [2, 4, 1], [3], [1, 5, 4, 4]])
 OCCURRENCES = torch.tensor([0, 3, 1, 1, 5, 2, 0])
@@ -73,7 +73,7 @@ def model_and_batch(count: int) -> tuple[Any, HistoryBatch]:
     )
     content = np.random.default_rng(0).normal(size=(32, 7)).astype(np.float32)
     torch.manual_seed(0)
-    model = build_retriever(config, ids, content, random_tags(ids), known, histories=histories)
+    model = build_retriever(config, ids, content, known, histories=histories)
     items = torch.tensor([[1, 2, 4, -1], [8, 6, 3, 9]])
     return model, HistoryBatch(
         items, torch.tensor([[2, 4, 7, -1], [6, 3, 9, 1]]), torch.full((2,), -1)

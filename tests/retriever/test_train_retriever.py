@@ -22,12 +22,11 @@ from safetensors.torch import load_file
 
 from hidvae.config import RetrieverConfig, RunConfig
 from hidvae.data.prepare import load_dataset
-from hidvae.errors import ConfigError, DataError, FingerprintMismatch, HidvaeError
+from hidvae.errors import DataError, FingerprintMismatch, HidvaeError
 from hidvae.retriever import train_retriever as train
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.train_retriever import train_retriever
-from hidvae.semantic_ids.table import SemanticIds
-from hidvae.store.artifacts import StageFolder, read_stage, write_stage
+from hidvae.store.artifacts import StageFolder, read_stage
 from hidvae.training.progress import Stopwatch
 from training.fake_streams import fake_streams
 
@@ -46,8 +45,7 @@ CONFIG = RetrieverConfig(
     batch_tokens=400,
     warmup_steps=2,
     learning_rate=5e-3,
-    reverse_probability=0.2,
-    drop_item_probability=0.1,
+    order_noise=1.5,
 )
 RUN = RunConfig(device="cpu", checkpoint_every_seconds=0)
 NEEDS = ("dataset", "embeddings", "tags", "semantic_ids")
@@ -444,25 +442,6 @@ def test_semantic_ids_of_other_inputs_are_refused(
         fit({**folders, other: replaced}, tmp_path / "retriever")
     assert_one_line(error)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("mode", ["concatenated", "interleaved"])
-def test_tag_tokens_without_predicted_tags_are_refused(
-    folders: Folders, tmp_path: Path, mode: str
-) -> None:
-    ids = SemanticIds.load(folders["semantic_ids"])
-    none = np.full_like(ids.tag_ids, -1)
-    untagged = SemanticIds(ids.item_ids, ids.codes, ids.level_sizes, none, ids.tag_confidence)
-    manifest = folders["semantic_ids"].manifest
-    with write_stage(
-        tmp_path / "semantic_ids", stage="semantic_ids", config={}, inputs=manifest["inputs"]
-    ) as stage:
-        untagged.save(stage.path)
-        stage.facts |= untagged.facts()
-    made = read_stage(tmp_path / "semantic_ids", produced_by="hidvae tokenize")
-    with pytest.raises(ConfigError, match="tag_tokens.*needs predicted tags") as error:
-        fit({**folders, "semantic_ids": made}, tmp_path / "retriever", tag_tokens=mode)
-    assert_one_line(error)
 
 
 def with_events(

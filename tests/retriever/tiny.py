@@ -10,7 +10,6 @@ import torch
 
 from hidvae.config import RetrieverConfig
 from hidvae.data.interactions import Sequences
-from hidvae.features.tags.vocabulary import ItemTags, TagVocabulary
 from hidvae.retriever.build import build_retriever
 from hidvae.retriever.interface import HistoryBatch, Retriever
 from hidvae.semantic_ids.collisions import disambiguate
@@ -22,50 +21,21 @@ MAX_HISTORY = 6
 
 CASES: dict[str, dict[str, Any]] = {
     "item_softmax": {"architecture": "item_softmax"},
-    "item_softmax, all inputs": {
-        "architecture": "item_softmax",
-        "tag_text_input": True,
-        "num_user_buckets": 3,
-    },
-    "item_softmax, interleaved, disambiguated": {
-        "architecture": "item_softmax",
-        "tag_tokens": "interleaved",
-        "disambiguated": True,
-    },
+    "item_softmax, all inputs": {"architecture": "item_softmax", "num_user_buckets": 3},
+    "item_softmax, disambiguated": {"architecture": "item_softmax", "disambiguated": True},
     "item_softmax, without codes": {"architecture": "item_softmax", "code_input": False},
     "item_decoder": {},
-    "item_decoder, all inputs": {"tag_text_input": True, "num_user_buckets": 3},
-    "item_decoder, codes alone": {
-        "content_input": False,
-        "item_input": False,
-        "level_type_input": False,
-    },
-    "item_decoder, concatenated": {"tag_tokens": "concatenated", "tag_text_input": True},
-    "item_decoder, interleaved": {"tag_tokens": "interleaved", "tag_text_input": True},
-    "item_decoder, disambiguated": {"disambiguated": True, "tag_text_input": True},
+    "item_decoder, all inputs": {"num_user_buckets": 3},
+    "item_decoder, codes alone": {"content_input": False, "item_input": False},
+    "item_decoder, disambiguated": {"disambiguated": True},
     "item_decoder, over all codes": {"prefix_normalized": False},
     "encoder_decoder": {"architecture": "encoder_decoder"},
     "encoder_decoder, all inputs": {
         "architecture": "encoder_decoder",
-        "tag_text_input": True,
         "num_user_buckets": 3,
         "num_layers": 2,
     },
-    "encoder_decoder, no level types": {
-        "architecture": "encoder_decoder",
-        "level_type_input": False,
-    },
-    "encoder_decoder, concatenated": {
-        "architecture": "encoder_decoder",
-        "tag_tokens": "concatenated",
-        "tag_text_input": True,
-    },
-    "encoder_decoder, interleaved, disambiguated": {
-        "architecture": "encoder_decoder",
-        "tag_tokens": "interleaved",
-        "tag_text_input": True,
-        "disambiguated": True,
-    },
+    "encoder_decoder, disambiguated": {"architecture": "encoder_decoder", "disambiguated": True},
     "encoder_decoder, over all codes": {
         "architecture": "encoder_decoder",
         "prefix_normalized": False,
@@ -96,22 +66,6 @@ def random_ids(seed: int = 0, num_items: int = 32, *, disambiguated: bool = Fals
     return SemanticIds(names, codes, sizes, tag_ids, confidence, disambiguated)
 
 
-def random_tags(ids: SemanticIds, seed: int = 0) -> ItemTags:
-    rng = np.random.default_rng(seed)
-    vocabulary = TagVocabulary(
-        names=[
-            [f"tag {level}.{tag}" for tag in range(size)] for level, size in enumerate(TAG_SIZES)
-        ],
-        paths=[
-            [f"path {level}.{tag}" for tag in range(size)] for level, size in enumerate(TAG_SIZES)
-        ],
-        parents=[np.full(size, -1) for size in TAG_SIZES],
-        counts=[np.ones(size, dtype=np.int64) for size in TAG_SIZES],
-    )
-    embeddings = [rng.normal(size=(size, 9)).astype(np.float32) for size in TAG_SIZES]
-    return ItemTags(ids.tag_ids, vocabulary, embeddings)
-
-
 def make_retriever(
     ids: SemanticIds | None = None,
     *,
@@ -128,7 +82,7 @@ def make_retriever(
     config = RetrieverConfig(**{**defaults, "max_history": MAX_HISTORY, **settings})
     content = np.random.default_rng(seed).normal(size=(ids.num_items, 7)).astype(np.float32)
     torch.manual_seed(seed)
-    model = build_retriever(config, ids, content, random_tags(ids), known_items)
+    model = build_retriever(config, ids, content, known_items)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=spread)

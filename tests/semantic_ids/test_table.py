@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hidvae.errors import ArtifactError, ConfigError, DataError, ShapeError
+from hidvae.errors import ArtifactError, DataError, ShapeError
 from hidvae.semantic_ids.table import FILE, SemanticIds
 from hidvae.store.artifacts import read_stage, write_stage
 
@@ -58,38 +58,6 @@ def test_counts_and_strings():
 def test_is_unique_tells_collisions():
     assert make_ids().is_unique
     assert not make_ids(codes=np.zeros((3, 3), dtype=np.int64)).is_unique
-
-
-def test_concatenated_tags_follow_all_codes_and_unknown_has_its_own_code():
-    ids = make_ids().with_tag_tokens("concatenated", [2, 5])
-    assert ids.codes.tolist() == [[0, 3, 0, 0, 4], [0, 3, 1, 1, 5], [1, 2, 0, 2, 2]]
-    assert ids.level_sizes == (2, 4, 2, 3, 6)
-    assert not ids.is_disambiguated
-
-
-def test_interleaved_tags_follow_their_own_code():
-    ids = make_ids().with_tag_tokens("interleaved", [2, 5])
-    assert ids.codes.tolist() == [[0, 0, 3, 4, 0], [0, 1, 3, 5, 1], [1, 2, 2, 2, 0]]
-    assert ids.level_sizes == (2, 3, 4, 6, 2)
-    assert ids.is_disambiguated  # the last code still only parts items
-
-
-def test_no_tag_tokens_is_the_same_table():
-    ids = make_ids()
-    assert ids.with_tag_tokens("none", []) is ids
-
-
-def test_tag_tokens_need_tags_and_their_sizes():
-    ids = make_ids()
-    with pytest.raises(ConfigError, match="expected one of none, concatenated, interleaved"):
-        ids.with_tag_tokens("both", [2, 5])
-    with pytest.raises(ShapeError, match="found 2 levels and 1 sizes"):
-        ids.with_tag_tokens("concatenated", [2])
-    with pytest.raises(DataError, match=r"tag_ids of item 'ä', level 1: .*\[-1, 4\); found 4"):
-        ids.with_tag_tokens("concatenated", [2, 4])
-    untagged = SemanticIds.without_tags(["x"], np.array([[0]]), [1])
-    with pytest.raises(ShapeError, match="found 0 levels"):
-        untagged.with_tag_tokens("interleaved", [])
 
 
 @pytest.mark.parametrize(

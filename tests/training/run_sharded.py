@@ -45,7 +45,6 @@ CASES: dict[str, dict[str, Any]] = {
         "architecture": "encoder_decoder",
         "batch_tokens": 1500,
         "num_user_buckets": 3,
-        "tag_text_input": True,
     },
 }
 TRAININGS = {case: case for case in CASES} | dict.fromkeys(("stopped", "resumed"), "item_softmax")

@@ -8,9 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hidvae.features.tags.vocabulary import TagVocabulary
 from hidvae.retriever.catalogue_tables import CatalogueTables
-from hidvae.retriever.code_embeddings import TagTokens
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.item_transformer import ItemTransformer
 from hidvae.semantic_ids.table import SemanticIds
@@ -22,9 +20,6 @@ def over_catalogue(
     known_items: np.ndarray,
     content: torch.Tensor,
     changed: np.ndarray,
-    *,
-    tags: TagVocabulary,
-    tag_tokens: TagTokens,
 ) -> Retriever:
     """A retriever over M items that shares all weights with one over the first N of them.
 
@@ -36,11 +31,9 @@ def over_catalogue(
         known_items: (M,), the items that occur in training.
         content: (n, D_in) of the changed items, from ``scaled_content``.
         changed: (n,) their item_index; those from N on must all be there.
-        tags: The run's.
-        tag_tokens: As the retriever was trained with.
     """
     device = retriever.tables.codes.device
-    tables = CatalogueTables(ids.with_tag_tokens(tag_tokens, tags.sizes), known_items).to(device)
+    tables = CatalogueTables(ids, known_items).to(device)
     other = _sharing(retriever)
     other.tables = tables
     if isinstance(retriever, ItemTransformer) and isinstance(other, ItemTransformer):

@@ -20,7 +20,6 @@ from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
 from hidvae.features.csr import csr_from_tensors, csr_to_tensors
 from hidvae.features.embeddings import ItemEmbeddings, load_embeddings
 from hidvae.features.item_graph import ItemGraph
-from hidvae.features.tags.vocabulary import load_tags
 from hidvae.ranking.graph_score import GraphPrior
 from hidvae.ranking.ranker import VALIDATION_BEAMS, GenerativeRanker
 from hidvae.retriever.build import load_retriever
@@ -85,7 +84,6 @@ def _scores_by_weight(
         folders["retriever"],
         SemanticIds.load(folders["semantic_ids"]),
         embeddings.matrix,
-        load_tags(folders["tags"]),
         dataset.known_items,
     ).to(start_fabric(run).device)
     max_history = folders["retriever"].config["max_history"]

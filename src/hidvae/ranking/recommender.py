@@ -31,7 +31,6 @@ from hidvae.ranking.item_changes import ItemChanges, read_changes, write_changes
 from hidvae.ranking.lists import Ranking
 from hidvae.ranking.ranker import GenerativeRanker
 from hidvae.ranking.updates import ItemUpdates
-from hidvae.retriever.code_embeddings import TagTokens, code_of_token
 from hidvae.retriever.interface import Retriever
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import StageFolder, read_stage
@@ -72,7 +71,6 @@ class Recommender:
         retriever: Retriever,
         max_history: int,
         beam_width: int = DEFAULT_BEAM_WIDTH,
-        tag_tokens: TagTokens = "none",
         prior: GraphPrior | None = None,
         tag_ids: np.ndarray | None = None,
         is_removed: np.ndarray | None = None,
@@ -86,7 +84,6 @@ class Recommender:
             retriever: Over these IDs.
             max_history: Most items that it reads.
             beam_width: Of a search, unless a call says otherwise.
-            tag_tokens: As the retriever was trained with.
             prior: What the item graph adds, if it does.
             tag_ids: (N, L) tags of the catalogue, -1 where unknown; those of the IDs by default.
             is_removed: (N,), items that are never recommended; none by default.
@@ -109,9 +106,6 @@ class Recommender:
         self._changes: ItemChanges | None = None
         self._run: Path | None = None
         self._version_on_disk = 0
-        self._code_of_token = np.array(
-            code_of_token(retriever.tables.num_levels, ids.num_tag_levels, tag_tokens)
-        )
 
     def __repr__(self) -> str:
         return (
@@ -155,7 +149,6 @@ class Recommender:
             updates.tags.vocabulary,
             retriever,
             updates.config.max_history,
-            tag_tokens=updates.config.tag_tokens,
             prior=prior,
             tag_ids=items.tag_ids,
             is_removed=items.is_removed,
@@ -439,15 +432,12 @@ class Recommender:
         return [int(ranks[place]) for place in chosen]
 
     def _explained(self, found: _Found, row: int, rank: int, history: np.ndarray) -> Recommendation:
-        # A tag token's probability counts to the code it follows, so that the codes' multiply to
-        # the item's.
-        code_log_probs = np.bincount(self._code_of_token, weights=found.code_log_probs[row, rank])
         return self._explainer.explain(
             int(found.items[row, rank]),
             history.tolist(),
             float(found.log_probs[row, rank]),
             float(found.scores[row, rank]),
-            code_log_probs.tolist(),
+            found.code_log_probs[row, rank].tolist(),
         )
 
     def _history_items(self, history: Sequence[str]) -> np.ndarray:

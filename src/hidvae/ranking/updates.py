@@ -77,7 +77,7 @@ class ItemUpdates:
         )
         self.config = build_section(RetrieverConfig, folders["retriever"].config)
         retriever = load_retriever(
-            folders["retriever"], ids, self.items.vectors, self.tags, self.items.is_known
+            folders["retriever"], ids, self.items.vectors, self.items.is_known
         )
         prior = load_prior(folders["fusion"], self.dataset)
         self._as_trained = Serving(self.items, retriever.to(device).eval(), prior)
@@ -100,8 +100,6 @@ class ItemUpdates:
             items.is_known,
             scaled_content(self.config, changes.items.vectors, self.items.vectors),
             changed,
-            tags=self.tags.vocabulary,
-            tag_tokens=self.config.tag_tokens,
         )
         return Serving(items, retriever, self._changed_prior(items, changed))
 

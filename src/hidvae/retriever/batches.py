@@ -29,15 +29,11 @@ class TrainingBatches:
     every_position: bool
     order_noise: float = 0.0
     """See ``RetrieverConfig.order_noise``."""
-    reverse_probability: float = 0.0
-    drop_item_probability: float = 0.0
 
     def epoch(self, generator: np.random.Generator) -> EpochBatches:
         """All batches of an epoch, shuffled; rows of a batch have similar lengths."""
         windows, users = self._windows(generator)  # (n, T + 1): inputs and the last target
         windows = _move_some(windows, self.order_noise, generator)
-        windows = _reverse_some(windows, self.reverse_probability, generator)
-        windows = _drop_some(windows, self.drop_item_probability, generator)
         lengths = (windows >= 0).sum(axis=1)
         kept = np.flatnonzero(lengths >= 2)
         # Longest first, ties in random order; the batches are shuffled at the end.
@@ -134,30 +130,3 @@ def _move_some(windows: np.ndarray, noise: float, generator: np.random.Generator
     place = np.arange(windows.shape[1]) + noise * generator.random(windows.shape)
     order = np.argsort(np.where(windows >= 0, place, np.inf), axis=1, kind="stable")
     return np.take_along_axis(windows, order, axis=1)
-
-
-def _reverse_some(
-    windows: np.ndarray, probability: float, generator: np.random.Generator
-) -> np.ndarray:
-    if probability == 0:
-        return windows
-    chosen = generator.random(len(windows)) < probability
-    lengths = (windows >= 0).sum(axis=1)
-    column = np.arange(windows.shape[1])
-    backwards = np.where(column < lengths[:, None], lengths[:, None] - 1 - column, column)
-    index = np.where(chosen[:, None], backwards, column)
-    return np.take_along_axis(windows, index, axis=1)
-
-
-def _drop_some(
-    windows: np.ndarray, probability: float, generator: np.random.Generator
-) -> np.ndarray:
-    """Leave items out at random, but never so many that fewer than two remain."""
-    if probability == 0:
-        return windows
-    dropped = (generator.random(windows.shape) < probability) & (windows >= 0)
-    too_few = ((windows >= 0) & ~dropped).sum(axis=1) < 2
-    dropped[too_few] = False
-    shortened = np.where(dropped, -1, windows)
-    order = np.argsort(shortened < 0, axis=1, kind="stable")  # kept items first, in their order
-    return np.take_along_axis(shortened, order, axis=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,8 @@ from torch import nn
 from hidvae.config import RetrieverConfig, build_section
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ArtifactError, ConfigError
-from hidvae.features.tags.vocabulary import ItemTags
 from hidvae.retriever.catalogue_tables import CatalogueTables
-from hidvae.retriever.code_embeddings import CodeEmbedding, tag_level_of_token
+from hidvae.retriever.code_embeddings import CodeEmbedding
 from hidvae.retriever.encoder_decoder import EncoderDecoder
 from hidvae.retriever.interface import Retriever
 from hidvae.retriever.item_decoder import ItemDecoder
@@ -32,7 +30,6 @@ def build_retriever(
     config: RetrieverConfig,
     ids: SemanticIds,
     content: np.ndarray,
-    tags: ItemTags,
     known_items: np.ndarray | None = None,
     transition_columns: tuple[int, int] = (0, 0),
     histories: Sequences | None = None,
@@ -41,9 +38,8 @@ def build_retriever(
 
     Args:
         config: Settings.
-        ids: Semantic IDs of the catalogue, without tag tokens.
+        ids: Semantic IDs of the catalogue.
         content: (N, D_in) item embeddings.
-        tags: Vocabulary and text embeddings of the tags.
         known_items: (N,) booleans, the items that occur in training; all by default. Only they are
             alternatives in the loss.
         transition_columns: Columns [start, end) of ``content`` that are made from transitions, and
@@ -52,31 +48,15 @@ def build_retriever(
             trained.
 
     Raises:
-        ConfigError: If tag texts or tag tokens are asked for and there are no predicted tags, or
-            item_softmax is to be normalised otherwise.
+        ConfigError: If item_softmax is to be normalised otherwise.
     """
-    has_tags = bool((ids.tag_ids >= 0).any())
-    for name in ("tag_text_input", "tag_tokens"):
-        if getattr(config, name) not in (False, "none") and not has_tags:
-            raise ConfigError(
-                f"RetrieverConfig.{name} = {getattr(config, name)!r} needs predicted tags, and the "
-                "tokenizer predicts none; turn it off, or train the tokenizer with "
-                "TokenizerConfig.tag_prediction_weight above 0"
-            )
     if config.architecture == "item_softmax" and not config.prefix_normalized:
         raise ConfigError(
             "RetrieverConfig.prefix_normalized = False: item_softmax is normalised over the items "
             "that exist; set it to True, or choose item_decoder or encoder_decoder"
         )
-    tokens = ids.with_tag_tokens(config.tag_tokens, tags.vocabulary.sizes)
-    tables = CatalogueTables(tokens, known_items)
-    code_embedding = CodeEmbedding(
-        tokens.level_sizes,
-        config.dim,
-        level_type=config.level_type_input,
-        tag_embeddings=_tag_texts(tags.embeddings) if config.tag_text_input else None,
-        tag_levels=tag_level_of_token(tokens.num_levels, ids.num_tag_levels, config.tag_tokens),
-    )
+    tables = CatalogueTables(ids, known_items)
+    code_embedding = CodeEmbedding(ids.level_sizes, config.dim)
     if config.architecture == "encoder_decoder":
         return EncoderDecoder(
             tables,
@@ -119,7 +99,6 @@ def load_retriever(
     folder: StageFolder,
     ids: SemanticIds,
     content: np.ndarray,
-    tags: ItemTags,
     known_items: np.ndarray | None = None,
 ) -> Retriever:
     """The trained retriever of a stage folder, in evaluation mode on the CPU.
@@ -128,7 +107,7 @@ def load_retriever(
         ArtifactError: If the weights are damaged or are those of another model.
     """
     config = build_section(RetrieverConfig, folder.config)
-    retriever = build_retriever(config, ids, content, tags, known_items)
+    retriever = build_retriever(config, ids, content, known_items)
     load_weights(retriever, folder, "hidvae train")
     return retriever.eval()
 
@@ -173,7 +152,3 @@ def scaled_content(
     mean = trained_on.mean(axis=0)
     scale = max(float(np.sqrt(np.mean((trained_on - mean) ** 2))), 1e-8)
     return torch.from_numpy((content - mean) / scale)
-
-
-def _tag_texts(embeddings: Sequence[np.ndarray]) -> list[torch.Tensor]:
-    return [torch.from_numpy(matrix) for matrix in embeddings]

@@ -24,7 +24,7 @@ class Children(NamedTuple):
 
 
 class CatalogueTables(nn.Module):
-    """Codes and tags of every item, and the trie, as tensors.
+    """Codes of every item, and the trie, as tensors.
 
     None of it is a weight: the tables come from the semantic IDs whenever a model is built, and
     are replaced when items are added.
@@ -37,8 +37,6 @@ class CatalogueTables(nn.Module):
 
     codes: Tensor
     """(N, M)."""
-    tag_ids: Tensor
-    """(N, L), predicted tags, -1 where there are none."""
     item_at_leaf: Tensor
     """(N,)."""
     nodes_of_items: Tensor
@@ -63,7 +61,6 @@ class CatalogueTables(nn.Module):
         self.level_sizes = ids.level_sizes
         self.trie = trie
         self._put("codes", ids.codes)
-        self._put("tag_ids", ids.tag_ids)
         self._put("item_at_leaf", trie.item_at_leaf)
         self._put("nodes_of_items", trie.nodes_of_items())
         for depth in range(trie.num_levels):
@@ -71,7 +68,6 @@ class CatalogueTables(nn.Module):
             self._put(f"child_start_{depth}", start)
             self._put(f"parents_{depth + 1}", np.repeat(np.arange(len(start) - 1), np.diff(start)))
             self._put(f"child_codes_{depth}", trie.child_codes[depth])
-            self._put(f"first_item_{depth}", trie.item_at_leaf[trie.first_leaf[depth]])
             self._put(f"is_known_child_{depth}", is_known[depth + 1])
             known_so_far = np.concatenate([[0], np.cumsum(is_known[depth + 1])])
             self._put(f"num_known_{depth}", np.diff(known_so_far[trie.child_start[depth]]))
@@ -90,8 +86,7 @@ class CatalogueTables(nn.Module):
         """Prefixes of a length, in [0, M]."""
         if depth == self.num_levels:
             return self.num_items
-        first_item: Tensor = getattr(self, f"first_item_{depth}")
-        return len(first_item)
+        return len(self.child_starts(depth)) - 1
 
     def children_at(self, depth: int, nodes: Tensor, most: int | None = None) -> Children:
         """The children of nodes (B, W) of a depth in [0, M).
@@ -148,11 +143,6 @@ class CatalogueTables(nn.Module):
         """The node at depth - 1, ascending, that each node of a depth hangs from."""
         parents: Tensor = getattr(self, f"parents_{depth}")
         return parents
-
-    def tags_of_nodes(self, depth: int, nodes: Tensor) -> Tensor:
-        """Tags (..., L) of an item below each node; all below share those of the prefix."""
-        first_item: Tensor = getattr(self, f"first_item_{depth}")
-        return self.tag_ids[first_item[nodes]]
 
     def reachable(self, is_allowed: np.ndarray) -> list[Tensor]:
         """``Trie.reachable`` of items (N,), on the tables' device."""

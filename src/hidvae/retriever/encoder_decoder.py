@@ -77,8 +77,8 @@ class EncoderDecoder(Retriever):
         """See ``Retriever.loss``; each history must have exactly one target."""
         targets = batch.targets.max(dim=1).values  # the one that is not -1
         encoded, mask = self._encode(batch.items, batch.users)
-        codes, tags = self.tables.codes[targets], self.tables.tag_ids[targets]
-        code_vectors = self.code_embedding(codes, tags)  # (B, M, d)
+        codes = self.tables.codes[targets]
+        code_vectors = self.code_embedding(codes)  # (B, M, d)
         begin = self.begin_vector.expand(len(targets), 1, -1)
         x = torch.cat([begin, code_vectors[:, :-1]], dim=1) + self.decoder_position
         x = self.dropout(x)
@@ -107,7 +107,7 @@ class EncoderDecoder(Retriever):
         """Histories as (B, S, d), and which of it may be looked at (B, 1, 1, S)."""
         is_real = items >= 0
         rows = items.clamp_min(0)
-        vectors = self.code_embedding(self.tables.codes[rows], self.tables.tag_ids[rows])
+        vectors = self.code_embedding(self.tables.codes[rows])
         vectors = vectors + self.position.weight[: items.shape[1]].unsqueeze(1)
         x = vectors.flatten(1, 2)  # (B, T * M, d)
         is_real = is_real.repeat_interleave(self.tables.num_levels, dim=1)
@@ -155,9 +155,8 @@ class EncoderDecoder(Retriever):
         self, state: BeamState, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
     ) -> BeamState:
         """See ``Retriever.advance``."""
-        tag_ids = self.tables.tags_of_nodes(level + 1, nodes)
         cache = [(gather_beams(k, parents), gather_beams(v, parents)) for k, v in state.cache]
-        return BeamState(self.code_embedding(codes, tag_ids, level), cache)
+        return BeamState(self.code_embedding(codes, level), cache)
 
     @property
     def _decoder_blocks(self) -> list[Block]:

@@ -75,8 +75,8 @@ class ItemDecoder(ItemTransformer):
         has_target = batch.targets >= 0
         states = self.states(batch.items, batch.users)[has_target]  # (n, d)
         targets = batch.targets[has_target]  # (n,)
-        codes, tags = self.tables.codes[targets], self.tables.tag_ids[targets]
-        code_vectors = self.code_embedding(codes, tags)  # (n, M, d)
+        codes = self.tables.codes[targets]
+        code_vectors = self.code_embedding(codes)  # (n, M, d)
         prefix = torch.zeros_like(states)
         total = states.new_zeros(())
         for level in range(self.tables.num_levels):
@@ -117,8 +117,7 @@ class ItemDecoder(ItemTransformer):
         self, state: BeamState, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
     ) -> BeamState:
         """See ``Retriever.advance``."""
-        tag_ids = self.tables.tags_of_nodes(level + 1, nodes)
-        vectors = self.code_embedding(codes, tag_ids, level)
+        vectors = self.code_embedding(codes, level)
         return BeamState(gather_beams(state.prefix, parents) + vectors)
 
     def _logits(self, states: Tensor, prefix: Tensor, level: int) -> Tensor:

@@ -100,8 +100,7 @@ class ItemTransformer(Retriever):
         is_new = self._drawn_as_new((self.tables.num_items,) if items is None else items.shape)
         parts: list[Tensor] = []
         if self.has_codes:
-            codes, tags = self.tables.codes[rows], self.tables.tag_ids[rows]
-            parts.append(self.code_embedding.summed(codes, tags))
+            parts.append(self.code_embedding.summed(self.tables.codes[rows]))
         if self.content_projection is not None and self.content is not None:
             content = self.content[rows]
             if is_new is not None:

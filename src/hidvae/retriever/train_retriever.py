@@ -21,7 +21,6 @@ from hidvae.data.split import Split, choose_users
 from hidvae.errors import DataError
 from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
 from hidvae.features.embeddings import load_embeddings
-from hidvae.features.tags.vocabulary import load_tags
 from hidvae.ranking.lists import Ranker
 from hidvae.ranking.ranker import VALIDATION_BEAMS, GenerativeRanker
 from hidvae.retriever.batches import EpochBatches, TrainingBatches
@@ -96,7 +95,6 @@ def train_retriever(
         config,
         ids,
         items.matrix,
-        load_tags(tags),
         data.known_items,
         transition_columns=items.parts.get("cooccurrence", (0, 0)),
         histories=split.train,
@@ -107,8 +105,6 @@ def train_retriever(
         config.batch_tokens,
         every_position=config.architecture != "encoder_decoder",
         order_noise=config.order_noise,
-        reverse_probability=config.reverse_probability,
-        drop_item_probability=config.drop_item_probability,
     )
     inputs = {
         "dataset": dataset.fingerprint,

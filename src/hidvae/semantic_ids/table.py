@@ -10,20 +10,19 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hidvae.errors import ArtifactError, ConfigError, DataError, ShapeError
+from hidvae.errors import ArtifactError, DataError, ShapeError
 from hidvae.semantic_ids.collisions import collision_rate
 from hidvae.store.artifacts import StageFolder
 
 FILE = "semantic_ids.parquet"
 LEVEL_LETTERS = string.ascii_lowercase
 """Letter of each level in a code's text: level 0, code 12 is ``<a_12>``."""
-TagTokens = Literal["none", "concatenated", "interleaved"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,55 +105,6 @@ class SemanticIds:
             f"<{letter}_{code}>"
             for letter, code in zip(LEVEL_LETTERS, self.codes[item_index].tolist(), strict=False)
         ]
-
-    def with_tag_tokens(self, mode: TagTokens, tag_sizes: Sequence[int]) -> SemanticIds:
-        """The same table with the predicted tags as further levels of the ID.
-
-        Args:
-            mode: ``concatenated`` puts all tags after all codes, ``interleaved`` each tag after
-                the code of its level; ``none`` changes nothing.
-            tag_sizes: Classes C_l of each tag level. An unknown tag (−1) becomes code C_l, so a
-                tag level has C_l + 1 codes.
-
-        Raises:
-            ConfigError: If the mode is unknown.
-            ShapeError: If there are no predicted tags, more of them than codes, or ``tag_sizes``
-                has another number of levels.
-            DataError: If a tag is not in [−1, C_l).
-        """
-        if mode not in get_args(TagTokens):
-            raise ConfigError(
-                f"RetrieverConfig.tag_tokens: expected one of {', '.join(get_args(TagTokens))}; "
-                f"found {mode!r}"
-            )
-        if mode == "none":
-            return self
-        if not 1 <= self.num_tag_levels <= self.num_levels or len(tag_sizes) != self.num_tag_levels:
-            raise ShapeError(
-                f"tag_tokens={mode}: expected predicted tags on 1 to {self.num_levels} levels and "
-                f"a size for each; found {self.num_tag_levels} levels and {len(tag_sizes)} sizes; "
-                "train the tokenizer with tag prediction, or set RetrieverConfig.tag_tokens=none"
-            )
-        sizes = np.asarray(tag_sizes, dtype=np.int64)
-        _check_range("tag_ids", self.tag_ids, sizes, self.item_ids, lowest=-1)
-        tags = np.where(self.tag_ids < 0, sizes, self.tag_ids)
-        codes = np.concatenate([self.codes, tags], axis=1)
-        all_sizes = np.concatenate([self.level_sizes, sizes + 1])
-        ends_with_code = mode == "interleaved" and self.num_tag_levels < self.num_levels
-        if mode == "interleaved":
-            position = np.concatenate(
-                [2 * np.arange(self.num_levels), 2 * np.arange(self.num_tag_levels) + 1]
-            )
-            order = np.argsort(position, kind="stable")
-            codes, all_sizes = codes[:, order], all_sizes[order]
-        return SemanticIds(
-            self.item_ids,
-            codes,
-            tuple(all_sizes.tolist()),
-            self.tag_ids,
-            self.tag_confidence,
-            is_disambiguated=ends_with_code and self.is_disambiguated,
-        )
 
     def facts(self) -> dict[str, Any]:
         """What the stage's manifest must hold for ``load`` and for the next stages."""

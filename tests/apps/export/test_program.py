@@ -18,7 +18,6 @@ from hidvae.config import RetrieverConfig
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError
 from hidvae.features.embeddings import load_embeddings
-from hidvae.features.tags.vocabulary import load_tags
 from hidvae.ranking.graph_score import GraphPrior
 from hidvae.retriever.build import build_retriever
 from hidvae.semantic_ids.table import SemanticIds
@@ -95,7 +94,6 @@ def of_architecture(tiny_run: Path, trained: Recommender) -> dict[str, Recommend
             config,
             SemanticIds.load(folders["semantic_ids"]),
             load_embeddings(folders["embeddings"]).matrix,
-            load_tags(folders["tags"]),
             known,
         ).eval()
     return made

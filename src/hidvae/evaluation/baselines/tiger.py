@@ -17,7 +17,6 @@ from pathlib import Path
 from hidvae.config import RetrieverConfig, RunConfig, TokenizerConfig
 from hidvae.evaluation.baselines.trained import make_or_skip
 from hidvae.features.embeddings import load_embeddings, write_content
-from hidvae.features.tags.vocabulary import load_tags
 from hidvae.ranking.ranker import GenerativeRanker
 from hidvae.retriever.build import load_retriever
 from hidvae.retriever.train_retriever import train_retriever
@@ -118,6 +117,6 @@ def tiger(run: RunConfig, folders: Mapping[str, StageFolder], output: Path) -> G
         inputs={**learned_from, "semantic_ids": semantic_ids},
         seed=run.seed,
     )
-    model = load_retriever(retriever, SemanticIds.load(semantic_ids), items.matrix, load_tags(tags))
+    model = load_retriever(retriever, SemanticIds.load(semantic_ids), items.matrix)
     model = model.to(start_fabric(run).device)
     return GenerativeRanker(model, BEAM_WIDTH, RETRIEVER.max_history, name="tiger")
