@@ -275,9 +275,9 @@ def diversity_section(measured: Mapping[str, Any]) -> Table:
     lines = [
         f"## Variety in a list of {measured['dataset']}",
         "",
-        f"`Orders.diversity` ([steering](steering.md)) against accuracy, validation, history "
-        f"excluded, {measured['num_users']} users, seed {measured['seed']}. The run's commit "
-        f"{measured['run_commit']}, the list's {measured['git_commit']}. Machine: "
+        f"`Orders.diversity` ([filters](recommend.md#filters)) against accuracy, validation, "
+        f"history excluded, {measured['num_users']} users, seed {measured['seed']}. The run's "
+        f"commit {measured['run_commit']}, the list's {measured['git_commit']}. Machine: "
         f"{measured['machine']}. Made by `scripts/measure_diversity.py`.",
         "",
         *header(["diversity, nats", *names]),
@@ -294,8 +294,8 @@ def new_items_section(measured: Mapping[str, Any]) -> Table:
         f"## New items of {measured['dataset']}" + (f", with {overrides}" if overrides else ""),
         "",
         f"{measured['num_new']} items ({measured['share']:.0%}) and all their events were held out "
-        "of everything, and added after training ([how](new-items.md)); the target is each user's "
-        "first new item after his training events. All at once they took "
+        "of everything, and added after training ([how](recommend.md#new-and-changed-items)); "
+        "the target is each user's first new item after his training events. All at once they took "
         f"{measured['seconds_all']} s, one by one {measured['milliseconds_each']} ms each "
         "(median). History excluded; a random list finds "
         f"{measured['random_guess']:.4f} of the new items. Seed {measured['seed']}. Machine: "

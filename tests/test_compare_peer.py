@@ -145,7 +145,7 @@ def rectools() -> None:
     """The real library, where somebody has set it beside ours."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip("rectools.models", reason="needs RecTools: see docs/peer.md")
+        pytest.importorskip("rectools.models", reason="needs RecTools: see docs/benchmarks.md")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -402,7 +402,7 @@ class RetrieverConfig:
     """Add a learned embedding of the item itself to its input (not encoder_decoder)."""
     new_item_dropout: Share = 0.0
     """Share of the items that a training step takes for new ones, without an embedding of their own
-    and without transitions; .25 has new items found more often (docs/cold-items.md; not
+    and without transitions; .25 has new items found more often (docs/recommend.md; not
     encoder_decoder)."""
     num_negatives: NoCount = 0
     """Items drawn per step and process that targets compete with, besides each other (item_softmax

@@ -57,7 +57,7 @@ class User(_Request):
 
 
 class OrdersMessage(_Request):
-    """What the list must keep to; see docs/steering.md."""
+    """What the list must keep to; see docs/recommend.md."""
 
     under: list[TagPath] = Field(
         default=[], max_length=_MAX_NAMES, description="Only under one of these."

@@ -1,7 +1,7 @@
 """Amazon Reviews in any of its public forms, or as tables that were prepared before.
 
 Which files are meant is said by ``DatasetConfig.amazon_release``; prepared tables in the folder
-come first. See ``docs/datasets/amazon.md``.
+come first. See ``docs/datasets.md``.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _release_files(folder: Path, config: DatasetConfig) -> dict[str, Path]:
             hints[0]
             if hints
             else f"{listed}; put the files there or "
-            "correct DatasetConfig.dataset_split (docs/datasets/amazon.md)"
+            "correct DatasetConfig.dataset_split (docs/datasets.md)"
         )
     )
 

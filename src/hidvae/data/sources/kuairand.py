@@ -3,7 +3,7 @@
 Events are exposures with the chosen signal; items are the videos of these events. Left out on
 purpose: ``video_features_statistic_*``, averages over the whole month that hold the popularity of
 the test period, and ``user_features_*``, which no model here uses. Rules:
-docs/datasets/kuairand.md.
+docs/datasets.md.
 """
 
 from __future__ import annotations

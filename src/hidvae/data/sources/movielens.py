@@ -3,7 +3,7 @@
 Events are ratings, of at least ``DatasetConfig.movielens_min_rating`` stars; items are all movies.
 Genres are a set, not a path; the path made of them starts with the genre that most movies have.
 Left out: the users' table, links to other sites, and 32M's ``tags.csv``, which viewers wrote at
-any time, that of the test period included. Rules: docs/datasets/movielens.md.
+any time, that of the test period included. Rules: docs/datasets.md.
 """
 
 from __future__ import annotations
