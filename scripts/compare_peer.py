@@ -35,10 +35,9 @@ import numpy.typing as npt
 import torch
 from scipy import sparse
 
-from hidvae.data.interactions import Sequences
+from hidvae.data.interactions import Sequences, count_items
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.errors import ConfigError, HidvaeError, MissingExtraError
-from hidvae.evaluation.baselines.untrained import item_popularity
 from hidvae.evaluation.evaluate_ranker import EvaluationResult, evaluate_ranker, format_table
 from hidvae.ranking.lists import (
     PADDING,
@@ -436,7 +435,7 @@ def _evaluate(
         targets[users],
         num_items=num_items,
         cutoffs=CUTOFFS,
-        popularity=item_popularity(split.train, num_items),
+        popularity=count_items(split.train, num_items),
         bootstrap_samples=bootstrap_samples,
         seed=seed,
         batch_size=_USERS_PER_CALL,

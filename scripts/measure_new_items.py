@@ -21,10 +21,10 @@ import numpy as np
 import polars as pl
 
 from hidvae.config import DatasetConfig, load_config
-from hidvae.data.interactions import Sequences
+from hidvae.data.interactions import Sequences, count_items
 from hidvae.data.prepare import Dataset, load_dataset, prepare
 from hidvae.data.schema import Columns
-from hidvae.evaluation.baselines.untrained import TextSimilarity, item_popularity
+from hidvae.evaluation.baselines.untrained import TextSimilarity
 from hidvae.evaluation.evaluate_ranker import evaluate_ranker
 from hidvae.ranking.lists import Ranker
 from hidvae.ranking.recommender import Recommender
@@ -199,7 +199,7 @@ def score(
         targets,
         num_items=num_items,
         cutoffs=CUTOFFS,
-        popularity=item_popularity(dataset.split.train, num_items),
+        popularity=count_items(dataset.split.train, num_items),
         user_index=users,
         candidates=candidates,
         on_progress=lambda done, total: (

@@ -64,9 +64,7 @@ def test_a_row_holds_what_the_evaluator_says_of_the_lists(
         demo_dataset.split.validation_targets,
         num_items=demo_dataset.catalogue.num_items,
         cutoffs=script.CUTOFFS,
-        popularity=script.item_popularity(
-            demo_dataset.split.train, demo_dataset.catalogue.num_items
-        ),
+        popularity=script.count_items(demo_dataset.split.train, demo_dataset.catalogue.num_items),
         seed=7,
     )
     assert row["validation"] == expected.including

@@ -235,9 +235,11 @@ def test_evaluate_with_baselines_prints_one_table_and_the_differences(
 
 
 def history_of(run: Path, length: int = 4) -> list[str]:
-    import polars as pl
+    from hidvae.data.prepare import load_dataset
+    from hidvae.store.artifacts import read_stage
 
-    return pl.read_parquet(run / "dataset" / "interactions.parquet")["item_id"].to_list()[:length]
+    dataset = load_dataset(read_stage(run / "dataset", produced_by="hidvae prepare"))
+    return dataset.events_frame()["item_id"].to_list()[:length]
 
 
 def test_recommend_prints_json(hidvae: Invoke, tiny_run: Path) -> None:

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidvae.data.catalogue import Catalogue
 from hidvae.data.interactions import (
     Interactions,
     Sequences,
     count_repeats,
     length_statistics,
-    to_interactions,
 )
 from hidvae.errors import ShapeError
 
@@ -77,17 +74,6 @@ def test_offsets_that_do_not_fit_are_refused(offsets: list[int]) -> None:
 def test_as_many_users_as_sequences() -> None:
     with pytest.raises(ShapeError, match=r"one user id per sequence \(1\); found 2"):
         Interactions(["a", "b"], Sequences.from_lists([[1]]))
-
-
-def events_of(pairs: list[tuple[str, str]]) -> pl.DataFrame:
-    return pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row")
-
-
-def test_to_interactions_keeps_order_and_maps_items() -> None:
-    catalogue = Catalogue(pl.DataFrame({"item_id": ["x", "y", "z"]}))
-    made = to_interactions(events_of([("b", "z"), ("b", "x"), ("a", "z")]).lazy(), catalogue)
-    assert made.user_ids == ["b", "a"]
-    assert as_lists(made.sequences) == [[2, 0], [2]]
 
 
 @given(LISTS)

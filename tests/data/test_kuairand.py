@@ -412,7 +412,7 @@ def test_no_training_window_shows_a_test_target(release: Path, tmp_path: Path) -
     """The published code cut windows over whole sequences, and so trained on test targets."""
     settings = config(release, repeated_items="first")
     dataset = load_dataset(prepare(settings, tmp_path / "dataset"))
-    events = pl.read_parquet(tmp_path / "dataset" / "interactions.parquet")
+    events = dataset.events_frame()
     assert dataset.split.train.num_users == NUM_USERS
     for user in range(NUM_USERS):
         told = events.filter(pl.col("user_id") == dataset.interactions.user_ids[user])

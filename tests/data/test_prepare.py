@@ -15,7 +15,7 @@ from hidvae.config import DatasetConfig, build_section
 from hidvae.data.prepare import Dataset, load_dataset, prepare, raw_fingerprints
 from hidvae.data.sources.demo import Demo
 from hidvae.errors import ArtifactError, DataError
-from hidvae.store.artifacts import StageFolder, is_current
+from hidvae.store.artifacts import StageFolder, is_current, read_stage, write_json
 
 Rows = list[tuple[str, str]]
 THREE = [("u", "a"), ("u", "b"), ("u", "c")]
@@ -58,10 +58,39 @@ def test_manifest_describes_the_stage(demo_folder: StageFolder, demo_config: Dat
     assert build_section(DatasetConfig, settings) == demo_config
     inputs = raw_fingerprints(demo_config)
     assert is_current(demo_folder.path, config=settings, inputs=inputs, seed=None)
-    events = pl.read_parquet(demo_folder.path / "interactions.parquet")
-    assert events.columns == ["user_id", "item_id", "position"]
-    first = events.filter(pl.col("user_id") == events["user_id"][0])
-    assert first["position"].to_list() == list(range(first.height))
+
+
+def test_the_log_can_be_had_as_a_table(demo_dataset: Dataset, demo_truth: Demo) -> None:
+    events = demo_dataset.events_frame()
+    assert events.columns == ["user_id", "item_id", "position", "split"]
+    told = demo_truth.interactions.sort("timestamp").with_columns(
+        position=pl.int_range(pl.len(), dtype=pl.Int32).over("user_id")
+    )
+    both = ["user_id", "position"]
+    assert events.drop("split").sort(both).equals(told.select(events.columns[:3]).sort(both))
+    of_one = events.filter(pl.col("user_id") == events["user_id"][0])["split"].to_list()
+    assert of_one == ["train"] * (len(of_one) - 2) + ["validation", "test"]
+
+
+@pytest.mark.parametrize(("repeats", "expected"), [(1, False), (99, False), (100, True)])
+def test_users_repeat_items_by_a_share_of_the_log(
+    tmp_path: Path, repeats: int, expected: bool
+) -> None:
+    """Of 10,000 training events; one that was sent twice must not change every list."""
+    names = [f"i{item}" for item in range(102)]
+    again = {(f"u{user}", 1): "i0" for user in range(repeats)}  # the second event is the first
+    events = [(f"u{u}", again.get((f"u{u}", i), f"i{i}")) for u in range(100) for i in range(102)]
+    stage = prepare(DatasetConfig(folder=write_tables(tmp_path, events, names)), tmp_path / "out")
+    assert stage.facts["users_repeat_items"] is expected
+    assert load_dataset(stage).users_repeat_items is expected
+
+
+def test_a_dataset_of_an_older_format_is_refused(demo_folder: StageFolder, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    write_json(folder / "manifest.json", {**demo_folder.manifest, "format_version": 1})
+    with pytest.raises(ArtifactError, match="expected format version 2, found 1; run `hidvae prep"):
+        read_stage(folder, produced_by="hidvae prepare")
 
 
 def test_fingerprints_follow_the_files(tmp_path: Path) -> None:
@@ -143,11 +172,12 @@ def test_duplicate_items_name_the_file(tmp_path: Path) -> None:
     assert message.startswith(f"{tmp_path / 'items.csv'}, column item_id: expected each item once")
 
 
-def test_a_damaged_stage_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["items.parquet", "users.parquet", "events.safetensors"])
+def test_a_damaged_stage_is_refused(tmp_path: Path, name: str) -> None:
     folder = write_tables(tmp_path, THREE, ["a", "b", "c"])
     stage = prepare(DatasetConfig(folder=folder), tmp_path / "out")
-    (stage.path / "items.parquet").write_bytes(b"not a table")
-    with pytest.raises(ArtifactError, match=r"items.parquet: .*run `hidvae prepare` again"):
+    (stage.path / name).write_bytes(b"not a table")
+    with pytest.raises(ArtifactError, match=rf"{name}: .*run `hidvae prepare` again"):
         load_dataset(stage)
 
 

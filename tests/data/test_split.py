@@ -5,20 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidvae.data.interactions import Interactions, Sequences
+from hidvae.data.interactions import Sequences
 from hidvae.data.split import draw_cold_items, hold_out_items, leave_one_out
 from hidvae.errors import DataError
-
-
-def interactions_of(lists: list[list[int]]) -> Interactions:
-    return Interactions([f"u{i}" for i in range(len(lists))], Sequences.from_lists(lists))
 
 
 @given(st.lists(st.integers(3, 9), max_size=6))
 def test_train_never_holds_a_target_and_the_parts_restore_the_whole(lengths: list[int]) -> None:
     starts = np.cumsum([0, *lengths])  # every event its own item, so items are positions
     lists = [list(range(starts[i], starts[i + 1])) for i in range(len(lengths))]
-    split = leave_one_out(interactions_of(lists))
+    split = leave_one_out(Sequences.from_lists(lists))
     for u, whole in enumerate(lists):
         validation, test = int(split.validation_targets[u]), int(split.test_targets[u])
         assert not {validation, test} & set(split.train[u].tolist())
@@ -31,8 +27,8 @@ def test_train_never_holds_a_target_and_the_parts_restore_the_whole(lengths: lis
 
 
 def test_short_users_are_refused_by_name() -> None:
-    with pytest.raises(DataError, match="found 1 users with fewer, first 'u1' with 2"):
-        leave_one_out(interactions_of([[1, 2, 3], [4, 5]]))
+    with pytest.raises(DataError, match="found 1 users with fewer, first user 1 with 2"):
+        leave_one_out(Sequences.from_lists([[1, 2, 3], [4, 5]]))
 
 
 @given(
@@ -89,6 +85,6 @@ def test_cold_items_are_a_share_of_those_with_events() -> None:
 
 
 def test_a_leave_one_out_split_tests_everybody_and_holds_nothing_out() -> None:
-    split = leave_one_out(interactions_of([[1, 2, 3], [4, 5, 6, 7]]))
+    split = leave_one_out(Sequences.from_lists([[1, 2, 3], [4, 5, 6, 7]]))
     assert split.test_users.tolist() == split.validation_users.tolist() == [0, 1]
     assert split.cold_items.size == 0

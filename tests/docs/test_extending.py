@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from tests.docs.pages import ROOT, blocks_of
 
+from hidvae.data.prepare import load_dataset
 from hidvae.store.artifacts import StageFolder, read_json
 
 BLOCKS = blocks_of(ROOT / "docs" / "extending.md")
@@ -62,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, demo_folder: StageFolder) ->
         elif block.language == "diff":
             apply(block.text, root)
     items = pl.read_parquet(demo_folder.path / "items.parquet")
-    log = pl.read_parquet(demo_folder.path / "interactions.parquet").join(items, on="item_id")
+    log = load_dataset(demo_folder).events_frame().join(items, on="item_id")
     (root / "my_orders").mkdir()
     with (root / "my_orders" / "orders.jsonl").open("w", encoding="utf-8") as file:
         for row in log.sort("user_id", "position").iter_rows(named=True):

@@ -20,6 +20,8 @@ from tests.docs.pages import BLOCKS, PAGES, ROOT, Block
 
 from hidvae.apps.cli import app, run_app
 from hidvae.config import load_config
+from hidvae.data.prepare import load_dataset
+from hidvae.store.artifacts import read_stage
 
 RUN = {
     "prepare",
@@ -96,7 +98,9 @@ def place(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("demo", "my_shop"):
         shutil.copytree(tiny_run, root / "runs" / name)
     items = pl.read_parquet(tiny_run / "dataset" / "items.parquet")
-    events = pl.read_parquet(tiny_run / "dataset" / "interactions.parquet")
+    events = load_dataset(
+        read_stage(tiny_run / "dataset", produced_by="hidvae prepare")
+    ).events_frame()
     for name in ("my_shop", "path/to/my_shop"):
         (root / name).mkdir(parents=True)
         paths = pl.col("categories").list.join(" > ")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hidvae.data.interactions import Interactions, Sequences
+from hidvae.data.interactions import Sequences
 from hidvae.data.split import leave_one_out
 from hidvae.features import cooccurrence
 from hidvae.features.cooccurrence import cooccurrence_embedding, cooccurrence_weights
@@ -89,9 +89,7 @@ def test_validation_and_test_events_change_nothing() -> None:
     changed = [[*history[:-2], 0, 39] for history in histories]
     embeddings = [
         cooccurrence_embedding(
-            leave_one_out(
-                Interactions([str(u) for u in range(30)], Sequences.from_lists(lists))
-            ).train,
+            leave_one_out(Sequences.from_lists(lists)).train,
             num_items=40,
             dim=8,
             window=5,

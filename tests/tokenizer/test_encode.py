@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hidvae.config import DatasetConfig, LLMConfig, RunConfig, TagConfig, TokenizerConfig
-from hidvae.data.prepare import INTERACTIONS_FILE, ITEMS_FILE, load_dataset, prepare
+from hidvae.data.prepare import ITEMS_FILE, load_dataset, prepare
 from hidvae.errors import FingerprintMismatch
 from hidvae.evaluation.id_quality import id_quality
 from hidvae.features.embed import embed
@@ -59,7 +59,7 @@ def equal_items(
     items = pl.read_parquet(demo_folder.path / ITEMS_FILE)
     same = pl.concat([items[:1]] * 30).with_columns(item_id=items["item_id"][:30])
     pl.concat([same, items[30:]]).write_parquet(raw / "items.parquet")
-    events = pl.read_parquet(demo_folder.path / INTERACTIONS_FILE)
+    events = load_dataset(demo_folder).events_frame()
     events.rename({"position": "timestamp"}).write_parquet(raw / "interactions.parquet")
     dataset = prepare(DatasetConfig(source="folder", folder=str(raw)), output / "dataset")
     text_alone = replace(EMBEDDING, cooccurrence_dim=0)

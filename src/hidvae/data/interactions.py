@@ -6,11 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from hidvae.data.catalogue import Catalogue
-from hidvae.data.schema import Columns
 from hidvae.errors import ShapeError
 
 
@@ -98,6 +95,12 @@ class Sequences:
         matrix[np.arange(max_length) < cut.lengths[:, None]] = cut.items
         return matrix
 
+    def where(self, is_kept: NDArray[np.bool_]) -> Sequences:
+        """Each sequence without the events that a mask (E,) leaves out."""
+        so_far = np.zeros(is_kept.size + 1, dtype=np.int64)
+        np.cumsum(is_kept, out=so_far[1:])
+        return Sequences(self.items[is_kept], so_far[self.offsets])
+
     def _gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Sequences:
         """One sequence per (start, length) window of ``items``."""
         offsets = np.zeros(lengths.size + 1, dtype=np.int64)
@@ -121,23 +124,9 @@ class Interactions:
             )
 
 
-def to_interactions(events: pl.LazyFrame, catalogue: Catalogue) -> Interactions:
-    """Turn events into sequences; the ids of a long log are never all in memory.
-
-    Args:
-        events: user_id and item_id, each user's events together and in time order.
-        catalogue: Holds every item of ``events``.
-    """
-    numbers = np.arange(catalogue.num_items, dtype=np.int32)
-    index = pl.LazyFrame([catalogue.frame[Columns.ITEM], pl.Series("item_index", numbers)])
-    numbered = events.join(index, on=Columns.ITEM, how="left", maintain_order="left")
-    per_user = events.group_by(Columns.USER, maintain_order=True).len()
-    items = numbered.select("item_index").collect(engine="streaming")
-    users = per_user.collect(engine="streaming")
-    offsets = np.zeros(users.height + 1, dtype=np.int64)
-    np.cumsum(users["len"].to_numpy(), out=offsets[1:])
-    sequences = Sequences(items["item_index"].to_numpy(), offsets)
-    return Interactions(users[Columns.USER].to_list(), sequences)
+def count_items(sequences: Sequences, num_items: int) -> NDArray[np.int64]:
+    """(N,) events of each item: in training histories, an item's popularity."""
+    return np.bincount(sequences.items, minlength=num_items)
 
 
 def count_repeats(sequences: Sequences) -> int:

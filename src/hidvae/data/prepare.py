@@ -1,4 +1,13 @@
-"""Stage prepare: raw tables in, a checked dataset of three files out."""
+"""Stage prepare: raw tables in, a checked and split dataset out, and how that is read.
+
+::
+
+    items.parquet       item_id and what else is known; row i is item_index i
+    users.parquet       user_id; row u is user u
+    events.safetensors  item_index (E,) int32, the users' events one after the other in time order;
+                        offsets (U + 1,) int64, user u has the events offsets[u]:offsets[u + 1];
+                        parts (E,) uint8, the split; cold_items (C,) int64, the items held out
+"""
 
 from __future__ import annotations
 
@@ -13,16 +22,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
-from hidvae.config import DatasetConfig, build_section
+from hidvae.config import DatasetConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.events import Events, find_ties, k_core, keep_repeated, put_in_order, read_events
 from hidvae.data.interactions import (
     Interactions,
     Sequences,
+    count_items,
     count_repeats,
     length_statistics,
-    to_interactions,
 )
 from hidvae.data.rules import COUNT, nothing_left, short_histories
 from hidvae.data.schema import Columns, check_items
@@ -30,6 +41,7 @@ from hidvae.data.sources import amazon, folder, kuairand, movielens
 from hidvae.data.sources.demo import GENERATOR_VERSION, generate_demo
 from hidvae.data.split import (
     MIN_EVENTS,
+    PARTS,
     Split,
     draw_cold_items,
     hold_out_items,
@@ -40,11 +52,14 @@ from hidvae.errors import ArtifactError
 from hidvae.store.artifacts import StageFolder, fingerprint_file, read_json, read_stage, write_stage
 
 ITEMS_FILE = "items.parquet"
-INTERACTIONS_FILE = "interactions.parquet"
+USERS_FILE = "users.parquet"
+EVENTS_FILE = "events.safetensors"
 WITHOUT_LOG_FILE = "without_log.json"
 """In a copy for others, in place of the log: what recommending must know of it."""
-_ROWS_PER_GROUP = 1 << 18
-"""Of interactions.parquet; left open, it (and the fingerprint) would depend on the CPU's cores."""
+MIN_REPEAT_SHARE = 0.01
+"""Share of training events that repeat an earlier item of their user, from which on users count as
+repeating items. Fewer are accidents of a log, such as an order sent twice, and would give places in
+every list to items that the user already has."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +86,30 @@ class Dataset:
     interactions: Interactions
     split: Split
     name: str
+    users_repeat_items: bool
+    """Whether at least ``MIN_REPEAT_SHARE`` of the training events repeat an item of their user."""
 
     @cached_property
     def known_items(self) -> npt.NDArray[np.bool_]:
         """(N,) whether an item occurs in a training history."""
-        return np.bincount(self.split.train.items, minlength=self.catalogue.num_items) > 0
+        return count_items(self.split.train, self.catalogue.num_items) > 0
 
-    @cached_property
-    def users_repeat_items(self) -> bool:
-        """Whether an item occurs twice in a training history."""
-        return count_repeats(self.split.train) > 0
+    def events_frame(self) -> pl.DataFrame:
+        """The log as a table: user_id, item_id, position (from 0 within a user) and split.
+
+        Rows keep the order of users and their events; ``split`` is one of ``PARTS``.
+        """
+        sequences = self.interactions.sequences
+        starts = np.repeat(sequences.offsets[:-1], sequences.lengths)
+        users = pl.Series(Columns.USER, self.interactions.user_ids, pl.String)
+        return pl.DataFrame(
+            [
+                users.gather(np.repeat(np.arange(users.len()), sequences.lengths)),
+                self.catalogue.frame[Columns.ITEM].gather(sequences.items),
+                pl.Series(Columns.POSITION, np.arange(starts.size) - starts, pl.Int32),
+                pl.Series("split", PARTS, pl.Enum(PARTS)).gather(self.split.parts),
+            ]
+        )
 
 
 class DatasetWithoutLog(Dataset):
@@ -118,28 +147,28 @@ class DatasetWithoutLog(Dataset):
 
     def _missing(self) -> ArtifactError:
         return ArtifactError(
-            f"{self.__dict__['folder']}: expected {INTERACTIONS_FILE}; found a copy without the "
+            f"{self.__dict__['folder']}: expected {EVENTS_FILE}; found a copy without the "
             "log, which can recommend and explain; for everything else use the run itself"
         )
 
 
-def prepare(config: DatasetConfig, output: Path) -> StageFolder:
+def prepare(config: DatasetConfig, output: Path, tables: SourceTables | None = None) -> StageFolder:
     """Read, check and filter a dataset, and write it as a stage folder.
 
     Args:
         config: Where the tables are and how the log is cut.
-        output: Stage folder to write: items.parquet (row i is item_index i) and
-            interactions.parquet (user_id, item_id, position), each user's events in time order.
+        output: Stage folder to write.
+        tables: Tables of a program, from ``tables_from``, instead of those the settings name.
 
     Raises:
         ConfigError: If the settings do not go together.
         DataError: If a table is missing or breaks its contract, or nothing is left of it.
         ArtifactError: If the folder cannot be written.
     """
-    inputs = raw_fingerprints(config)
+    inputs = raw_fingerprints(config, tables)
     settings = dataclasses.asdict(config)
     with write_stage(output, stage="prepare", config=settings, inputs=inputs) as writer:
-        tables = read_source(config)
+        tables = tables or read_source(config)
         items = check_items(tables.items, tables.items_file)
         events, size = read_events(tables, items, config)
         num_known = len(events)
@@ -147,9 +176,12 @@ def prepare(config: DatasetConfig, output: Path) -> StageFolder:
         num_duplicates = num_known - len(events)
         events = _filter_events(keep_repeated(events, config.repeated_items), tables, config)
         items, events = _filter_items(items, events, config)
+        users, sequences = _to_sequences(events)
+        split = _cold_split(sequences, config) or leave_one_out(sequences)
         items.write_parquet(writer.path / ITEMS_FILE)
-        _write_events(events, items, writer.path / INTERACTIONS_FILE)
-        found = _describe(items, events) | _describe_cold(events, config)
+        users.write_parquet(writer.path / USERS_FILE)
+        write_events(split, writer.path / EVENTS_FILE)
+        found = _describe(items, sequences) | _count_ties(events, sequences) | _count_cold(split)
         left_out = {
             "dropped_users": size.num_users - found["num_users"],
             "dropped_items": tables.items.height - items.height,
@@ -160,13 +192,16 @@ def prepare(config: DatasetConfig, output: Path) -> StageFolder:
         writer.metrics.update({**found, **left_out, **tables.counts})
         counts = ("num_users", "num_items", "num_events", "dropped_users", "dropped_events")
         writer.facts.update({"name": tables.name, **{key: writer.metrics[key] for key in counts}})
+        writer.facts["users_repeat_items"] = _do_users_repeat(split.train)
         if Path(tables.items_file).is_file():  # where an item's image path starts
             writer.facts["folder"] = str(Path(tables.items_file).resolve().parent)
     return read_stage(output, produced_by="hidvae prepare")
 
 
-def raw_fingerprints(config: DatasetConfig) -> dict[str, str]:
+def raw_fingerprints(config: DatasetConfig, tables: SourceTables | None = None) -> dict[str, str]:
     """What the stage is made from: SHA-256 of each file, or the generator and its settings."""
+    if tables is not None:
+        return dict(tables.fingerprints)
     if config.source == "demo":
         return {
             "demo": f"version {GENERATOR_VERSION}, {config.demo_num_items} items, "
@@ -186,28 +221,26 @@ def read_source(config: DatasetConfig) -> SourceTables:
 
 
 def load_dataset(stage: StageFolder) -> Dataset:
-    """Read a prepared dataset and split it as its settings say.
+    """Read a prepared dataset with its split.
 
     Raises:
         ArtifactError: If a file of the folder is damaged.
     """
     with _readable(stage.path / ITEMS_FILE) as file:
         catalogue = Catalogue(pl.read_parquet(file, glob=False))
+    name, repeats = str(stage.facts["name"]), bool(stage.facts["users_repeat_items"])
     if WITHOUT_LOG_FILE in stage.manifest["files"]:
-        return _without_log(stage, catalogue)
-    with _readable(stage.path / INTERACTIONS_FILE) as file:
-        interactions = to_interactions(pl.scan_parquet(file, glob=False), catalogue)
-    config = build_section(DatasetConfig, stage.config)
-    split = _cold_split(interactions.sequences, config) or leave_one_out(interactions)
-    return Dataset(catalogue, interactions, split, str(stage.facts["name"]))
-
-
-def _without_log(stage: StageFolder, catalogue: Catalogue) -> DatasetWithoutLog:
-    facts = read_json(stage.path / WITHOUT_LOG_FILE)
-    known = np.ones(catalogue.num_items, dtype=bool)
-    known[catalogue.index_of(facts["unknown_items"])] = False
-    name, repeats = str(stage.facts["name"]), bool(facts["users_repeat_items"])
-    return DatasetWithoutLog(catalogue, name, known, repeats, stage.path)
+        unknown = read_json(stage.path / WITHOUT_LOG_FILE)["unknown_items"]
+        known = np.ones(catalogue.num_items, dtype=bool)
+        known[catalogue.index_of(unknown)] = False
+        return DatasetWithoutLog(catalogue, name, known, repeats, stage.path)
+    with _readable(stage.path / USERS_FILE) as file:
+        user_ids = pl.read_parquet(file, glob=False)[Columns.USER].to_list()
+    with _readable(stage.path / EVENTS_FILE) as file:
+        events = load_file(file)
+    sequences = Sequences(events["item_index"], events["offsets"])
+    split = Split(sequences, events["parts"], events["cold_items"])
+    return Dataset(catalogue, Interactions(user_ids, sequences), split, name, repeats)
 
 
 def _cold_split(sequences: Sequences, config: DatasetConfig) -> Split | None:
@@ -243,49 +276,45 @@ def _filter_items(
     return items.filter(is_kept), dataclasses.replace(events, item=new_index[events.item])
 
 
-def _to_sequences(events: Events) -> Sequences:
-    lengths = np.bincount(events.user)
+def _to_sequences(events: Events) -> tuple[pl.DataFrame, Sequences]:
+    """Users who have events left, in order, and their events."""
+    lengths = np.bincount(events.user, minlength=events.users.height)
+    users = events.users.filter(lengths > 0).select(Columns.USER).rechunk()
     offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
-    return Sequences(events.item, offsets)
+    return users, Sequences(events.item, offsets)
 
 
-def _write_events(events: Events, items: pl.DataFrame, file: Path) -> None:
-    """user_id, item_id and position (counted within each user); ids come back piece by piece."""
-    sequences = _to_sequences(events)
-    starts = np.repeat(sequences.offsets[:-1], sequences.lengths)
-    position = (np.arange(len(events)) - starts).astype(np.int32)
-    numbers = pl.LazyFrame({"user": events.user, "item": events.item, Columns.POSITION: position})
-    ids = {"user": events.users[Columns.USER], "item": items[Columns.ITEM]}
-    numbers.select(
-        *(
-            pl.col(name)
-            .map_batches(values.gather, return_dtype=pl.String, is_elementwise=True)
-            .alias(values.name)
-            for name, values in ids.items()
-        ),
-        Columns.POSITION,
-    ).sink_parquet(file, row_group_size=_ROWS_PER_GROUP)
+def write_events(split: Split, file: Path) -> None:
+    """Write the log of a dataset with its split."""
+    arrays = {
+        "item_index": split.sequences.items,
+        "offsets": split.sequences.offsets,
+        "parts": split.parts,
+        "cold_items": split.cold_items,
+    }
+    save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, file)
 
 
-def _describe(items: pl.DataFrame, events: Events) -> dict[str, Any]:
-    sequences = _to_sequences(events)
+def _do_users_repeat(train: Sequences) -> bool:
+    return count_repeats(train) >= max(1, MIN_REPEAT_SHARE * train.items.size)
+
+
+def _describe(items: pl.DataFrame, sequences: Sequences) -> dict[str, Any]:
     lengths = length_statistics(sequences.lengths)
     return {
         "num_users": sequences.num_users,
         "num_items": items.height,
-        "num_events": len(events),
-        "items_without_events": items.height - np.unique(events.item).size,
+        "num_events": sequences.items.size,
+        "items_without_events": items.height - np.unique(sequences.items).size,
         "items_without_categories": items[Columns.CATEGORIES].null_count(),
         "repeated_events": count_repeats(sequences),
-        **_count_ties(events, sequences),
         **{f"sequence_length_{name}": value for name, value in lengths.items()},
     }
 
 
-def _describe_cold(events: Events, config: DatasetConfig) -> dict[str, int]:
+def _count_cold(split: Split) -> dict[str, int]:
     """Held-out items and the users who test them; nothing under leave-one-out."""
-    split = _cold_split(_to_sequences(events), config)
-    if split is None:
+    if not split.cold_items.size:
         return {}
     return {"cold_items": split.cold_items.size, "cold_test_users": split.test_users.size}
 
@@ -310,8 +339,8 @@ def _count_ties(events: Events, sequences: Sequences) -> dict[str, int]:
 def _readable(file: Path) -> Iterator[Path]:
     try:
         yield file
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, SafetensorError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ArtifactError(
-            f"{file}: expected a readable Parquet file; found: {reason}; run `hidvae prepare` again"
+            f"{file}: expected a readable file; found: {reason}; run `hidvae prepare` again"
         ) from error

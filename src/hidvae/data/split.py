@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hidvae.data.interactions import Interactions, Sequences
+from hidvae.data.interactions import Sequences
 from hidvae.errors import DataError
 
 MIN_EVENTS = 3
@@ -16,30 +17,73 @@ MIN_WARM_EVENTS = 2
 """Warm events that a cold test event needs before it: one to validate, one to predict that from."""
 
 
+TRAIN, VALIDATION, TEST, LEFT_OUT = range(4)
+"""What an event is for. What is left out is an event of a held-out item, or later than the test."""
+PARTS = ("train", "validation", "test", "left out")
+"""The same in words."""
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training histories of all U users, and what some (mostly all) of them are tested on."""
+    """What each event of U users is for; E events in all."""
 
-    train: Sequences
-    """(U) what everything learns from; row u is user u."""
-    validation_users: NDArray[np.int64]
-    """(V,) rows of the users who validate, rising."""
-    validation_histories: Sequences
-    """(V) what a validation target is predicted from: the user's training history."""
-    validation_targets: NDArray[np.int64]
-    """(V,) item_index of the event after the training history."""
-    test_users: NDArray[np.int64]
-    """(T,) rows of the users who test, rising."""
-    test_histories: Sequences
-    """(T) what a test target is predicted from: the training history and the validation target."""
-    test_targets: NDArray[np.int64]
-    """(T,) item_index."""
+    sequences: Sequences
+    """(U) all events."""
+    parts: NDArray[np.uint8]
+    """(E,) ``TRAIN``, ``VALIDATION``, ``TEST`` or ``LEFT_OUT``; in this order within a user, and at
+    most one event each to validate and to test."""
     cold_items: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     """Rising item_index of the items held out of training and validation; the test targets are all
     among them. Empty under leave-one-out."""
 
+    @cached_property
+    def train(self) -> Sequences:
+        """(U) training histories, which everything learns from; row u is user u."""
+        return self.sequences.where(self.parts == TRAIN)
 
-def leave_one_out(interactions: Interactions) -> Split:
+    @cached_property
+    def validation_users(self) -> NDArray[np.int64]:
+        """(V,) rows of the users who validate, rising."""
+        return self._users_of(VALIDATION)
+
+    @cached_property
+    def validation_histories(self) -> Sequences:
+        """(V) what a validation target is predicted from: the user's training history."""
+        return _rows(self.train, self.validation_users)
+
+    @cached_property
+    def validation_targets(self) -> NDArray[np.int64]:
+        """(V,) item_index of the event after the training history."""
+        return self._items_of(VALIDATION)
+
+    @cached_property
+    def test_users(self) -> NDArray[np.int64]:
+        """(T,) rows of the users who test, rising."""
+        return self._users_of(TEST)
+
+    @cached_property
+    def test_histories(self) -> Sequences:
+        """(T) what a test target is predicted from: training history and validation target."""
+        return _rows(self.sequences.where(self.parts <= VALIDATION), self.test_users)
+
+    @cached_property
+    def test_targets(self) -> NDArray[np.int64]:
+        """(T,) item_index."""
+        return self._items_of(TEST)
+
+    def _users_of(self, part: int) -> NDArray[np.int64]:
+        events = np.flatnonzero(self.parts == part)
+        return np.searchsorted(self.sequences.offsets, events, side="right") - 1
+
+    def _items_of(self, part: int) -> NDArray[np.int64]:
+        return self.sequences.items[self.parts == part].astype(np.int64)
+
+
+def _rows(sequences: Sequences, users: NDArray[np.int64]) -> Sequences:
+    return sequences if users.size == sequences.num_users else sequences.take(users)
+
+
+def leave_one_out(sequences: Sequences) -> Split:
     """The last event of each user tests, the second last validates, as P5 and TIGER do.
 
     What the protocol does not prevent: it cuts each user's events at that user's own end, not at
@@ -51,34 +95,24 @@ def leave_one_out(interactions: Interactions) -> Split:
     Raises:
         DataError: If a user has fewer than three events.
     """
-    sequences = interactions.sequences
     if (short := np.flatnonzero(sequences.lengths < MIN_EVENTS)).size:
         first = int(short[0])
         raise DataError(
             f"expected at least {MIN_EVENTS} events per user; found {short.size} users with fewer, "
-            f"first {interactions.user_ids[first]!r} with {int(sequences.lengths[first])}; "
-            "drop them before the split"
+            f"first user {first} with {int(sequences.lengths[first])}; drop them before the split"
         )
-    ends = sequences.offsets[1:]
-    users = np.arange(sequences.num_users)
-    train = sequences.without_last(2)
-    return Split(
-        train=train,
-        validation_users=users,
-        validation_histories=train,
-        validation_targets=sequences.items[ends - 2].astype(np.int64),
-        test_users=users,
-        test_histories=sequences.without_last(1),
-        test_targets=sequences.items[ends - 1].astype(np.int64),
-    )
+    parts = np.full(sequences.items.size, TRAIN, np.uint8)
+    parts[sequences.offsets[1:] - 2] = VALIDATION
+    parts[sequences.offsets[1:] - 1] = TEST
+    return Split(sequences, parts)
 
 
 def hold_out_items(sequences: Sequences, cold_items: NDArray[np.integer]) -> Split:
     """Hold items out of training and validation, and let the test ask for them.
 
-    A user's test is his last event of a cold item with at least ``MIN_WARM_EVENTS`` warm ones (of
-    any other item) before it; those are the history, and the last of them validates. What he did
-    afterwards is dropped, so that no training history is later than its own user's test. Users
+    A user's test is the last event of a cold item with at least ``MIN_WARM_EVENTS`` warm ones (of
+    any other item) before it; those are the history, and the last of them validates. Later events
+    are left out, so that no training history is later than its own user's test. Users
     without such an event train and validate on all their warm events. A user with a single warm
     event has nothing to predict a validation target from, and gives nothing.
 
@@ -87,7 +121,7 @@ def hold_out_items(sequences: Sequences, cold_items: NDArray[np.integer]) -> Spl
         cold_items: item_index of the items to hold out.
 
     Raises:
-        DataError: If no user can be tested, or none can validate.
+        DataError: If no user can be tested.
     """
     is_cold = np.zeros(1 + int(max(sequences.items.max(initial=0), cold_items.max())), dtype=bool)
     is_cold[cold_items] = True
@@ -105,21 +139,14 @@ def hold_out_items(sequences: Sequences, cold_items: NDArray[np.integer]) -> Spl
             f"item; found none for {cold_items.size} held-out items; raise "
             "DatasetConfig.cold_item_share"
         )
-    is_kept = ~is_cold_event & (np.arange(user.size) < end[user])
-    kept_so_far = np.concatenate([[0], np.cumsum(is_kept)])
-    warm = Sequences(sequences.items[is_kept], kept_so_far[sequences.offsets])
-    validation_users = np.flatnonzero(warm.lengths >= MIN_WARM_EVENTS)
-    train = warm.without_last(1)
-    return Split(
-        train=train,
-        validation_users=validation_users,
-        validation_histories=train.take(validation_users),
-        validation_targets=warm.items[warm.offsets[1:][validation_users] - 1].astype(np.int64),
-        test_users=test_users,
-        test_histories=warm.take(test_users),
-        test_targets=sequences.items[end[test_users]].astype(np.int64),
-        cold_items=np.unique(cold_items).astype(np.int64),
-    )
+    warm = np.flatnonzero(~is_cold_event & (np.arange(user.size) < end[user]))  # rising
+    parts = np.full(user.size, LEFT_OUT, np.uint8)
+    parts[warm] = TRAIN
+    last = warm[np.diff(user[warm], append=-1) != 0]  # of each user with a warm event
+    has_history = np.bincount(user[warm], minlength=1)[user[last]] >= MIN_WARM_EVENTS
+    parts[last] = np.where(has_history, VALIDATION, LEFT_OUT)
+    parts[end[test_users]] = TEST
+    return Split(sequences, parts, np.unique(cold_items).astype(np.int64))
 
 
 def draw_cold_items(sequences: Sequences, share: float, seed: int) -> NDArray[np.int64]:

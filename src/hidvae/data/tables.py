@@ -47,6 +47,8 @@ class SourceTables:
     """Where ``interactions`` came from, for messages."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """What the source left out or mended on the way, by name; kept in the manifest."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """What the tables hold, by table, where they were handed over and no source can say it."""
 
 
 class BadRows(DataError):

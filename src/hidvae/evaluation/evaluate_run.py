@@ -21,11 +21,10 @@ import numpy.typing as npt
 import polars as pl
 
 from hidvae.config import EvaluationConfig, RunConfig, SasRecConfig
-from hidvae.data.interactions import Sequences
+from hidvae.data.interactions import Sequences, count_items
 from hidvae.data.prepare import load_dataset
 from hidvae.data.split import Split, choose_users
 from hidvae.evaluation.baselines.by_name import ALL, build_baseline, chosen_baselines
-from hidvae.evaluation.baselines.untrained import item_popularity
 from hidvae.evaluation.evaluate_ranker import (
     EvaluationResult,
     Protocol,
@@ -167,7 +166,7 @@ def evaluate_run(
     dataset = load_dataset(folders["dataset"])
     num_items = dataset.catalogue.num_items
     tasks = tasks_of(dataset.split, num_items, config.max_users, run.seed)
-    popularity = item_popularity(dataset.split.train, num_items)
+    popularity = count_items(dataset.split.train, num_items)
     score = partial(
         _score,
         tasks=tasks,

@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from hidvae.apps.batch import embed_shards, recommend_shards, tokenize_shards
+from hidvae.data.prepare import load_dataset
+from hidvae.store.artifacts import read_stage
 
 TOP_K = 5
 
@@ -40,7 +42,9 @@ class Made(NamedTuple):
 def made(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """All three jobs by one process; do not write into it."""
     base = tmp_path_factory.mktemp("shards")
-    events = pl.read_parquet(tiny_run / "dataset" / "interactions.parquet")
+    events = load_dataset(
+        read_stage(tiny_run / "dataset", produced_by="hidvae prepare")
+    ).events_frame()
     histories = events.group_by("user_id", maintain_order=True).agg(history="item_id")
     folders = Made(
         write_shards(pl.read_parquet(tiny_run / "dataset" / "items.parquet"), base / "items", 4),

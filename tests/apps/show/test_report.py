@@ -18,8 +18,10 @@ from tests.apps.show.pages import Page
 
 from hidvae.apps.show.formats import percent
 from hidvae.apps.show.report import run_page, write_report
+from hidvae.data.prepare import load_dataset
 from hidvae.errors import MissingExtraError, NotTrainedError
 from hidvae.ranking.recommender import Recommender
+from hidvae.store.artifacts import read_stage
 
 pytest.importorskip("plotly")
 
@@ -149,7 +151,11 @@ def test_users_see_what_the_recommender_says(page: Page, tiny_run: Path) -> None
     part = page.parts["Some users"]
     users = re.findall("^User (.+)$", part.text, re.MULTILINE)
     assert len(users) == len(part.tables) == len(set(users)) == 5
-    events = pl.read_parquet(tiny_run / "dataset" / "interactions.parquet").sort("position")
+    events = (
+        load_dataset(read_stage(tiny_run / "dataset", produced_by="hidvae prepare"))
+        .events_frame()
+        .sort("position")
+    )
     recommender = Recommender.load(tiny_run, "cpu")
     for user, (_, *lines) in zip(users, part.tables, strict=True):
         *history, taken = events.filter(user_id=user)["item_id"]

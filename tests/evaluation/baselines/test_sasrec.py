@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from hidvae.config import RunConfig, SasRecConfig
-from hidvae.data.interactions import Sequences
+from hidvae.data.interactions import Sequences, count_items
 from hidvae.data.prepare import Dataset
+from hidvae.data.split import leave_one_out
 from hidvae.errors import ArtifactError, DataError
 from hidvae.evaluation.baselines.sasrec import (
     SasRec,
@@ -24,7 +25,7 @@ from hidvae.evaluation.baselines.sasrec import (
     load_sasrec,
     train_sasrec,
 )
-from hidvae.evaluation.baselines.untrained import Popularity, item_popularity
+from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_ranker import Ranker, evaluate_ranker
 from hidvae.retriever import train_retriever as train
 from hidvae.retriever.batches import TrainingBatches
@@ -213,7 +214,7 @@ def ndcg(ranker: Ranker, dataset: Dataset) -> float:
         split.test_targets,
         num_items=num_items,
         cutoffs=(10,),
-        popularity=item_popularity(split.train, num_items),
+        popularity=count_items(split.train, num_items),
         bootstrap_samples=0,
     )
     return float(result.excluding["ndcg@10"])  # type: ignore[arg-type]
@@ -300,8 +301,8 @@ def test_damaged_weights_are_refused(trained: StageFolder, tmp_path: Path) -> No
 def test_a_log_without_transitions_is_refused(
     demo_folder: StageFolder, demo_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one_event = replace(demo_dataset.split, train=demo_dataset.split.train.last(1))
-    short = replace(demo_dataset, split=one_event)
+    three_events = demo_dataset.interactions.sequences.last(3)  # one to train
+    short = replace(demo_dataset, split=leave_one_out(three_events))
     monkeypatch.setattr("hidvae.evaluation.baselines.sasrec.load_dataset", lambda folder: short)
     with pytest.raises(DataError, match="no training history has two items"):
         train_sasrec(CONFIG, RUN, demo_folder, tmp_path / "sasrec")

@@ -12,10 +12,11 @@ import polars as pl
 import pytest
 
 from hidvae.config import RunConfig, load_config
+from hidvae.data.interactions import count_items
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError
 from hidvae.evaluation.baselines import tiger
-from hidvae.evaluation.baselines.untrained import Popularity, item_popularity
+from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_ranker import Ranker, evaluate_ranker
 from hidvae.features.embeddings import load_embeddings
 from hidvae.retriever import train_retriever as train
@@ -100,7 +101,7 @@ def recall(ranker: Ranker, folders: Folders) -> float:
         dataset.split.test_targets,
         num_items=dataset.catalogue.num_items,
         cutoffs=(5,),
-        popularity=item_popularity(dataset.split.train, dataset.catalogue.num_items),
+        popularity=count_items(dataset.split.train, dataset.catalogue.num_items),
         bootstrap_samples=0,
     )
     return float(result.excluding["recall@5"])  # type: ignore[arg-type]

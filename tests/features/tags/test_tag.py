@@ -66,7 +66,7 @@ def gaps(demo_dataset: StageFolder, tmp_path_factory: pytest.TempPathFactory) ->
     cut = cut.when(row == 2).then(alone).otherwise(path)
     items = data.catalogue.frame.with_columns(categories=cut)
     items.write_parquet(root / "items.parquet")
-    events = pl.read_parquet(demo_dataset.path / "interactions.parquet")
+    events = data.events_frame()
     events.rename({"position": "timestamp"}).write_parquet(root / "interactions.parquet")
     dataset = prepare(DatasetConfig(source="folder", folder=str(root)), root / "dataset")
     return stages_of(dataset, root)

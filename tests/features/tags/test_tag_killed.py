@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from tests.features.tags.llm_server import choose_by_hash, serve
 
-from hidvae.data.prepare import INTERACTIONS_FILE, ITEMS_FILE
+from hidvae.data.prepare import ITEMS_FILE, load_dataset
 from hidvae.store.artifacts import StageFolder, read_stage
 
 SETTINGS = (
@@ -39,8 +39,7 @@ def test_killed_and_run_again_it_is_the_same_artifact(
     items.with_columns(
         pl.when(~is_hidden).then(pl.col("categories")).alias("categories")
     ).write_parquet(shop / "items.parquet")
-    events = pl.read_parquet(demo_folder.path / INTERACTIONS_FILE)
-    events.write_parquet(shop / "interactions.parquet")
+    load_dataset(demo_folder).events_frame().write_parquet(shop / "interactions.parquet")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("HIDVAE_CACHE", str(tmp_path / "cache"))
     settings = [word for setting in SETTINGS for word in ("--set", setting)]

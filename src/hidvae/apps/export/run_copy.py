@@ -16,7 +16,7 @@ def copy_run(folders: Mapping[str, StageFolder], output: Path) -> None:
     """Write a folder that ``Recommender.load`` takes.
 
     The stages are copied as they are, but for the dataset: of the log only which items occur in
-    training, and whether users repeat items. Manifests keep the fingerprints of the run, so that
+    training. Manifests keep the fingerprints of the run, so that
     the stages still match; paths of this machine are left out.
 
     Args:
@@ -43,10 +43,7 @@ def _copy_dataset(folder: StageFolder, output: Path) -> None:
     shutil.copyfile(folder.path / ITEMS_FILE, output / ITEMS_FILE)
     write_json(
         output / WITHOUT_LOG_FILE,
-        {
-            "unknown_items": [dataset.catalogue.item_ids[item] for item in unknown],
-            "users_repeat_items": dataset.users_repeat_items,
-        },
+        {"unknown_items": [dataset.catalogue.item_ids[item] for item in unknown]},
     )
     config = {**folder.config, "folder": Path(folder.config["folder"]).name}
     facts = {key: value for key, value in folder.facts.items() if key != "folder"}

@@ -13,8 +13,8 @@ import numpy as np
 
 from hidvae.apps.serve.catalogue_view import CatalogueView
 from hidvae.data.catalogue import Catalogue
+from hidvae.data.interactions import count_items
 from hidvae.errors import DataError
-from hidvae.evaluation.baselines.untrained import item_popularity
 from hidvae.ranking.item_changes import version_on_disk
 from hidvae.ranking.recommender import Recommender
 from hidvae.store.artifacts import MANIFEST
@@ -48,7 +48,7 @@ class Snapshot:
     def view(self) -> CatalogueView:
         """The items there are, to look at."""
         train = self.recommender.dataset.split.train
-        popularity = item_popularity(train, self.catalogue.num_items)
+        popularity = count_items(train, self.catalogue.num_items)
         return CatalogueView(self.recommender, self.recommender.content, popularity)
 
     def has(self, item_id: str) -> bool:

@@ -31,6 +31,7 @@ from hidvae.config import DatasetConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import Dataset, load_dataset, prepare
 from hidvae.data.schema import Columns
+from hidvae.data.split import PARTS
 from hidvae.errors import ArtifactError, DataError
 from hidvae.store.artifacts import MANIFEST, StageFolder, read_stage
 
@@ -172,14 +173,14 @@ def _sample_users(dataset: Dataset, count: int) -> list[SampleUser]:
     sequences, titles = dataset.interactions.sequences, dataset.catalogue.titles
     users = []
     for row in evenly_spread(sequences.num_users, count):
-        items = sequences[row].tolist()
-        uses = ["train"] * (len(items) - 2) + ["validation", "test"]
-        latest = list(zip(uses, items, strict=True))[-_LATEST_EVENTS:]
+        events = slice(*sequences.offsets[row : row + 2].tolist())
+        items, parts = sequences.items[events].tolist(), dataset.split.parts[events].tolist()
+        latest = list(zip(parts, items, strict=True))[-_LATEST_EVENTS:]
         users.append(
             SampleUser(
                 user_id=_one_line(dataset.interactions.user_ids[row]),
                 num_events=len(items),
-                latest=[(use, _one_line(titles[item])) for use, item in latest],
+                latest=[(PARTS[part], _one_line(titles[item])) for part, item in latest],
             )
         )
     return users

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -80,27 +81,57 @@ def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
         DataError: If a table is missing or cannot be read.
     """
     items_path, log_path = _find_files(folder)
-    is_atomic = not _has_own_tables(folder)
-    entries = [_split_entry(entry) for entry in config.column_names]
-    items = None if items_path is None else _read_items(items_path, entries, is_atomic=is_atomic)
-    log = recbole.scan_atomic(log_path) if is_atomic else _scan_log(log_path, entries)
-    columns = {} if items is None else {str(items_path): items.columns}
-    columns[str(log_path)] = log.collect_schema().names()
+    entries = split_entries(config.column_names)
+    if _has_own_tables(folder):
+        items = None if items_path is None else read_items(items_path, entries)
+        return rename_tables(
+            name, items, items_path, scan_log(log_path, entries), log_path, entries
+        )
+    items = None if items_path is None else _read_atomic(items_path)
+    log = recbole.scan_atomic(log_path)
+    tables = rename_tables(name, items, items_path, log, log_path, entries)
+    return replace(tables, items=recbole.name_fields(tables.items))
+
+
+def rename_tables(
+    name: str,
+    items: pl.DataFrame | None,
+    items_file: Path | str | None,
+    log: pl.LazyFrame,
+    log_file: Path | str,
+    entries: Sequence[tuple[str, str]],
+) -> SourceTables:
+    """Give the columns of both tables our names; without an items table, take the log's items.
+
+    Args:
+        name: Name of the dataset, for people.
+        items: The items as they were read.
+        items_file: Where they came from, for messages.
+        log: The events.
+        log_file: Where they came from, for messages.
+        entries: (our name, your name) for each column that differs.
+
+    Raises:
+        ConfigError: If the column names do not go with the tables.
+        DataError: If a table has no row or cannot be read.
+    """
+    columns = {} if items is None else {str(items_file): items.columns}
+    columns[str(log_file)] = log.collect_schema().names()
     renames = match_columns(entries, columns)
-    log = log.rename(renames[str(log_path)])
-    require_rows(log, str(log_path))
+    log = log.rename(renames[str(log_file)])
+    require_rows(log, str(log_file))
     counts = {}
     if items is None:
-        items = recbole.items_of_log(log, str(log_path))
+        items = recbole.items_of_log(log, str(log_file))
         counts["items_from_log"] = items.height
     else:
-        items = items.rename(renames[str(items_path)])
+        items = items.rename(renames[str(items_file)])
     return SourceTables(
         name=name,
-        items=recbole.name_fields(items) if is_atomic else items,
+        items=items,
         interactions=_without_other_columns(log),
-        items_file=str(items_path or log_path),
-        interactions_file=str(log_path),
+        items_file=str(items_file or log_file),
+        interactions_file=str(log_file),
         counts=counts,
     )
 
@@ -175,9 +206,21 @@ def _find_files(folder: Path) -> tuple[Path | None, Path]:
     return recbole.atomic_files(folder)
 
 
-def _split_entry(entry: str) -> tuple[str, str]:
-    ours, _, theirs = entry.partition("=")
-    return ours.strip(), theirs.strip()
+def split_entries(column_names: Sequence[str]) -> list[tuple[str, str]]:
+    """(our name, your name) for each entry of ``DatasetConfig.column_names``."""
+    parts = [entry.partition("=") for entry in column_names]
+    return [(ours.strip(), theirs.strip()) for ours, _, theirs in parts]
+
+
+def read_items(path: Path, entries: Sequence[tuple[str, str]]) -> pl.DataFrame:
+    """Read an items table, under its own column names."""
+    text = (Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS)
+    return read_table(path, _with_theirs(text, entries))
+
+
+def scan_log(path: Path, entries: Sequence[tuple[str, str]]) -> pl.LazyFrame:
+    """Scan a log, under its own column names."""
+    return scan_table(path, _with_theirs(EVENT_COLUMNS, entries), infer=False)
 
 
 def _with_theirs(ours: Sequence[str], entries: Sequence[tuple[str, str]]) -> list[str]:
@@ -185,18 +228,11 @@ def _with_theirs(ours: Sequence[str], entries: Sequence[tuple[str, str]]) -> lis
     return [*ours, *(theirs for name, theirs in entries if name in ours)]
 
 
-def _read_items(path: Path, entries: Sequence[tuple[str, str]], *, is_atomic: bool) -> pl.DataFrame:
-    if not is_atomic:
-        text = (Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS)
-        return read_table(path, _with_theirs(text, entries))
+def _read_atomic(path: Path) -> pl.DataFrame:
     with reading(path):
         items = recbole.scan_atomic(path).collect()
     require_rows(items, str(path))
     return items
-
-
-def _scan_log(path: Path, entries: Sequence[tuple[str, str]]) -> pl.LazyFrame:
-    return scan_table(path, _with_theirs(EVENT_COLUMNS, entries), infer=False)
 
 
 def _without_other_columns(log: pl.LazyFrame) -> pl.LazyFrame:

@@ -98,17 +98,18 @@ def name_fields(items: pl.DataFrame) -> pl.DataFrame:
 
 
 def items_of_log(log: pl.LazyFrame, file: str) -> pl.DataFrame:
-    """The items that a log names, by first appearance, for a dataset without ``NAME.item``.
+    """The items that a log names, by first appearance, for a dataset without a table of them.
 
     Raises:
         DataError: If the log lacks a column or cannot be read.
     """
     require_columns(pl.DataFrame(schema=log.collect_schema()), [Columns.USER, Columns.ITEM], file)
     ids = pl.col(Columns.ITEM)
+    is_text = log.collect_schema()[Columns.ITEM] == pl.String
     with reading(file):
         return (
-            log.select(ids.str.strip_chars())
-            .filter(ids != "")
+            log.select(ids.str.strip_chars() if is_text else ids)
+            .filter(ids != "" if is_text else ids.is_not_null())
             .unique(maintain_order=True)
             .collect(engine="streaming")
         )

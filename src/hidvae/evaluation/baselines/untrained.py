@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from hidvae.data.interactions import Sequences
+from hidvae.data.interactions import Sequences, count_items
 from hidvae.features.item_graph import ItemGraph, check_items_known, recency_query, unit_embeddings
 from hidvae.ranking.lists import (
     Ranking,
@@ -27,29 +27,13 @@ _SCORES_PER_BLOCK = 8_000_000
 """Dense scores held at once; users are ranked in blocks of this many divided by N."""
 
 
-def item_popularity(train: Sequences, num_items: int) -> npt.NDArray[np.int64]:
-    """Training events per item.
-
-    Args:
-        train: Training histories, E events.
-        num_items: N.
-
-    Returns:
-        (N,), sums to E.
-
-    Raises:
-        DataError: If an event's item is outside the catalogue.
-    """
-    check_items_known(train, num_items)
-    return np.bincount(train.items, minlength=num_items).astype(np.int64)
-
-
 class Popularity:
     """Everybody gets the items with the most training events; ties go to the lower item_index."""
 
     def __init__(self, train: Sequences, num_items: int, name: str = "popularity") -> None:
         self.name = name
-        self.popularity = item_popularity(train, num_items)  # (N,)
+        check_items_known(train, num_items)
+        self.popularity = count_items(train, num_items)  # (N,)
         self._order = np.argsort(-self.popularity, kind="stable")  # (N,)
 
     def rank(

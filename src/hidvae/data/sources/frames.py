@@ -1,0 +1,111 @@
+"""Tables that a program hands over: Polars or pandas frames, or names of files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hidvae.data.sources.folder import read_items, rename_tables, scan_log, split_entries
+from hidvae.data.tables import FORMATS, SUFFIXES, SourceTables, reading
+from hidvae.errors import DataError, MissingExtraError
+from hidvae.store.artifacts import fingerprint_file
+
+ITEMS, INTERACTIONS = "items", "interactions"
+
+
+def tables_from(
+    items: Any, interactions: Any, *, column_names: Sequence[str] = (), name: str = "tables"
+) -> SourceTables:
+    """The two tables of a dataset, for ``prepare``.
+
+    Args:
+        items: A ``pl.DataFrame`` or ``pl.LazyFrame``, a pandas frame, whatever else Polars takes as
+            an Arrow stream, or the name of a file; None takes the items that the log names.
+        interactions: The log, likewise; a LazyFrame or a file is never read whole.
+        column_names: "our name=your name" for each column that differs.
+        name: Name of the dataset, for people.
+
+    Raises:
+        ConfigError: If the column names do not go with the tables.
+        DataError: If a table is none, or cannot be read.
+        MissingExtraError: If a pandas frame cannot be converted without pyarrow.
+    """
+    entries = split_entries(column_names)
+    fingerprints = {}
+    items_file: Path | str | None = None
+    frame: pl.DataFrame | None = None
+    if items is not None:
+        if (path := _path(items, ITEMS)) is not None:
+            items_file, frame = path, read_items(path, entries)
+            fingerprints[ITEMS] = fingerprint_file(path)
+        else:
+            with reading(ITEMS):
+                items_file, frame = ITEMS, _scan(items, ITEMS).collect()
+            fingerprints[ITEMS] = _fingerprint(frame.lazy(), ITEMS)
+    if (path := _path(interactions, INTERACTIONS)) is not None:
+        log_file: Path | str = path
+        log = scan_log(path, entries)
+        fingerprints[INTERACTIONS] = fingerprint_file(path)
+    else:
+        log_file, log = INTERACTIONS, _scan(interactions, INTERACTIONS)
+        fingerprints[INTERACTIONS] = _fingerprint(log, INTERACTIONS)
+    tables = rename_tables(name, frame, items_file, log, log_file, entries)
+    return SourceTables(**{**vars(tables), "fingerprints": fingerprints})
+
+
+def _path(table: Any, what: str) -> Path | None:
+    """The file that a name means; None for a frame."""
+    if not isinstance(table, (str, Path)):
+        return None
+    path = Path(table).expanduser()
+    if not path.is_file():
+        raise DataError(f"{what}: expected the name of a file ({FORMATS}); found no file {path}")
+    if not path.name.lower().endswith(SUFFIXES):
+        raise DataError(f"{what}: expected a file of {FORMATS}; found {path}; convert it")
+    return path
+
+
+def _scan(table: Any, what: str) -> pl.LazyFrame:
+    if isinstance(table, (pl.DataFrame, pl.LazyFrame)):
+        return table.lazy()
+    is_pandas = type(table).__module__.partition(".")[0] == "pandas"
+    if not (is_pandas or hasattr(table, "__arrow_c_stream__")):
+        raise DataError(
+            f"{what}: expected a Polars or pandas frame, or the name of a file; found "
+            f"{type(table).__name__}; convert it with polars.DataFrame(...)"
+        )
+    try:
+        # from_pandas leaves the index out, which pandas would send along as a column
+        frame = pl.from_pandas(table) if is_pandas else pl.DataFrame(table)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{what}: a pandas frame needs the package pyarrow; `pip install pyarrow`, or give a "
+            "Polars frame or the name of a file"
+        ) from error
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{what}: expected columns of one type each; found: {reason}; convert the column, for "
+            "example with astype(str)"
+        ) from error
+    return frame.lazy()
+
+
+def _fingerprint(table: pl.LazyFrame, what: str) -> str:
+    """SHA-256 over names, types and a hash of each row, however the rows come in batches.
+
+    The row hashes are Polars' own: another version of Polars may give others, and then the table
+    counts as changed and is prepared once more.
+    """
+    with reading(what):
+        schema = table.collect_schema()
+        digest = hashlib.sha256(repr(list(schema.items())).encode())
+        # in a list, a category is hashed by its number, which another table may give to another
+        plain = table.with_columns(pl.col(pl.List(pl.Categorical)).cast(pl.List(pl.String)))
+        for batch in plain.collect_batches(maintain_order=True):
+            digest.update(batch.hash_rows().to_numpy())
+    return digest.hexdigest()
