@@ -15,7 +15,7 @@ from hidvae.config import DatasetConfig, build_section
 from hidvae.data.prepare import Dataset, load_dataset, prepare, raw_fingerprints
 from hidvae.data.sources.demo import Demo
 from hidvae.errors import ArtifactError, DataError
-from hidvae.store.artifacts import StageFolder, is_current, read_stage, write_json
+from hidvae.store.artifacts import StageFolder, is_current
 
 Rows = list[tuple[str, str]]
 THREE = [("u", "a"), ("u", "b"), ("u", "c")]
@@ -83,14 +83,6 @@ def test_users_repeat_items_by_a_share_of_the_log(
     stage = prepare(DatasetConfig(folder=write_tables(tmp_path, events, names)), tmp_path / "out")
     assert stage.facts["users_repeat_items"] is expected
     assert load_dataset(stage).users_repeat_items is expected
-
-
-def test_a_dataset_of_an_older_format_is_refused(demo_folder: StageFolder, tmp_path: Path) -> None:
-    folder = tmp_path / "dataset"
-    folder.mkdir()
-    write_json(folder / "manifest.json", {**demo_folder.manifest, "format_version": 1})
-    with pytest.raises(ArtifactError, match="expected format version 2, found 1; run `hidvae prep"):
-        read_stage(folder, produced_by="hidvae prepare")
 
 
 def test_fingerprints_follow_the_files(tmp_path: Path) -> None:

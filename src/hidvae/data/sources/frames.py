@@ -107,5 +107,5 @@ def _fingerprint(table: pl.LazyFrame, what: str) -> str:
         # in a list, a category is hashed by its number, which another table may give to another
         plain = table.with_columns(pl.col(pl.List(pl.Categorical)).cast(pl.List(pl.String)))
         for batch in plain.collect_batches(maintain_order=True):
-            digest.update(batch.hash_rows().to_numpy())
+            digest.update(batch.hash_rows().to_numpy().tobytes())
     return digest.hexdigest()
