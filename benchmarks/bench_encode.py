@@ -24,12 +24,12 @@ import polars as pl
 
 from hidvae.config import EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.features.cached_encoding import content_keys
+from hidvae.features.cached_encoding import content_key, vectors_file
 from hidvae.features.item_text import item_texts
-from hidvae.features.sentence_model import MINILM, load_sentence_transformer
-from hidvae.features.text_cache import encode_texts
+from hidvae.features.sentence_model import MINILM, load_sentence_transformer, model_key
 from hidvae.features.text_encoder import load_text_encoder
-from hidvae.features.vector_cache import VectorCache
+from hidvae.features.text_vectors import text_vectors
+from hidvae.store.blobs import BlobStore
 
 BACKENDS = ("torch", "torch-bf16", "onnx-int8")
 
@@ -98,38 +98,29 @@ def bench_backends(texts: list[str], model: str, backends: list[str], rounds: in
 
 
 def bench_cache(num_rows: int, dim: int) -> None:
-    """Print how long ``encode_texts`` takes when it finds every text, and its peak memory."""
+    """Print how long the cache takes to keep vectors and to find them all, and the peak memory."""
     texts = [f"text number {number}" for number in range(num_rows)]
+    keys = [content_key(text.encode()) for text in texts]
+    vectors = np.random.default_rng(0).standard_normal((num_rows, dim), np.float32)
     before = os.environ.get("HIDVAE_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HIDVAE_CACHE"] = folder
-        encode_texts(["one text"], text_encoder="hashing", batch_size=1)
-        (model_folder,) = (Path(folder) / "embeddings").iterdir()
-        for shard in model_folder.iterdir():
-            shard.unlink()
-        cache = VectorCache(model_folder)
-        generator = np.random.default_rng(0)
-        for start in range(0, num_rows, 10_000):
-            some = texts[start : start + 10_000]
-            vectors = generator.standard_normal((len(some), dim), np.float32)
-            cache.write(content_keys(text.encode() for text in some), vectors)
-        print(f"\ncache of {num_rows} x {dim} ({num_rows * dim * 4 / 2**20:.0f} MiB of vectors)")
-        for what in ("as written", "compacted"):
-            num_shards = len(list(model_folder.iterdir()))
-            started, processor = time.perf_counter(), time.process_time()
-            found = encode_texts(texts, text_encoder="hashing", batch_size=1)
-            seconds = time.perf_counter() - started
-            processor = time.process_time() - processor
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(
-                f"{what:12s} {num_shards:4d} shards {seconds:6.1f} s wall, {processor:.1f} s cpu, "
-                f"peak {peak:.0f} MiB"
-            )
-            assert found.shape == (num_rows, dim)
-            del found
-            started = time.perf_counter()
-            cache.compact()
-            print(f"compacting   {time.perf_counter() - started:6.1f} s")
+        config = EmbeddingConfig(text_encoder="hashing")
+        file = vectors_file(model_key("hashing", "numpy"))
+        print(f"\ncache of {num_rows} x {dim} ({vectors.nbytes / 2**20:.0f} MiB of vectors)")
+        started = time.perf_counter()
+        with BlobStore(file) as store:
+            for start in range(0, num_rows, 10_000):
+                rows = range(start, min(start + 10_000, num_rows))
+                store.add({keys[row]: vectors[row].tobytes() for row in rows})
+        print(f"keeping  {time.perf_counter() - started:6.1f} s wall")
+        del vectors
+        started, processor = time.perf_counter(), time.process_time()
+        found = text_vectors(texts, config)
+        seconds, processor = time.perf_counter() - started, time.process_time() - processor
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"finding  {seconds:6.1f} s wall, {processor:.1f} s cpu, peak {peak:.0f} MiB")
+        assert found.shape == (num_rows, dim)
     if before is None:
         del os.environ["HIDVAE_CACHE"]
     else:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hidvae.config import EmbeddingConfig
-from hidvae.features import cached_encoding, text_cache
+from hidvae.features import cached_encoding, text_vectors
 from hidvae.features.embed import embed
 from hidvae.features.text_encoder import cut_by_tokens
 from hidvae.store.artifacts import read_stage
@@ -47,7 +47,7 @@ class BatchEncoder:
 
 
 if __name__ == "__main__":
-    cached_encoding._SECONDS_BETWEEN_SHARDS = 0.0
+    cached_encoding._SECONDS_BETWEEN_WRITES = 0.0
     slow = BatchEncoder(seconds_per_batch=0.2)
-    text_cache.load_text_encoder = lambda name, batch_size, backend: slow
+    text_vectors.load_text_encoder = lambda name, batch_size, backend: slow
     embed(CONFIG, read_stage(Path(sys.argv[1]), produced_by="test"), Path(sys.argv[2]))

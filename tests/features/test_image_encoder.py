@@ -10,12 +10,22 @@ from tests.features.conftest import make_catalogue
 from tests.features.tiny_models import save_tiny_bert, save_tiny_clip
 
 from hidvae.config import DatasetConfig, EmbeddingConfig
-from hidvae.data.prepare import prepare
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.prepare import load_dataset, prepare
 from hidvae.errors import ConfigError, DataError
 from hidvae.features import image_encoder
 from hidvae.features.embed import embed, embed_inputs
 from hidvae.features.embeddings import load_embeddings
-from hidvae.features.image_encoder import ImageEncoder, embed_images, encode_images, image_values
+from hidvae.features.image_encoder import (
+    ImageEncoder,
+    check_images,
+    embed_images,
+    encode_images,
+    image_values,
+)
+from hidvae.features.image_files import FoundImage
+from hidvae.features.new_items import NewItemEncoder
+from hidvae.features.tags.vocabulary import TagVocabulary
 from hidvae.store.artifacts import StageFolder
 
 Image = pytest.importorskip("PIL.Image")
@@ -41,7 +51,10 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def embed_them(values: list[str], folder: Path, model: str) -> image_encoder.ImageVectors:
-    return embed_images(values, folder=folder, image_encoder=model, batch_size=2)
+    config = EmbeddingConfig(image_encoder=model, batch_size=2)
+    found = embed_images(values, config, folder)
+    check_images(found, config)
+    return found
 
 
 def test_vectors_are_the_models_own_and_cached_by_content(
@@ -50,14 +63,16 @@ def test_vectors_are_the_models_own_and_cached_by_content(
     from sentence_transformers import SentenceTransformer
 
     files = [pictures / f"{name}.png" for name in ("0", "1", "copy")]
-    vectors = encode_images(files, image_encoder=tiny_clip, batch_size=2)
+    found = [FoundImage(file.name, file.read_bytes) for file in files]
+    config = EmbeddingConfig(image_encoder=tiny_clip, batch_size=2)
+    vectors = encode_images(found, config)
     images = [Image.open(file).convert("RGB") for file in files]
     expected = SentenceTransformer(tiny_clip).encode(images, normalize_embeddings=True)
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
     assert not np.allclose(vectors[0], vectors[1], atol=1e-3)
     np.testing.assert_array_equal(vectors[0], vectors[2])
     monkeypatch.setattr(image_encoder, "ImageEncoder", None)  # would fail if called
-    again = encode_images(files[::-1], image_encoder=tiny_clip, batch_size=2)
+    again = encode_images(found[::-1], config)
     np.testing.assert_array_equal(again, vectors[::-1])
 
 
@@ -74,7 +89,7 @@ def test_items_without_image_or_with_a_broken_one_get_zeros(
 
 
 def test_when_most_images_fail_the_stage_is_refused(pictures: Path, tiny_clip: str) -> None:
-    with pytest.raises(DataError, match=r"2 of 3 failed, such as 'gone\.png' \(no such file"):
+    with pytest.raises(DataError, match=r"2 of 3 failed, such as gone\.png \(no such file"):
         embed_them(["0.png", "gone.png", "broken.png"], pictures, tiny_clip)
     with pytest.raises(DataError, match="2 of 2 failed"):
         embed_them(["gone.png", "lost.png"], pictures, tiny_clip)
@@ -142,6 +157,33 @@ def test_the_stage_puts_images_beside_the_text(
     after = embed_inputs(config, dataset)
     assert after["dataset"] == before["dataset"]
     assert after["images"] != before["images"]
+
+
+def test_new_items_need_no_image_and_one_that_fails_costs_no_more_than_itself(
+    dataset: StageFolder, pictures: Path, tiny_clip: str, tmp_path: Path
+) -> None:
+    config = EmbeddingConfig(text_encoder="hashing", image_encoder=tiny_clip, cooccurrence_dim=2)
+    folder = embed(config, dataset, tmp_path / "embeddings")
+    embeddings = load_embeddings(folder)
+    encoder = NewItemEncoder(
+        load_dataset(dataset).catalogue, folder, embeddings, TagVocabulary.empty(1), pictures
+    )
+    start, end = embeddings.parts["image"]
+
+    def image_part(images: list[str | None]) -> np.ndarray:
+        rows = {"item_id": [f"new {row}" for row in range(len(images))], "image": images}
+        titles = [f"hair oil {row}" for row in range(len(images))]
+        frame = pl.DataFrame({**rows, "title": titles}).with_columns(
+            categories=pl.lit(None, pl.List(pl.String))
+        )
+        return encoder.encode(Catalogue(frame)).vectors[:, start:end]
+
+    assert not image_part([None]).any()
+    assert not image_part(["gone.png"]).any()  # where training would refuse so many
+    assert not image_part(["../pictures.png", "broken.png"]).any()
+    mixed = image_part(["gone.png", "1.png", None, "broken.png"])
+    np.testing.assert_allclose(mixed[1], embeddings.part("image")[1], atol=1e-6)
+    assert not mixed[[0, 2, 3]].any()
 
 
 def test_images_alone_are_content(dataset: StageFolder, tiny_clip: str, tmp_path: Path) -> None:

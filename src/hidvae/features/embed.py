@@ -1,7 +1,7 @@
-"""Stage embed: a vector for every item from its text, image, transitions and categories.
+"""Stage embed: a vector for every item from its text, image, co-occurrence and categories.
 
 The parts are fused by one rule: each is normalised to unit rows, times its weight, and they are
-concatenated in the order text (or your own matrix, "file"), image, collaborative; the 0/1 features
+concatenated in the order text (or your own matrix, "file"), image, co-occurrence; the 0/1 features
 of ``categorical_columns`` come last, as they are. A part of weight 0 is left out.
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from hidvae.config import EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
@@ -23,11 +22,12 @@ from hidvae.errors import ConfigError
 from hidvae.features.categorical import multi_hot
 from hidvae.features.cooccurrence import cooccurrence_embedding
 from hidvae.features.embeddings import save_embeddings
-from hidvae.features.image_encoder import embed_images, image_values
-from hidvae.features.image_files import is_url
+from hidvae.features.fetch_image import is_url
+from hidvae.features.image_encoder import check_images, embed_images, image_values
+from hidvae.features.image_files import local_file
 from hidvae.features.item_text import has_text, item_texts
 from hidvae.features.matrix_file import read_matrix_file
-from hidvae.features.text_cache import encode_texts
+from hidvae.features.text_vectors import text_vectors
 from hidvae.features.tfidf import TfidfVocabulary
 from hidvae.features.unit_rows import unit_rows
 from hidvae.store.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
@@ -40,7 +40,7 @@ def embed(config: EmbeddingConfig, dataset: StageFolder, output: Path) -> StageF
 
     ``embeddings.safetensors`` holds ``item_embeddings`` (N, D) float32, the fused parts; rows of a
     part are zeros for items that it knows nothing of (no image, no training event). Beside them
-    stand the sparse word vectors of the texts, for the item graph. The facts are ``dim``,
+    stand the sparse TF-IDF vectors of the texts, for the item graph. The facts are ``dim``,
     ``parts``, ``num_categorical``, ``categorical_values``, ``num_terms``, ``text_encoder`` and
     ``image_encoder``.
 
@@ -53,13 +53,15 @@ def embed(config: EmbeddingConfig, dataset: StageFolder, output: Path) -> StageF
     settings = dataclasses.asdict(config)
     with write_stage(output, stage="embed", config=settings, inputs=inputs) as stage:
         loaded = load_dataset(dataset)
-        parts, values, stage.metrics["images"] = _parts(config, loaded, _dataset_folder(dataset))
+        texts = _texts(config, loaded.catalogue)
+        folder = _dataset_folder(dataset)
+        parts, values, stage.metrics["images"] = _parts(config, loaded, texts, folder)
         stage.facts.update(_facts(config, parts, values))
         stage.metrics["items_without_cooccurrence"] = _num_zero_rows(parts.get("cooccurrence"))
         matrix = np.concatenate(list(parts.values()), axis=1)
-        words = _words(config, loaded.catalogue)
-        stage.facts["num_terms"] = words.shape[1]
-        save_embeddings(matrix, words, stage.path)
+        tfidf = TfidfVocabulary.learn(texts).vectors(texts)
+        stage.facts["num_terms"] = tfidf.shape[1]
+        save_embeddings(matrix, tfidf, stage.path)
         logger.info("embedded %d items in %d dimensions", *matrix.shape)
     return read_stage(output, produced_by="hidvae embed", expect=inputs)
 
@@ -79,7 +81,7 @@ def embed_inputs(config: EmbeddingConfig, dataset: StageFolder) -> dict[str, str
 
 
 def _parts(
-    config: EmbeddingConfig, dataset: Dataset, folder: Path | None
+    config: EmbeddingConfig, dataset: Dataset, texts: list[str], folder: Path | None
 ) -> tuple[dict[str, np.ndarray], list[str], dict[str, int] | None]:
     """The parts in the order of their columns, the 0/1 features' names, and counts of images."""
     catalogue = dataset.catalogue
@@ -88,19 +90,19 @@ def _parts(
     if config.embeddings_file and config.text_weight > 0:
         matrix = read_matrix_file(Path(config.embeddings_file), catalogue.item_ids)
         parts["file"] = _scaled(matrix, config.text_weight)
-    elif config.text_encoder != "none" and config.text_weight > 0:
-        parts["text"] = _scaled(_text_vectors(config, catalogue), config.text_weight)
+    elif _has_text_part(config):
+        parts["text"] = _scaled(text_vectors(texts, config), config.text_weight)
     if _has_images(config):
         vectors, images = _image_vectors(config, catalogue, folder)
         parts["image"] = _scaled(vectors, config.image_weight)
     if config.cooccurrence_dim > 0 and config.cooccurrence_weight > 0:
-        transitions = cooccurrence_embedding(
+        vectors = cooccurrence_embedding(
             dataset.split.train,
             num_items=catalogue.num_items,
             dim=config.cooccurrence_dim,
             window=config.cooccurrence_window,
         )
-        parts["cooccurrence"] = _scaled(transitions, config.cooccurrence_weight)
+        parts["cooccurrence"] = _scaled(vectors, config.cooccurrence_weight)
     values: list[str] = []
     if config.categorical_columns:
         parts["categorical"], values = multi_hot(catalogue, config.categorical_columns)
@@ -113,42 +115,29 @@ def _parts(
     return parts, values, images
 
 
-def _text_vectors(config: EmbeddingConfig, catalogue: Catalogue) -> np.ndarray:
-    texts = item_texts(catalogue, config.text_columns, allow_missing=config.missing_text == "zero")
-    spoken = [row for row, text in enumerate(texts) if text]
-    vectors = encode_texts(
-        [texts[row] for row in spoken],
-        text_encoder=config.text_encoder,
-        batch_size=config.batch_size,
-        use_cache=config.use_cache,
-        backend=config.text_backend,
-    )
-    if len(spoken) == len(texts):
-        return vectors
-    logger.warning("%d of %d items have no text", len(texts) - len(spoken), len(texts))
-    all_vectors = np.zeros((len(texts), vectors.shape[1]), vectors.dtype)
-    all_vectors[spoken] = vectors
-    return all_vectors
+def _texts(config: EmbeddingConfig, catalogue: Catalogue) -> list[str]:
+    """(N,) texts of the items, "" where there is none: all, if nothing is to be made of them."""
+    must_speak = _has_text_part(config)
+    can_speak = config.text_encoder != "none" and has_text(catalogue, config.text_columns)
+    if not must_speak and not can_speak:
+        return [""] * catalogue.num_items
+    allow_missing = not must_speak or config.missing_text == "zero"
+    texts = item_texts(catalogue, config.text_columns, allow_missing=allow_missing)
+    if must_speak and "" in texts:
+        logger.warning("%d of %d items have no text", texts.count(""), len(texts))
+    return texts
 
 
-def _words(config: EmbeddingConfig, catalogue: Catalogue) -> sparse.csr_array:
-    """Word vectors (N, V) of the texts; V = 0 where text is off, or the table has none."""
-    if config.text_encoder == "none" or not has_text(catalogue, config.text_columns):
-        return sparse.csr_array((catalogue.num_items, 0), dtype=np.float32)
-    texts = item_texts(catalogue, config.text_columns, allow_missing=True)
-    return TfidfVocabulary.learn(texts).vectors(texts)
+def _has_text_part(config: EmbeddingConfig) -> bool:
+    is_on = config.text_encoder != "none" and config.text_weight > 0
+    return is_on and not config.embeddings_file
 
 
 def _image_vectors(
     config: EmbeddingConfig, catalogue: Catalogue, folder: Path | None
 ) -> tuple[np.ndarray, dict[str, int]]:
-    images = embed_images(
-        image_values(catalogue, config.image_column),
-        folder=folder,
-        image_encoder=config.image_encoder,
-        batch_size=config.batch_size,
-        use_cache=config.use_cache,
-    )
+    images = embed_images(image_values(catalogue, config.image_column), config, folder)
+    check_images(images, config)
     counts = {"items_without_image": images.num_without, "failed_images": images.num_failed}
     return images.vectors, counts
 
@@ -167,8 +156,8 @@ def _fingerprint_of_images(values: list[str], folder: Path | None) -> str:
     """SHA-256 over name and size of every local image; URLs are part of the dataset as they are."""
     digest = hashlib.sha256()
     for value in sorted({value for value in values if value and not is_url(value)}):
-        file = Path(value) if folder is None else folder / value
-        size = file.stat().st_size if file.is_file() else -1
+        file = None if folder is None else local_file(value, folder)
+        size = file.stat().st_size if file is not None and file.is_file() else -1
         digest.update(f"{value}\0{size}\n".encode())
     return digest.hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from hidvae.config import EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.errors import ConfigError, DataError, MissingExtraError
-from hidvae.features.cached_encoding import as_keys, encode_cached
-from hidvae.features.image_files import find_images
+from hidvae.features.cached_encoding import content_key, encode_cached, vectors_file
+from hidvae.features.image_files import DOWNLOADS_FILE, FoundImage, find_images
 from hidvae.features.sentence_model import encode_batch, load_sentence_transformer, model_key
-from hidvae.store.artifacts import fingerprint_file
+from hidvae.store.blobs import BlobStore
 from hidvae.store.cache import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ class ImageVectors:
     """Items that name no image."""
     num_failed: int
     """Items whose image could not be had or read."""
+    example: str = ""
+    """One of the images that failed, and why."""
 
 
 def image_values(catalogue: Catalogue, column: str) -> list[str]:
@@ -43,6 +47,8 @@ def image_values(catalogue: Catalogue, column: str) -> list[str]:
     """
     frame = catalogue.frame
     dtype = frame.schema.get(column)
+    if dtype == pl.Null:  # a few new items, none with an image
+        return [""] * frame.height
     if dtype != pl.String:
         found = ", ".join(frame.columns) if dtype is None else f"values of type {dtype}"
         raise ConfigError(
@@ -54,76 +60,83 @@ def image_values(catalogue: Catalogue, column: str) -> list[str]:
 
 def embed_images(
     values: Sequence[str],
-    *,
+    config: EmbeddingConfig,
     folder: Path | None,
-    image_encoder: str,
-    batch_size: int,
-    use_cache: bool = True,
+    encoder: ImageEncoder | None = None,
 ) -> ImageVectors:
     """Find (or fetch) the images of N items and encode them, each distinct one once.
 
     Args:
         values: Path or URL per item; "" is no image.
-        folder: The dataset's folder, which relative paths start from.
-        image_encoder: A CLIP-like sentence-transformers model, by name or folder.
-        batch_size: Images per forward pass.
-        use_cache: False neither reads nor writes the cache of vectors.
+        config: Names the encoder, and whether the machine's cache of vectors is used.
+        folder: The dataset's folder, which paths start from and do not leave.
+        encoder: The same, loaded already; no vector is cached then.
 
     Raises:
         ConfigError: If the model cannot be loaded or does not take images.
-        DataError: If no item names an image, or more than half of the named ones failed.
         MissingExtraError: If sentence-transformers or Pillow is not installed.
     """
     named = [row for row, value in enumerate(values) if value]
-    if not named:
-        raise DataError(
-            "items: expected some with an image, as EmbeddingConfig.image_encoder is "
-            f"{image_encoder!r}; found none; set EmbeddingConfig.image_column, or "
-            "image_encoder=none"
-        )
-    found = find_images([values[row] for row in named], folder)
-    problems = {value: image.problem for value, image in found.items() if image.file is None}
-    rows, files = [], []
-    for row in named:
-        file = found[values[row]].file
-        if file is not None:
-            rows.append(row)
-            files.append(file)
-    if not files:
-        raise _too_many_failed(problems, len(named), len(named))
-    encoded = encode_images(
-        files, image_encoder=image_encoder, batch_size=batch_size, use_cache=use_cache
-    )
+    if not named:  # the encoder need not be loaded
+        return ImageVectors(np.zeros((len(values), 0), np.float32), len(values), 0)
+    with BlobStore(cache_folder() / DOWNLOADS_FILE) as downloads:
+        found = find_images([values[row] for row in named], folder, downloads)
+        problems = {value: image.problem for value, image in found.items() if image.read is None}
+        rows = [row for row in named if values[row] not in problems]
+        encoded = encode_images([found[values[row]] for row in rows], config, encoder)
     is_image = np.asarray(encoded.any(axis=1))
     problems |= {values[rows[i]]: "not an image" for i in np.flatnonzero(~is_image)}
     num_failed = len(named) - int(is_image.sum())
-    if num_failed > len(named) / 2:
-        raise _too_many_failed(problems, num_failed, len(named))
-    if num_failed:
+    example = ""
+    if problems:
         value, problem = next(iter(problems.items()))
+        example = f"{value} ({problem})"
         logger.warning(
-            "%d of %d images failed, such as %s (%s); their items get zeros",
-            *(num_failed, len(named), value, problem),
+            "%d of %d images failed, such as %s; their items get zeros",
+            *(num_failed, len(named), example),
         )
     vectors = np.zeros((len(values), encoded.shape[1]), np.float32)
     vectors[rows] = encoded
-    return ImageVectors(vectors, len(values) - len(named), num_failed)
+    return ImageVectors(vectors, len(values) - len(named), num_failed, example)
+
+
+def check_images(found: ImageVectors, config: EmbeddingConfig) -> None:
+    """Refuse the images of a whole catalogue if they are none or mostly failed.
+
+    Raises:
+        DataError: If no item names an image, or more than half of the named ones failed.
+    """
+    num_named = len(found.vectors) - found.num_without
+    if not num_named:
+        raise DataError(
+            "items: expected some with an image, as EmbeddingConfig.image_encoder is "
+            f"{config.image_encoder!r}; found none; set EmbeddingConfig.image_column, or "
+            "image_encoder=none"
+        )
+    if found.num_failed > num_named / 2:
+        raise DataError(
+            f"items: expected images; found that {found.num_failed} of {num_named} failed, such as "
+            f"{found.example}; check EmbeddingConfig.image_column and DatasetConfig.folder, or set "
+            "EmbeddingConfig.image_encoder=none"
+        )
 
 
 def encode_images(
-    files: Sequence[Path], *, image_encoder: str, batch_size: int, use_cache: bool = True
+    images: Sequence[FoundImage], config: EmbeddingConfig, encoder: ImageEncoder | None = None
 ) -> np.ndarray:
-    """Encode image files, known in the cache by their contents.
+    """Encode images, known in the cache by their contents.
 
-    Returns: (n, dim) float32, unit rows; zeros for files that are no image.
+    Returns: (n, dim) float32, unit rows; zeros for what is no image.
     """
-    model_folder = cache_folder() / "embeddings" / model_key(image_encoder, "image")
-    digest_of = {file: bytes.fromhex(fingerprint_file(file)) for file in set(files)}
+    name, file = config.image_encoder, None
+    if encoder is None and config.use_cache:
+        file = vectors_file(model_key(name, "image"))
+    key_of = {image.value: content_key(image.content()) for image in images}
     return encode_cached(
-        files,
-        as_keys(digest_of[file] for file in files),
-        load=lambda: ImageEncoder(image_encoder, batch_size),
-        folder=model_folder if use_cache else None,
+        images,
+        [key_of[image.value] for image in images],
+        load=lambda: encoder or ImageEncoder(name, config.batch_size),
+        file=file,
     )
 
 
@@ -150,37 +163,28 @@ class ImageEncoder:
                 f"clip-ViT-B-32; {name!r} does not ({reason[:200]})"
             ) from error
 
-    def batches(self, files: Sequence[Path]) -> list[list[int]]:
+    def batches(self, images: Sequence[FoundImage]) -> list[list[int]]:
         """In the order they come, ``batch_size`` a batch."""
-        starts = range(0, len(files), self.batch_size)
-        return [list(range(start, min(start + self.batch_size, len(files)))) for start in starts]
+        starts = range(0, len(images), self.batch_size)
+        return [list(range(start, min(start + self.batch_size, len(images)))) for start in starts]
 
-    def encode(self, files: Sequence[Path]) -> np.ndarray:
-        """One batch: (n, dim) float32, unit rows; zeros for files that are no image."""
-        images = [_open(file) for file in files]
-        is_image = [image is not None for image in images]
-        vectors = np.zeros((len(files), self.dim), np.float32)
+    def encode(self, images: Sequence[FoundImage]) -> np.ndarray:
+        """One batch: (n, dim) float32, unit rows; zeros for what is no image."""
+        pictures = [_open(image.content()) for image in images]
+        is_image = [picture is not None for picture in pictures]
+        vectors = np.zeros((len(images), self.dim), np.float32)
         if any(is_image):
-            pictures = [image for image in images if image is not None]
-            vectors[is_image] = encode_batch(self._model, pictures)
+            whole = [picture for picture in pictures if picture is not None]
+            vectors[is_image] = encode_batch(self._model, whole)
         return vectors
 
 
-def _open(file: Path) -> Any | None:
-    """The picture in RGB; None if the file is no image, is cut off, or is a decompression bomb."""
+def _open(content: bytes) -> Any | None:
+    """The picture in RGB; None if it is no image, is cut off, or is a decompression bomb."""
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        with Image.open(io.BytesIO(content)) as image:
             return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
-
-
-def _too_many_failed(problems: dict[str, str], num_failed: int, num_named: int) -> DataError:
-    value, problem = next(iter(problems.items()))
-    return DataError(
-        f"items: expected images; found that {num_failed} of {num_named} failed, such as {value!r} "
-        f"({problem}); check EmbeddingConfig.image_column and DatasetConfig.folder, or set "
-        "EmbeddingConfig.image_encoder=none"
-    )

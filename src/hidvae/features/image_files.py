@@ -1,27 +1,29 @@
-"""The image file of each item: a path in the dataset's folder, or a URL fetched into the cache."""
+"""The image of each item: a file in the dataset's folder, or a URL fetched into the cache."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import http.client
 import logging
 import os
 import time
 import urllib.error
-import urllib.request
-import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from hidvae.store.cache import cache_folder
+from hidvae.errors import ArtifactError
+from hidvae.features.cached_encoding import content_key
+from hidvae.features.fetch_image import RefusedImageError, fetch_image, is_url
+from hidvae.store.blobs import BlobStore
 
 logger = logging.getLogger(__name__)
 
+DOWNLOADS_FILE = "images.sqlite"
+"""In the cache folder: what URLs answered, under their SHA-256."""
 _MAX_BYTES = 20 << 20
-_TIMEOUT_SECONDS = 20.0
+_SECONDS_PER_IMAGE = 20.0
+"""Longest time for an image, all tries together."""
 _TRIES = 4
 _FIRST_WAIT_SECONDS = 0.5
 _AT_ONCE = 16
@@ -31,99 +33,112 @@ _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 
 @dataclass(frozen=True)
 class FoundImage:
-    """Where an item's image is, or why it could not be had."""
+    """An item's image, or why it could not be had."""
 
-    file: Path | None
+    value: str
+    """Its path or URL, as the catalogue has it."""
+    read: Callable[[], bytes] | None
+    """Gives its bytes; None if it could not be had."""
     problem: str = ""
 
+    def content(self) -> bytes:
+        """Its bytes; none if it is gone meanwhile, which is no image either."""
+        try:
+            return self.read() if self.read is not None else b""
+        except (OSError, ArtifactError):
+            return b""
 
-def is_url(value: str) -> bool:
-    """Whether a value of the image column is fetched over HTTP."""
-    return value.lower().startswith(("http://", "https://"))
 
-
-def find_images(values: Sequence[str], folder: Path | None) -> dict[str, FoundImage]:
-    """The file of each distinct value.
+def find_images(
+    values: Sequence[str], folder: Path | None, downloads: BlobStore
+) -> dict[str, FoundImage]:
+    """The image of each distinct value.
 
     Args:
-        values: Paths, absolute or relative to ``folder``, and URLs (http, https).
-        folder: The dataset's folder; None where it has none (relative paths are not found then).
+        values: Paths, within ``folder``, and URLs (http, https).
+        folder: The dataset's folder; None where it has none (paths are not found then).
+        downloads: Where URLs are fetched into.
     """
     distinct = sorted(set(values))
     found = {value: _local(value, folder) for value in distinct if not is_url(value)}
-    return found | fetch_images([value for value in distinct if is_url(value)])
+    return found | fetch_images([value for value in distinct if is_url(value)], downloads)
 
 
-def fetch_images(urls: Sequence[str]) -> dict[str, FoundImage]:
-    """Fetch URLs into ``images/`` of the cache, several at once; one that is there is not fetched.
+def local_file(value: str, folder: Path) -> Path | None:
+    """The file that a path names; None if that is outside of the folder.
 
-    An image may have 20 MB and must answer within 20 seconds; cut connections and busy servers
-    are tried again. One that fails is not remembered: the next run tries it again.
+    Links within the folder may lead anywhere: they are its owner's, a path is the catalogue's.
+    """
+    root = os.path.abspath(folder)
+    path = os.path.abspath(os.path.join(root, value))
+    return Path(path) if os.path.commonpath([root, path]) == root else None
+
+
+def fetch_images(urls: Sequence[str], downloads: BlobStore) -> dict[str, FoundImage]:
+    """Fetch URLs, several at once; one that is there is not fetched.
+
+    An image may have 20 MB and must be there within 20 seconds; cut connections and busy servers
+    are tried again meanwhile. One that fails is not remembered: the next run tries it again.
     """
     found: dict[str, FoundImage] = {}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for start in range(0, len(urls), _URLS_PER_ROUND):
             batch = urls[start : start + _URLS_PER_ROUND]
-            found |= zip(batch, pool.map(_fetch, batch), strict=True)
+            images = pool.map(lambda url: _fetched(url, downloads), batch)
+            found |= zip(batch, images, strict=True)
             if len(urls) > _URLS_PER_ROUND:
                 logger.info("images: fetched %d of %d", len(found), len(urls))
     return found
 
 
 def _local(value: str, folder: Path | None) -> FoundImage:
-    if folder is None and not Path(value).is_absolute():
-        return FoundImage(None, "the dataset has no folder to look in")
-    file = Path(value) if folder is None else folder / value
-    return FoundImage(file) if file.is_file() else FoundImage(None, f"no such file {file}")
+    if folder is None:
+        return FoundImage(value, None, "the dataset has no folder to look in")
+    file = local_file(value, folder)
+    if file is None:
+        return FoundImage(value, None, f"outside of {folder}, the dataset's folder")
+    if not file.is_file():
+        return FoundImage(value, None, f"no such file {file}")
+    return FoundImage(value, file.read_bytes)
 
 
-def _fetch(url: str) -> FoundImage:
-    name = hashlib.sha256(url.encode()).hexdigest()
-    file = cache_folder() / "images" / name[:2] / name
-    if file.is_file():
-        return FoundImage(file)
+def _fetched(url: str, downloads: BlobStore) -> FoundImage:
+    key = content_key(url.encode())
+    try:
+        problem = ""
+        if not downloads.known([key]):
+            content = _fetch(url)
+            if isinstance(content, str):
+                problem = content
+            else:
+                downloads.add({key: content})
+    except ArtifactError as error:
+        problem = str(error)
+    if problem:
+        return FoundImage(url, None, problem)
+    return FoundImage(url, lambda: downloads.read([key]).get(key, b""))
+
+
+def _fetch(url: str) -> bytes | str:
+    """The image, or why it could not be had."""
+    ends = time.monotonic() + _SECONDS_PER_IMAGE
     problem = ""
     for attempt in range(_TRIES):
-        if attempt:
-            time.sleep(_FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
+        wait = _FIRST_WAIT_SECONDS * 2 ** (attempt - 1) if attempt else 0.0
+        if time.monotonic() + wait >= ends:
+            break
+        time.sleep(wait)
         try:
-            content = _read(url)
+            return fetch_image(url, ends, _MAX_BYTES)
         except urllib.error.HTTPError as error:
             problem = f"HTTP status {error.code}"
             error.close()
             if error.code not in _WORTH_ANOTHER_TRY:
                 break
+        except RefusedImageError as error:
+            return str(error)
         except (OSError, http.client.HTTPException) as error:  # URLError and time-outs included
             problem = " ".join(str(error).split()) or type(error).__name__
-        except ValueError as error:  # not a URL, or not an image
-            return FoundImage(None, " ".join(str(error).split()))
-        else:
-            if len(content) > _MAX_BYTES:
-                return FoundImage(None, f"more than {_MAX_BYTES >> 20} MB")
-            return _kept(file, content)
-    return FoundImage(None, problem)
-
-
-def _read(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "hidvae", "Accept": "image/*"})
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-        if response.headers.get_content_maintype() == "text":  # an error page of status 200
-            raise ValueError(f"found {response.headers.get_content_type()}, not an image")
-        content: bytes = response.read(_MAX_BYTES + 1)
-        length = response.headers.get("Content-Length", "")
-        if length.isdigit() and len(content) < min(int(length), _MAX_BYTES + 1):
-            raise http.client.IncompleteRead(content, int(length) - len(content))
-    return content
-
-
-def _kept(file: Path, content: bytes) -> FoundImage:
-    temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.writing")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        return FoundImage(None, f"the cache cannot be written ({error.strerror})")
-    return FoundImage(file)
+        except ValueError as error:  # not a URL
+            return " ".join(str(error).split())
+    return problem

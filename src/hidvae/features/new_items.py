@@ -15,10 +15,11 @@ from hidvae.data.catalogue import Catalogue
 from hidvae.data.schema import Columns
 from hidvae.errors import DataError
 from hidvae.features.embeddings import ItemEmbeddings
-from hidvae.features.image_encoder import embed_images, image_values
+from hidvae.features.image_encoder import ImageEncoder, embed_images, image_values
 from hidvae.features.item_text import has_text, item_texts
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
 from hidvae.features.text_encoder import TextEncoder, load_text_encoder
+from hidvae.features.text_vectors import text_vectors
 from hidvae.features.tfidf import TfidfVocabulary
 from hidvae.features.unit_rows import unit_rows
 from hidvae.store.artifacts import StageFolder
@@ -71,6 +72,8 @@ class NewItemEncoder:
     def encode(self, items: Catalogue) -> ItemFeatures:
         """Vectors, TF-IDF vectors and tags of n items.
 
+        An item without an image, or whose image cannot be had, has an image part of zeros.
+
         Args:
             items: With the run's columns; ``vector`` too if its vectors came from a file.
 
@@ -96,24 +99,16 @@ class NewItemEncoder:
         if name == "file":
             return config.text_weight * unit_rows(_own_vectors(items, width))
         if name == "image":
-            found = embed_images(
-                image_values(items, config.image_column),
-                folder=self._images,
-                image_encoder=config.image_encoder,
-                batch_size=config.batch_size,
-                use_cache=False,
-            )
+            values = image_values(items, config.image_column)
+            if not any(values):
+                return np.zeros((items.num_items, width), np.float32)
+            found = embed_images(values, config, self._images, self._image_encoder)
             return config.image_weight * unit_rows(found.vectors)
         return self._categorical(items)
 
     def _text_vectors(self, items: Catalogue) -> np.ndarray:
         texts = self._texts(items, allow_missing=self._config.missing_text == "zero")
-        spoken = [row for row, text in enumerate(texts) if text]
-        vectors = np.zeros((len(texts), self._encoder.dim), np.float32)
-        for batch in self._encoder.batches([texts[row] for row in spoken]):
-            rows = [spoken[place] for place in batch]
-            vectors[rows] = self._encoder.encode([texts[row] for row in rows])
-        return vectors
+        return text_vectors(texts, self._config, self._encoder)
 
     def _texts(self, items: Catalogue, *, allow_missing: bool) -> list[str]:
         columns = self._config.text_columns
@@ -125,6 +120,10 @@ class NewItemEncoder:
     def _encoder(self) -> TextEncoder:
         config = self._config
         return _kept_encoder(config.text_encoder, config.batch_size, config.text_backend)
+
+    @cached_property
+    def _image_encoder(self) -> ImageEncoder:
+        return _kept_image_encoder(self._config.image_encoder, self._config.batch_size)
 
     @cached_property
     def _vocabulary(self) -> TfidfVocabulary:
@@ -160,6 +159,11 @@ class NewItemEncoder:
 def _kept_encoder(name: str, batch_size: int, backend: str) -> TextEncoder:
     """The encoder, which takes seconds to load: a server that loads a run anew has it still."""
     return load_text_encoder(name, batch_size, backend)
+
+
+@lru_cache(maxsize=1)
+def _kept_image_encoder(name: str, batch_size: int) -> ImageEncoder:
+    return ImageEncoder(name, batch_size)
 
 
 def _own_vectors(items: Catalogue, width: int) -> np.ndarray:

@@ -17,10 +17,10 @@ from hidvae.config import EmbeddingConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.schema import Columns, check_items
 from hidvae.errors import ConfigError, DataError
-from hidvae.features.cached_encoding import content_keys, encode_cached
 from hidvae.features.item_text import item_texts
 from hidvae.features.sentence_model import model_key
-from hidvae.features.text_encoder import TextEncoder, load_text_encoder
+from hidvae.features.text_encoder import load_text_encoder
+from hidvae.features.text_vectors import text_vectors
 from hidvae.features.unit_rows import unit_rows
 from hidvae.run.pipeline import open_folders
 from hidvae.semantic_ids.table import list_column
@@ -90,7 +90,9 @@ class EmbedJob:
 
         def embed(path: Path) -> tuple[pl.DataFrame, Counts]:
             item_ids, texts = _read_texts(path, config)
-            vectors = _text_part(texts, encoder, config.text_weight)
+            # No cache: what it holds was encoded in other batches, and every shard would add to it.
+            vectors = text_vectors(texts, config, encoder)
+            vectors = unit_rows(vectors, out=vectors) * np.float32(config.text_weight)
             frame = pl.DataFrame({Columns.ITEM: item_ids, VECTOR: list_column(vectors)})
             return frame, {"items_without_text": texts.count("")}
 
@@ -111,14 +113,3 @@ def _read_texts(path: Path, config: EmbeddingConfig) -> tuple[pl.Series, list[st
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return frame[Columns.ITEM], texts * frame.height if is_one_text else texts
-
-
-def _text_part(texts: list[str], encoder: TextEncoder, weight: float) -> np.ndarray:
-    """Vectors (N, dim) of length ``weight``; zeros for empty texts."""
-    rows = [row for row, text in enumerate(texts) if text]
-    spoken = [texts[row] for row in rows]
-    # No cache: what it holds was encoded in other batches, and it would grow with every shard.
-    keys = content_keys(text.encode() for text in spoken)
-    vectors = np.zeros((len(texts), encoder.dim), np.float32)
-    vectors[rows] = encode_cached(spoken, keys, load=lambda: encoder, folder=None)
-    return unit_rows(vectors, out=vectors) * np.float32(weight)

@@ -15,7 +15,7 @@ from hidvae.errors import ConfigError
 from hidvae.features.embeddings import ItemEmbeddings, load_embeddings
 from hidvae.features.item_text import item_texts
 from hidvae.features.tags.cluster_words import words_to_name_by
-from hidvae.features.text_cache import encode_texts
+from hidvae.features.text_vectors import text_vectors
 from hidvae.store.artifacts import StageFolder
 
 
@@ -85,18 +85,8 @@ class ItemsToTag:
 
     @cached_property
     def text_vectors(self) -> np.ndarray:
-        """(N, D_text) vectors of ``texts`` in the space of ``encode``, of any length."""
+        """(N, D_text) vectors of ``texts`` by ``EmbeddingConfig.text_encoder``, of any length."""
         part = self.embeddings.part("text")
         if self.embedded_by == self.config.text_encoder and part.any():
             return part
-        return self.encode(self.texts)
-
-    def encode(self, texts: list[str]) -> np.ndarray:
-        """(n, D_text) unit rows from ``EmbeddingConfig.text_encoder``."""
-        return encode_texts(
-            texts,
-            text_encoder=self.config.text_encoder,
-            batch_size=self.config.batch_size,
-            use_cache=self.config.use_cache,
-            backend=self.config.text_backend,
-        )
+        return text_vectors(self.texts, self.config)

@@ -16,14 +16,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from hidvae.config import LLMConfig
 from hidvae.errors import ConfigError, MissingExtraError, ServerError
-from hidvae.features.tags.llm_cache import AnswerCache, StoredAnswer
 from hidvae.features.tags.offline_llm import OFFLINE_MODEL, offline_server
+from hidvae.store.blobs import BlobStore
 from hidvae.store.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 OFFLINE = "offline"
 """``LLMConfig.base_url`` of the packaged model."""
+ANSWERS_FILE = "answers.sqlite"
+"""In the cache folder: every answer, the moment it arrives, under the digest of its prompt; neither
+prompts nor keys nor addresses."""
 KEY_VARIABLE = "OPENAI_API_KEY"
 ADDRESS_VARIABLE = "OPENAI_BASE_URL"
 _PUBLIC_ADDRESS = "https://api.openai.com/v1"
@@ -64,10 +67,20 @@ class Answer:
     """JSON by the schema, if the server keeps to it; "" if it said nothing."""
     prompt_tokens: int
     completion_tokens: int
-    was_cached: bool
+    was_cached: bool = False
     """Whether it cost nothing in this run."""
     failed_tries: int = 0
     """Tries that failed before this one."""
+
+    def to_bytes(self) -> bytes:
+        """What is kept of it."""
+        return json.dumps([self.text, self.prompt_tokens, self.completion_tokens]).encode()
+
+    @classmethod
+    def from_bytes(cls, kept: bytes) -> Answer:
+        """An answer of an earlier run, or of another process."""
+        text, prompt_tokens, completion_tokens = json.loads(kept)
+        return cls(text, prompt_tokens, completion_tokens, was_cached=True)
 
 
 class ChatModel(Protocol):
@@ -90,19 +103,18 @@ def open_chat(config: LLMConfig) -> Iterator[ChatModel]:
     Raises:
         ConfigError: If the address or the model cannot be right, or a key is needed and not set.
         MissingExtraError: If the client (or, offline, the model) is not installed.
-        ArtifactError: If the cache of answers is damaged.
+        ArtifactError: If the answers cannot be kept.
     """
     _check_address(config)
     with contextlib.ExitStack() as stack:
-        cache = AnswerCache(cache_folder() / "llm" / "answers.sqlite")
-        stack.callback(cache.close)
+        cache = stack.enter_context(BlobStore(cache_folder() / ANSWERS_FILE))
         yield CachedChat(config, cache, connect=lambda: _connect(config, stack))
 
 
 class CachedChat:
     """A ``ChatModel`` that asks a server for what the cache does not have."""
 
-    def __init__(self, config: LLMConfig, cache: AnswerCache, connect: Callable[[], openai.OpenAI]):
+    def __init__(self, config: LLMConfig, cache: BlobStore, connect: Callable[[], openai.OpenAI]):
         self._config = config
         self._cache = cache
         self._connect = connect
@@ -112,35 +124,26 @@ class CachedChat:
     def complete(self, prompts: Sequence[Prompt]) -> list[Answer]:
         """See ``ChatModel``; equal prompts are asked once."""
         keys = [self._key(prompt) for prompt in prompts]
-        stored = self._cache.read(keys)
-        missing = {key: p for key, p in zip(keys, prompts, strict=True) if key not in stored}
+        known = {k: Answer.from_bytes(kept) for k, kept in self._cache.read(keys).items()}
+        missing = {key: p for key, p in zip(keys, prompts, strict=True) if key not in known}
         fresh = self._ask_all(missing) if missing else {}
-        answers = []
-        for key in keys:
-            if key in fresh:
-                answer = fresh.pop(key)  # a second prompt like it costs nothing more
-                stored[key] = StoredAnswer(
-                    answer.text, answer.prompt_tokens, answer.completion_tokens
-                )
-            else:
-                kept = stored[key]
-                answer = Answer(kept.text, kept.prompt_tokens, kept.completion_tokens, True)
-            answers.append(answer)
-        return answers
+        # a second prompt like one that was asked now costs nothing more
+        known |= {key: replace(answer, was_cached=True) for key, answer in fresh.items()}
+        return [fresh.pop(key) if key in fresh else known[key] for key in keys]
 
-    def _key(self, prompt: Prompt) -> str:
+    def _key(self, prompt: Prompt) -> bytes:
         """SHA-256 of all that the answer depends on."""
         config = self._config
         parameters = _default_parameters(config)
         content = [config.model, _address(config), prompt.messages, prompt.schema, parameters]
-        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).digest()
 
-    def _ask_all(self, prompts: Mapping[str, Prompt]) -> dict[str, Answer]:
+    def _ask_all(self, prompts: Mapping[bytes, Prompt]) -> dict[bytes, Answer]:
         """Ask for all prompts, some at a time; the first failure stops the rest."""
         if self._client is None:
             self._client = self._connect()
         client = self._client
-        answers: dict[str, Answer] = {}
+        answers: dict[bytes, Answer] = {}
         last_logged = time.monotonic()
         with ThreadPoolExecutor(self._config.concurrency) as pool:
             key_of = {pool.submit(self._ask, client, k, p): k for k, p in prompts.items()}
@@ -157,7 +160,7 @@ class CachedChat:
                 raise
         return answers
 
-    def _ask(self, client: openai.OpenAI, key: str, prompt: Prompt) -> Answer:
+    def _ask(self, client: openai.OpenAI, key: bytes, prompt: Prompt) -> Answer:
         """Ask once (the client tries again where that may help) and keep the answer."""
         with _explained_errors(self._config):
             response = self._request(client, prompt)
@@ -170,18 +173,16 @@ class CachedChat:
                 "ends in /v1)"
             )
         usage = completion.usage
-        answer = StoredAnswer(
+        answer = Answer(
             text=choices[0].message.content or "",
             prompt_tokens=usage.prompt_tokens if usage else 0,
             completion_tokens=usage.completion_tokens if usage else 0,
         )
-        kept = self._cache.store(key, answer)
-        return Answer(
-            kept.text,
-            kept.prompt_tokens,
-            kept.completion_tokens,
-            was_cached=False,
-            failed_tries=response.retries_taken,
+        self._cache.add({key: answer.to_bytes()})
+        # another process may have been first: its answer is the one that counts
+        kept = self._cache.read([key]).get(key, answer.to_bytes())
+        return replace(
+            Answer.from_bytes(kept), was_cached=False, failed_tries=response.retries_taken
         )
 
     def _request(self, client: openai.OpenAI, prompt: Prompt) -> Any:

@@ -19,6 +19,7 @@ from hidvae.features.tags.from_clusters import tags_from_clusters
 from hidvae.features.tags.from_neighbours import fill_from_neighbours
 from hidvae.features.tags.items_to_tag import ItemsToTag
 from hidvae.features.tags.vocabulary import SOURCES, ItemTags, TagVocabulary, save_tags
+from hidvae.features.text_vectors import text_vectors
 from hidvae.features.unit_rows import unit_rows
 from hidvae.store.artifacts import StageFolder, read_stage, write_stage
 
@@ -212,7 +213,8 @@ def tag_vectors(ids: np.ndarray, vocabulary: TagVocabulary, items: ItemsToTag) -
             _mean_vectors(items.real_parts, column, size)
             for column, size in zip(ids.T, vocabulary.sizes, strict=True)
         ]
-    vectors = items.encode([path for paths in vocabulary.paths for path in paths])
+    all_paths = [path for paths in vocabulary.paths for path in paths]
+    vectors = text_vectors(all_paths, items.config)
     return np.split(vectors, np.cumsum(vocabulary.sizes)[:-1])
 
 

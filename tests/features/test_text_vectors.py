@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hidvae.features import text_cache
+from hidvae.config import EmbeddingConfig
+from hidvae.features import text_vectors as module
 from hidvae.features.hashing_encoder import HashingEncoder
-from hidvae.features.text_cache import encode_texts
+from hidvae.features.text_vectors import text_vectors
 from hidvae.store.cache import cache_folder
 
 TEXTS = ["b", "a", "b", "c"]
@@ -26,12 +27,12 @@ class CountingEncoder(HashingEncoder):
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> CountingEncoder:
     counting = CountingEncoder()
-    monkeypatch.setattr(text_cache, "load_text_encoder", lambda name, batch_size, backend: counting)
+    monkeypatch.setattr(module, "load_text_encoder", lambda name, batch_size, backend: counting)
     return counting
 
 
 def encode(texts: Sequence[str], *, name: str = "any", **settings: object) -> np.ndarray:
-    return encode_texts(texts, text_encoder=name, batch_size=8, **settings)  # type: ignore[arg-type]
+    return text_vectors(texts, EmbeddingConfig(text_encoder=name, **settings))  # type: ignore[arg-type]
 
 
 def test_a_hit_gives_identical_vectors_without_the_encoder(encoder: CountingEncoder) -> None:
@@ -50,13 +51,13 @@ def test_other_texts_miss_the_cache_alone(encoder: CountingEncoder) -> None:
     assert encoder.encoded[1:] == [["ab", "d"]]
 
 
-def test_another_model_or_backend_has_a_folder_of_its_own(encoder: CountingEncoder) -> None:
+def test_another_model_or_backend_has_a_file_of_its_own(encoder: CountingEncoder) -> None:
     encode(TEXTS)
     encode(TEXTS, name="other")
-    encode(TEXTS, backend="onnx-int8")
+    encode(TEXTS, text_backend="onnx-int8")
     assert len(encoder.encoded) == 3
-    folders = sorted(path.name for path in (cache_folder() / "embeddings").iterdir())
-    assert [name.rsplit("-", 1)[0] for name in folders] == [
+    files = sorted(path.name for path in (cache_folder() / "vectors").iterdir())
+    assert [name.rsplit("-", 1)[0] for name in files] == [
         "any-onnx-int8",
         "any-torch",
         "other-torch",
@@ -65,7 +66,7 @@ def test_another_model_or_backend_has_a_folder_of_its_own(encoder: CountingEncod
 
 def test_hashing_is_the_same_on_every_backend(encoder: CountingEncoder) -> None:
     encode(TEXTS, name="hashing")
-    encode(TEXTS, name="hashing", backend="onnx-int8")
+    encode(TEXTS, name="hashing", text_backend="onnx-int8")
     assert len(encoder.encoded) == 1
 
 
@@ -82,6 +83,23 @@ def test_without_the_cache_nothing_is_read_or_written(encoder: CountingEncoder) 
     encode(TEXTS, use_cache=False)
     encode(TEXTS, use_cache=False)
     assert len(encoder.encoded) == 2
+    assert not cache_folder().exists()
+
+
+def test_an_empty_text_is_zeros_and_is_not_encoded(encoder: CountingEncoder) -> None:
+    vectors = encode(["", "a", "", "b"])
+    np.testing.assert_array_equal(vectors[[1, 3]], HashingEncoder().encode(["a", "b"]))
+    assert not vectors[[0, 2]].any()
+    assert encoder.encoded == [["a", "b"]]
+
+
+def test_an_encoder_that_is_there_is_used_and_nothing_is_cached(encoder: CountingEncoder) -> None:
+    given = CountingEncoder()
+    config = EmbeddingConfig(text_encoder="any")
+    np.testing.assert_array_equal(
+        text_vectors(TEXTS, config, given), HashingEncoder().encode(TEXTS)
+    )
+    assert (given.encoded, encoder.encoded) == ([["a", "b", "c"]], [])
     assert not cache_folder().exists()
 
 
