@@ -50,14 +50,11 @@ NOT_RUN = {
     "curl http://127.0.0.1:8000": "asks a server, as tests/apps/serve/test_docs.py does",
     "curl --get http://127.0.0.1:8000": "the same",
     "curl -X": "the same",
-    "python scripts/make_screenshots.py": (
-        "starts a server, as tests/apps/serve/page/test_screenshots.py does"
-    ),
+    "python scripts/take_pictures.py": "needs Chromium, as test_take_pictures.py does",
     "torchrun": "starts several processes, as tests/training/test_parallel.py does",
     "python train_": "downloads a dataset and trains on it",
     "python scripts/view_": "looks at such a training",
     "hidvae report runs/demo --live": "serves until Ctrl-C (test_follow_training.py)",
-    "python scripts/picture_report.py": "needs Chromium, as tests/test_picture_report.py does",
     "python -m venv": "makes an environment for a peer",
     "../hidvae-peers/bin/pip": "installs a peer",
     "../hidvae-peer/bin/pip": "the same",
@@ -250,7 +247,7 @@ def test_nothing_is_left_out_in_vain() -> None:
         ("make run ARGS=--fast", "--fast"),
         ('pip install "hidvae[everything]"', "everything"),
         ("python train_tokenizer.py configs/demo.gin", "train_tokenizer.py"),
-        ("python scripts/compare_peer.py runs/beauty --validation", "--validation"),
+        ("python benchmarks/rectools_peer.py runs/beauty --validation", "--validation"),
     ],
 )
 def test_the_checks_find_what_is_wrong(

@@ -7,7 +7,6 @@ forbids to load anything, so a browser holds this line too.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hidvae.errors import ArtifactError
+from hidvae.store.files import atomic_write
 
 _TEMPLATES = Environment(
     loader=PackageLoader("hidvae.apps.show"),
@@ -107,13 +107,9 @@ def write_page(html: str, file: Path) -> None:
     Raises:
         ArtifactError: If it cannot be written.
     """
-    temporary = file.with_name(f".{file.name}.writing")
     try:
-        try:
+        with atomic_write(file) as temporary:
             temporary.write_text(html, encoding="utf-8")
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise ArtifactError(
             f"could not write {file}: {error.strerror or error}; choose a file in a folder that is "

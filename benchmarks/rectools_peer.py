@@ -1,15 +1,15 @@
 """Train another library's model on a run's split and score its lists with our evaluator.
 
-    python scripts/compare_peer.py RUN                           # SASRec, scored on validation
-    python scripts/compare_peer.py RUN --model ease --set regularization=200
-    python scripts/compare_peer.py RUN --test                    # scores test too, once, at the end
+    python benchmarks/rectools_peer.py RUN                     # SASRec, scored on validation
+    python benchmarks/rectools_peer.py RUN --model ease --set regularization=200
+    python benchmarks/rectools_peer.py RUN --test              # ranks test too, once
 
 RUN is a run whose stage dataset is there. The models come from RecTools, which pins older numpy and
 pandas than ours, so give it an environment of its own:
 
     python -m venv ../hidvae-peer
     ../hidvae-peer/bin/pip install -e . "rectools[torch]"
-    ../hidvae-peer/bin/python scripts/compare_peer.py RUN
+    ../hidvae-peer/bin/python benchmarks/rectools_peer.py RUN
 
 A model sees the training histories only. Where it trains in epochs, ndcg@10 on validation with the
 history excluded chooses the epoch, as for our own models. Rows are kept in results/peer-NAME.json.
@@ -56,7 +56,7 @@ from hidvae.store.artifacts import (
     write_json,
 )
 
-logger = logging.getLogger("compare_peer")
+logger = logging.getLogger("rectools_peer")
 
 RESULTS = Path("results")
 CUTOFFS = (1, 5, 10, 20, 50)

@@ -19,15 +19,15 @@ from hidvae.errors import ConfigError
 from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.store.artifacts import StageFolder
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_peer.py"
+SCRIPT = Path(__file__).parent.parent / "benchmarks" / "rectools_peer.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("compare_peer", SCRIPT)
+    spec = importlib.util.spec_from_file_location("rectools_peer", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["compare_peer"] = module  # dataclasses look their module up
+    sys.modules["rectools_peer"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 

@@ -1,9 +1,9 @@
-"""Pictures of the server's page for the docs: docs/images/page.png and its companions.
+"""The pictures of docs/images that show the server's page and a run's report.
 
-    python scripts/make_screenshots.py runs/demo
+    python scripts/take_pictures.py runs/demo
 
-Serves the run on a free port of the loopback, does what a newcomer would in the system's Chromium
-(``HIDVAE_CHROMIUM`` where it is not /usr/bin/chromium), and stops the server.
+Serves the run on a free port of the loopback and does what a newcomer would, and opens the run's
+report, in the system's Chromium (``HIDVAE_CHROMIUM`` where it is not /usr/bin/chromium).
 """
 
 from __future__ import annotations
@@ -14,15 +14,25 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import sync_playwright
 
+from hidvae.apps.show.report import write_report
+
 CHROMIUM = os.environ.get("HIDVAE_CHROMIUM", "/usr/bin/chromium")
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 LARGEST_BYTES = 300_000
+REPORT = {
+    "report.png": ("", (1200, 900), "light"),
+    "report-training.png": ("Training", (1200, 820), "dark"),
+    "report-tree.png": ("Tree of semantic IDs", (1200, 740), "light"),
+}
+"""Name of the file -> section of the report (its top if empty), window, colours."""
+ONLY = "header, main section:not(:has(#%s)) { display: none; }"
 
 
 def main() -> None:
@@ -37,9 +47,13 @@ def main() -> None:
         browser = tools.chromium.launch(
             executable_path=CHROMIUM, args=["--headless", "--no-sandbox"]
         )
-        for picture in take(browser, address, arguments.output):
-            print(picture)
+        files = take_page(browser, address, arguments.output)
+        files += take_report(browser, arguments.run, arguments.output)
         browser.close()
+    for file in files:
+        print(file)
+        if (size := file.stat().st_size) > LARGEST_BYTES:
+            sys.exit(f"{file}: expected at most {LARGEST_BYTES} bytes; found {size}")
 
 
 @contextlib.contextmanager
@@ -61,15 +75,13 @@ def served(run: Path) -> Iterator[str]:
             server.stderr.read()
 
 
-def take(browser: Any, address: str, folder: Path) -> list[Path]:
-    """Write the pictures.
+def take_page(browser: Any, address: str, folder: Path) -> list[Path]:
+    """Write the pictures of the server's page, and return them.
 
     Args:
         browser: Playwright's.
         address: Of the server.
         folder: Made if it is not there.
-
-    Returns: The files, each at most ``LARGEST_BYTES``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / name for name in ("page.png", "page-tree.png", "page-phone.png")]
@@ -82,11 +94,31 @@ def take(browser: Any, address: str, folder: Path) -> list[Path]:
     phone = _open(browser, address, 390, 844, device_scale_factor=2)
     phone.evaluate("document.getElementById('recommend').scrollIntoView()")
     phone.screenshot(path=files[2])
-    for file in files:
-        size = file.stat().st_size
-        if size > LARGEST_BYTES:
-            sys.exit(f"{file}: expected at most {LARGEST_BYTES} bytes; found {size}")
     return files
+
+
+def take_report(browser: Any, run: Path, folder: Path) -> list[Path]:
+    """Write the pictures of a run's report, and return them.
+
+    Args:
+        browser: Playwright's.
+        run: What the report is of.
+        folder: Made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        report = write_report(run, Path(name) / "report.html").resolve()
+        for file, (title, (width, height), colors) in REPORT.items():
+            tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=colors)
+            tab.goto(report.as_uri())
+            tab.wait_for_selector(".main-svg")
+            if title:
+                anchor = tab.locator("h2", has_text=re.compile(f"^{title}$")).get_attribute("id")
+                tab.add_style_tag(content=ONLY % anchor)
+                tab.evaluate("dispatchEvent(new Event('resize'))")
+            tab.screenshot(path=folder / file)
+            tab.close()
+    return [folder / file for file in REPORT]
 
 
 def _open(browser: Any, address: str, width: int, height: int, **options: Any) -> Any:
