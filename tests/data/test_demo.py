@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from hidvae.data.prepare import Dataset
-from hidvae.data.sources.demo import Demo, generate_demo
-from hidvae.data.sources.demo_words import DEPARTMENTS, ROOT
+from hidvae.data.sources.demo import Demo, demo_words, generate_demo
 
 
 def test_same_seed_same_frames(demo_truth: Demo) -> None:
@@ -25,13 +24,15 @@ def test_titles_are_distinct_and_the_hierarchy_is_a_tree(num_items: int) -> None
     assert demo.items["title"].n_unique() == num_items
     assert demo.items["item_id"].n_unique() == num_items
     paths = demo.items["categories"].to_list()
-    assert all(len(path) == 4 and path[0] == ROOT for path in paths)
+    assert all(len(path) == 4 and path[0] == demo_words()["root"] for path in paths)
     for level in (1, 2, 3):
         parents: dict[str, set[str]] = {}
         for path in paths:
             parents.setdefault(path[level], set()).add(path[level - 1])
         assert all(len(found) == 1 for found in parents.values()), f"level {level}"
-    assert len({path[1] for path in paths}) == min(max(2, num_items // 60), len(DEPARTMENTS))
+    assert len({path[1] for path in paths}) == min(
+        max(2, num_items // 60), len(demo_words()["departments"])
+    )
 
 
 def test_histories_have_5_to_30_events(demo_dataset: Dataset) -> None:

@@ -11,10 +11,6 @@ A check calls ``report`` for each rule that is broken: by default it raises the 
 
 from __future__ import annotations
 
-from typing import cast
-
-import pandera.errors
-import pandera.polars as pa
 import polars as pl
 
 from hidvae.data.tables import MAX_SHOWN, BadRows, Report, refuse, require_columns
@@ -51,31 +47,14 @@ TEXT_COLUMNS = (
 EVENT_COLUMNS = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.POSITION)
 """Columns of a log that are used; an id is needed, the others order the events."""
 
-_ITEMS_SCHEMA = pa.DataFrameSchema(
-    {Columns.ITEM: pa.Column(pl.String, nullable=False, unique=True)}, name="items"
-)
-_INTERACTIONS_SCHEMA = pa.DataFrameSchema(
-    {
-        Columns.USER: pa.Column(pl.String, nullable=False),
-        Columns.ITEM: pa.Column(pl.String, nullable=False),
-        Columns.TIMESTAMP: pa.Column(nullable=False, required=False),
-        Columns.POSITION: pa.Column(nullable=False, required=False),
-    },
-    name="interactions",
-)
-_RULES: dict[tuple[str, str], tuple[str, str]] = {
-    (Columns.ITEM, "field_uniqueness"): ("each item once", "keep one row per item"),
-    (Columns.ITEM, "not_nullable"): ("an item id", "fill it in or remove the row"),
-    (Columns.USER, "not_nullable"): ("a user id", "fill it in or remove the row"),
-    (Columns.TIMESTAMP, "not_nullable"): (
-        "a number, such as seconds since 1970",
-        "convert the column or remove the row",
-    ),
-    (Columns.POSITION, "not_nullable"): (
-        "a whole number",
-        "convert the column or remove the row",
-    ),
+_FILL_IN, _CONVERT = "fill it in or remove the row", "convert the column or remove the row"
+_NEEDED = {
+    Columns.USER: ("a user id", _FILL_IN),
+    Columns.ITEM: ("an item id", _FILL_IN),
+    Columns.TIMESTAMP: ("a number, such as seconds since 1970", _CONVERT),
+    Columns.POSITION: ("a whole number", _CONVERT),
 }
+"""What must stand in every row of a column, and what to do where it does not."""
 
 
 def check_items(raw: pl.DataFrame, file: str, report: Report = refuse) -> pl.DataFrame:
@@ -96,7 +75,11 @@ def check_items(raw: pl.DataFrame, file: str, report: Report = refuse) -> pl.Dat
     """
     require_columns(raw, [Columns.ITEM], file, report)
     ids = _ids(raw, [Columns.ITEM], file, report)
-    _validate(_ITEMS_SCHEMA, pl.DataFrame(ids), raw, file, report)
+    for values in ids:
+        is_repeated = values.is_duplicated() & values.is_not_null()
+        once = ("each item once", "keep one row per item")
+        _report_rows(is_repeated, raw[Columns.ITEM], once, file, report)
+    _report_empty(ids, raw, file, report)
     if Columns.CATEGORIES in raw.columns:
         categories = parse_categories(raw[Columns.CATEGORIES], file, report)
     else:
@@ -136,9 +119,8 @@ def check_events(
         for name in (Columns.TIMESTAMP, Columns.POSITION)
         if name in raw.columns
     ]
-    events = pl.DataFrame(columns)
-    _validate(_INTERACTIONS_SCHEMA, events, raw, file, report, first_row)
-    return events
+    _report_empty(columns, raw, file, report, first_row)
+    return pl.DataFrame(columns)
 
 
 def _ids(raw: pl.DataFrame, names: list[str], file: str, report: Report) -> list[pl.Series]:
@@ -192,32 +174,37 @@ def _clean_other(values: pl.Series) -> pl.Series:
     return values
 
 
-def _validate(
-    schema: pa.DataFrameSchema,
-    frame: pl.DataFrame,
-    raw: pl.DataFrame,
+def _report_empty(
+    columns: list[pl.Series], raw: pl.DataFrame, file: str, report: Report, first_row: int = 1
+) -> None:
+    """Report the columns that are null where something is needed."""
+    for values in columns:
+        rule = _NEEDED[values.name]
+        _report_rows(values.is_null(), raw[values.name], rule, file, report, first_row)
+
+
+def _report_rows(
+    is_bad: pl.Series,
+    raw: pl.Series,
+    rule: tuple[str, str],
     file: str,
     report: Report,
     first_row: int = 1,
 ) -> None:
-    """Report each rule of pandera's that fails, with the values as found."""
-    present = schema.select_columns([name for name in schema.columns if name in frame.columns])
-    try:
-        present.validate(frame, lazy=True)
-    except pandera.errors.SchemaErrors as error:
-        failures = cast(pl.DataFrame, error.failure_cases)
-        for (column, check), cases in failures.group_by("column", "check", maintain_order=True):
-            rows = cases["index"].unique().sort()
-            expected, advice = _RULES[str(column), str(check)]
-            shown = rows.head(MAX_SHOWN)
-            report(
-                BadRows(
-                    file=file,
-                    column=str(column),
-                    expected=expected,
-                    rows=(shown + first_row).to_list(),
-                    values=raw[str(column)].gather(shown).to_list(),
-                    count=rows.len(),
-                    advice=advice,
-                )
-            )
+    """Report the rows of a mask, if there are any, with the values as found."""
+    rows = is_bad.arg_true()
+    if rows.is_empty():
+        return
+    shown = rows.head(MAX_SHOWN)
+    expected, advice = rule
+    report(
+        BadRows(
+            file=file,
+            column=raw.name,
+            expected=expected,
+            rows=(shown.cast(pl.Int64) + first_row).to_list(),
+            values=raw.gather(shown).to_list(),
+            count=rows.len(),
+            advice=advice,
+        )
+    )

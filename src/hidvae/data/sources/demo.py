@@ -7,14 +7,17 @@ by far, and nothing has to be downloaded to see it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from hidvae.data.schema import Columns
-from hidvae.data.sources.demo_words import DEPARTMENTS, ROOT
 
 GENERATOR_VERSION = 1
 """Raised whenever the same settings give other tables than before."""
@@ -90,14 +93,28 @@ def generate_demo(num_items: int = 600, num_users: int = 1500, seed: int = 7) ->
     return Demo(items, interactions, row[successors][order], aisle[order], tastes)
 
 
+@cache
+def demo_words() -> dict[str, Any]:
+    """What the catalogue is made of: ``root``, the first label of every path, and departments.
+
+    A department has brands, adjectives and aisles; an aisle has sizes, a typical price, and nouns
+    by shelf, each shelf completing the one before.
+    """
+    words: dict[str, Any] = json.loads(
+        files("hidvae.data.sources").joinpath("demo_words.json").read_text(encoding="utf-8")
+    )
+    return words
+
+
 def _make_items(num_items: int, generator: np.random.Generator) -> tuple[pl.DataFrame, _Shelves]:
     """Items in shelf order, and the shelves."""
-    departments = DEPARTMENTS[: max(2, num_items // _ITEMS_PER_DEPARTMENT)]
+    words = demo_words()
+    departments = words["departments"][: max(2, num_items // _ITEMS_PER_DEPARTMENT)]
     places = [
         (department, aisle, shelf, d)
         for d, department in enumerate(departments)
-        for aisle in department.aisles
-        for shelf in aisle.shelves
+        for aisle in department["aisles"]
+        for shelf in aisle["shelves"]
     ]
     counts = np.full(len(places), num_items // len(places))
     counts[generator.permutation(len(places))[: num_items % len(places)]] += 1
@@ -105,7 +122,12 @@ def _make_items(num_items: int, generator: np.random.Generator) -> tuple[pl.Data
         name: [] for name in (Columns.TITLE, Columns.BRAND, Columns.PRICE, Columns.CATEGORIES)
     }
     for (department, aisle, shelf, _), count in zip(places, counts, strict=True):
-        parts = (department.brands, department.adjectives, aisle.shelves[shelf], aisle.sizes)
+        parts = (
+            department["brands"],
+            department["adjectives"],
+            aisle["shelves"][shelf],
+            aisle["sizes"],
+        )
         shape = tuple(len(part) for part in parts)
         combinations = int(np.prod(shape))
         drawn = generator.permutation(combinations * -(-int(count) // combinations))[:count]
@@ -118,10 +140,12 @@ def _make_items(num_items: int, generator: np.random.Generator) -> tuple[pl.Data
             title = f"{brand} {parts[1][a]} {parts[2][n]}, {parts[3][s]}{suffix}"
             columns[Columns.TITLE].append(title)
             columns[Columns.BRAND].append(brand)
-            columns[Columns.CATEGORIES].append([ROOT, department.name, aisle.name, shelf])
-        prices = aisle.price * np.exp(generator.normal(0, 0.3, int(count)))
+            columns[Columns.CATEGORIES].append(
+                [words["root"], department["name"], aisle["name"], shelf]
+            )
+        prices = aisle["price"] * np.exp(generator.normal(0, 0.3, int(count)))
         columns[Columns.PRICE].extend(np.round(prices, 2).tolist())
-    names = [(d, aisle.name) for _, aisle, _, d in places]
+    names = [(d, aisle["name"]) for _, aisle, _, d in places]
     aisle_numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
     shelves = _Shelves(
         starts=np.concatenate([[0], np.cumsum(counts)]),
