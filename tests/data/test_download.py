@@ -11,25 +11,26 @@ import re
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from hidvae.config import DatasetConfig
-from hidvae.data import download, http_download, transfer_progress
+from hidvae.data import download, http_download, transfer_progress, unpack
 from hidvae.data.download import RECORD, fetch_dataset, fetch_file, is_downloaded
 from hidvae.data.sources.remote import RemoteDataset, RemoteFile
-from hidvae.data.unpack import unpack
 from hidvae.errors import DataError
 
 from .server import Answer, Server, serve
 
 CONTENT = np.random.default_rng(0).bytes(400_000)
+SIZE = len(CONTENT)
 MD5 = "md5:" + hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
-CONFIG = DatasetConfig(source="movielens", dataset_split="1m", accept_license=True)
+ETAG = f'"{hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()}"'
+CUT = Answer(cut_after=150_000)
 
 
 @pytest.fixture
@@ -45,11 +46,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that the code wanted to wait; the second that pooch waits is skipped."""
+    """Seconds that the code wanted to wait; nobody waits."""
     waited: list[float] = []
-    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(http_download, "time", SimpleNamespace(sleep=waited.append))
     return waited
 
 
@@ -59,20 +60,24 @@ def file_at(server: Server, *, checksum: str = MD5, **values: object) -> RemoteF
     )  # type: ignore[arg-type]
 
 
-def fetch(file: RemoteFile, folder: Path, pauses: list[float]) -> bytes:
-    path, _ = fetch_file(file, folder, page="https://example.org/page", sleep=pauses.append)
-    return path.read_bytes()
+def fetch(file: RemoteFile, folder: Path) -> bytes:
+    return fetch_file(file, folder, page="https://example.org/page")[0].read_bytes()
 
 
-def leave_part(server: Server, folder: Path) -> None:
-    """A run that is killed after the connection was cut."""
-
+def kill_when_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    server.plan["/file.bin"] = [Answer(cut_after=150_000)]
-    with pytest.raises(KeyboardInterrupt):
-        fetch_file(file_at(server), folder, page="", sleep=killed)
+    monkeypatch.setattr(http_download, "time", SimpleNamespace(sleep=killed))
+
+
+def leave_part(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed after the connection was cut."""
+    server.plan["/file.bin"] = [CUT]
+    with monkeypatch.context() as patch:
+        kill_when_waiting(patch)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(file_at(server), folder)
 
 
 def names(folder: Path) -> set[str]:
@@ -86,81 +91,85 @@ def test_a_file_is_downloaded_and_then_used_without_a_request(
     server: Server, tmp_path: Path, pauses: list[float]
 ) -> None:
     file = file_at(server)
-    assert fetch(file, tmp_path / "d", pauses) == CONTENT
-    assert fetch(file, tmp_path / "d", pauses) == CONTENT
-    assert len(server.requests) == 1
-    assert pauses == []
+    assert fetch(file, tmp_path / "d") == fetch(file, tmp_path / "d") == CONTENT
+    assert len(server.requests) == 1 and pauses == []
     assert names(tmp_path / "d") == {"file.bin", "file.bin.json"}
-    agent = server.requests[0][1]["User-Agent"]
-    assert agent.startswith("hidvae/")
+    assert server.requests[0][1]["User-Agent"].startswith("hidvae/")
     note = json.loads((tmp_path / "d" / "file.bin.json").read_text())
-    assert note["published"] is True
-    assert note["checksum"] == MD5
-    assert note["bytes"] == len(CONTENT)
+    assert (note["published"], note["checksum"], note["bytes"]) == (True, MD5, SIZE)
     assert note["url"] == file.urls[0]
 
 
 def test_a_cut_connection_is_continued_where_it_broke(
     server: Server, tmp_path: Path, pauses: list[float]
 ) -> None:
-    server.plan["/file.bin"] = [Answer(cut_after=150_000), Answer(cut_after=100_000)]
-    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
+    server.plan["/file.bin"] = [CUT, Answer(cut_after=100_000)]
+    assert fetch(file_at(server), tmp_path) == CONTENT
     first, second, third = server.ranges
-    assert first is None
-    assert second is not None and third is not None
+    assert first is None and second is not None and third is not None
     starts = [int(text.removeprefix("bytes=").removesuffix("-")) for text in (second, third)]
     assert 0 < starts[0] <= 150_000  # what was still in a buffer is asked for again
     assert starts[0] < starts[1] <= starts[0] + 100_000
-    assert pauses == [1.0, 2.0]
-    etag = f'"{hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest()}"'
-    assert [headers.get("If-Range") for _, headers in server.requests] == [None, etag, etag]
+    assert pauses == [0.0, 2.0]
+    assert [headers.get("If-Range") for _, headers in server.requests] == [None, ETAG, ETAG]
+
+
+OTHER_VERSION = Answer(
+    status=206,
+    headers={"ETag": '"other"', "Content-Range": f"bytes 131072-{SIZE - 1}/{SIZE}"},
+    body=bytes(SIZE - 131_072),
+)
+LESS = Answer(
+    status=206,
+    headers={"Content-Range": f"bytes 150000-249999/{SIZE}"},
+    body=CONTENT[150_000:250_000],
+)
+
+
+@pytest.mark.parametrize(
+    ("plan", "num_whole"),
+    [
+        ([CUT, Answer(ignores_range=True)], 1),  # a server without ranges sends all of it again
+        ([Answer(body=bytes(SIZE), cut_after=150_000)], 1),  # then the file changed
+        ([Answer(cut_after=131_072), OTHER_VERSION], 2),  # continued with another version's bytes
+        ([Answer(cut_after=150_000, has_validators=False)], 2),  # neither ETag nor date
+        ([Answer(headers={"ETag": 'W/"1"'}, cut_after=150_000)], 2),  # equal only in meaning
+        ([CUT, LESS], 1),  # less than was asked for
+    ],
+)
+def test_bytes_of_two_versions_are_never_glued(
+    server: Server, tmp_path: Path, plan: list[Answer], num_whole: int
+) -> None:
+    server.plan["/file.bin"] = list(plan)
+    assert fetch(file_at(server, checksum=""), tmp_path) == CONTENT
+    assert server.ranges.count(None) == num_whole
 
 
 def test_a_killed_run_is_continued_by_the_next_one(
-    server: Server, tmp_path: Path, pauses: list[float]
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave_part(server, tmp_path)
+    leave_part(server, tmp_path, monkeypatch)
     assert names(tmp_path) == {"file.bin.part", "file.bin.part.json"}
     arrived = (tmp_path / "file.bin.part").stat().st_size
     assert arrived > 50_000
-    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
+    assert fetch(file_at(server), tmp_path) == CONTENT
     assert server.ranges == [None, f"bytes={arrived}-"]
 
 
-def test_a_whole_part_is_used_as_it_is(server: Server, tmp_path: Path, pauses: list[float]) -> None:
-    leave_part(server, tmp_path)
-    (tmp_path / "file.bin.part").write_bytes(CONTENT)  # killed just before the renaming
-    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
-    assert server.ranges[-1] == f"bytes={len(CONTENT)}-"
-
-
-def test_a_part_that_is_too_long_is_thrown_away(
-    server: Server, tmp_path: Path, pauses: list[float]
+@pytest.mark.parametrize("more", [b"", b"more"])  # killed just before the renaming; too long
+def test_a_part_that_is_whole_or_too_long(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: bytes
 ) -> None:
-    leave_part(server, tmp_path)
-    (tmp_path / "file.bin.part").write_bytes(CONTENT + b"more")
-    assert fetch(file_at(server, checksum=""), tmp_path, pauses) == CONTENT
-
-
-def test_a_server_without_ranges_starts_over(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
-    server.plan["/file.bin"] = [Answer(cut_after=150_000), Answer(ignores_range=True)]
-    assert fetch(file_at(server, checksum=""), tmp_path, pauses) == CONTENT
-
-
-def test_a_part_of_another_version_is_not_continued(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
-    older = bytes(len(CONTENT))
-    server.plan["/file.bin"] = [Answer(body=older, cut_after=150_000)]
-    assert fetch(file_at(server, checksum=""), tmp_path, pauses) == CONTENT
+    leave_part(server, tmp_path, monkeypatch)
+    (tmp_path / "file.bin.part").write_bytes(CONTENT + more)
+    assert fetch(file_at(server, checksum=""), tmp_path) == CONTENT
+    assert server.ranges[1:] == [f"bytes={SIZE + len(more)}-", *([None] if more else [])]
 
 
 def test_a_kill_at_the_start_of_a_new_version_leaves_nothing_to_glue(
-    server: Server, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.plan["/file.bin"] = [Answer(body=bytes(len(CONTENT)), cut_after=150_000)]
+    server.plan["/file.bin"] = [Answer(body=bytes(SIZE), cut_after=150_000)]
     real = http_download.write_json
 
     def killed_after(path: Path, value: dict[str, object]) -> None:
@@ -170,185 +179,146 @@ def test_a_kill_at_the_start_of_a_new_version_leaves_nothing_to_glue(
 
     monkeypatch.setattr(http_download, "write_json", killed_after)
     with pytest.raises(KeyboardInterrupt):
-        fetch(file_at(server, checksum=""), tmp_path, pauses)
-    assert fetch(file_at(server, checksum=""), tmp_path, pauses) == CONTENT
-
-
-def test_a_server_that_continues_another_version_all_the_same_is_noticed(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
-    size = len(CONTENT)
-    wrong = Answer(
-        status=206,
-        headers={"ETag": '"other"', "Content-Range": f"bytes 131072-{size - 1}/{size}"},
-        body=bytes(size - 131_072),
-    )
-    server.plan["/file.bin"] = [Answer(cut_after=131_072), wrong]
-    assert fetch(file_at(server, checksum=""), tmp_path, pauses) == CONTENT
-
-
-def test_without_etag_and_date_nothing_is_continued(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
-    server.plan["/file.bin"] = [Answer(cut_after=150_000, has_validators=False)]
-    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
-    assert server.ranges == [None, None]
-
-
-def test_a_weak_etag_is_no_reason_to_continue(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
-    server.plan["/file.bin"] = [Answer(headers={"ETag": 'W/"1"'}, cut_after=150_000)]
-    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
-    assert server.ranges == [None, None]
-
-
-def test_less_than_was_asked_for_is_noticed(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
-    some = {"Content-Range": f"bytes 150000-249999/{len(CONTENT)}"}
-    server.plan["/file.bin"] = [
-        Answer(cut_after=150_000),
-        Answer(status=206, headers=some, body=CONTENT[150_000:250_000]),
-    ]
-    assert fetch(file_at(server, checksum=""), tmp_path, pauses) == CONTENT
+        fetch(file_at(server, checksum=""), tmp_path)
+    assert fetch(file_at(server, checksum=""), tmp_path) == CONTENT
 
 
 def test_a_gzip_file_that_is_called_an_encoding_stays_as_it_is(
-    server: Server, tmp_path: Path, pauses: list[float]
+    server: Server, tmp_path: Path
 ) -> None:
     server.files["/file.bin"] = gzip.compress(b"a line\n" * 1000)
     server.always["/file.bin"] = Answer(headers={"Content-Encoding": "gzip"})
-    assert fetch(file_at(server, checksum=""), tmp_path, pauses) == server.files["/file.bin"]
-
-
-def test_passing_server_errors_are_waited_out(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
-    server.plan["/file.bin"] = [Answer(status=500), Answer(status=502)]
-    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
-    assert pauses == [1.0, 2.0]
+    assert fetch(file_at(server, checksum=""), tmp_path) == server.files["/file.bin"]
 
 
 def test_the_pause_that_the_server_asks_for_is_kept(
     server: Server, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_download.time, "time", lambda: 1_000_000_000.0)
+    monkeypatch.setattr("urllib3.util.retry.time.time", lambda: 1_000_000_000.0)
     then = formatdate(1_000_000_042, usegmt=True)
     server.plan["/file.bin"] = [
         Answer(status=429, headers={"Retry-After": "7"}),
         Answer(status=503, headers={"Retry-After": then}),
         Answer(status=429, headers={"Retry-After": "soon"}),
+        Answer(status=500),
     ]
-    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
-    assert pauses == [7.0, 42.0, 4.0]
+    assert fetch(file_at(server), tmp_path) == CONTENT
+    assert pauses == [7.0, 42.0, 4.0, 8.0]
 
 
-def test_a_pause_of_hours_is_not_kept(server: Server, tmp_path: Path, pauses: list[float]) -> None:
-    server.always["/file.bin"] = Answer(status=429, headers={"Retry-After": "86400"})
-    with pytest.raises(DataError, match=r"429 Too Many Requests, asks to come back in 86400 s"):
-        fetch(file_at(server), tmp_path, pauses)
-    assert pauses == []
+@pytest.mark.parametrize(
+    ("answer", "message", "waited"),
+    [
+        (Answer(status=500), r"500 Internal Server Error \(tried 6 times\)", [0, 2, 4, 8, 16]),
+        (
+            Answer(status=429, headers={"Retry-After": "7200"}),
+            "429 Too Many Requests, asks to come back in 7200 s",
+            [],
+        ),
+        (Answer(status=404), "404 Not Found", []),
+        (
+            Answer(headers={"Content-Type": "text/html; charset=utf-8"}, body=b"<p>quota</p>"),
+            "a web page came instead of the file",
+            [],
+        ),
+    ],
+)
+def test_an_address_without_the_file_is_given_up(
+    server: Server,
+    tmp_path: Path,
+    pauses: list[float],
+    answer: Answer,
+    message: str,
+    waited: list[float],
+) -> None:
+    server.always["/file.bin"] = answer
+    with pytest.raises(DataError, match=message) as caught:
+        fetch(file_at(server), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert pauses == waited and len(server.requests) == 1 + len(waited)
+    assert names(tmp_path) == set()
 
 
-def test_retries_are_limited(server: Server, tmp_path: Path, pauses: list[float]) -> None:
-    server.always["/file.bin"] = Answer(status=500)
-    with pytest.raises(DataError, match=r"500 Internal Server Error \(tried 6 times\)"):
-        fetch(file_at(server), tmp_path, pauses)
-    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0]
-    assert len(server.requests) == 6
+def test_the_error_says_what_to_do(server: Server, tmp_path: Path) -> None:
+    server.always["/file.bin"] = Answer(status=403)
+    with pytest.raises(DataError) as caught:
+        fetch(file_at(server), tmp_path)
+    assert str(caught.value) == (
+        f"file.bin: could not be downloaded ({server.url}/file.bin: 403 Forbidden); try again "
+        f"later, or get it by hand from https://example.org/page: put it into {tmp_path}, or put "
+        "the dataset's files (archives unpacked) into a folder of yours and name it with "
+        "--set DatasetConfig.folder=PATH"
+    )
 
 
 def test_much_that_arrived_starts_the_count_anew(
     server: Server, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_download, "_MUCH_BYTES", 10_000)
-    server.plan["/file.bin"] = [Answer(cut_after=80_000)] * 8
-    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
-    assert set(pauses) == {1.0}
+    server.plan["/file.bin"] = [Answer(cut_after=50_000)] * 7
+    assert fetch(file_at(server), tmp_path) == CONTENT
+    assert pauses == [0.0] * 7
 
 
-@pytest.mark.parametrize(("status", "named"), [(404, "404 Not Found"), (403, "403 Forbidden")])
-def test_a_missing_file_fails_at_once_and_says_what_to_do(
-    server: Server, tmp_path: Path, pauses: list[float], status: int, named: str
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("http:/gone.bin", "404 Not Found"),
+        ("https:/file.bin", "no secure connection ("),  # nobody speaks TLS there
+        ("http:/garbled.bin", f"expected {MD5} but got md5:"),
+    ],
+)
+def test_the_next_address_is_taken(
+    server: Server,
+    tmp_path: Path,
+    pauses: list[float],
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    reason: str,
 ) -> None:
-    server.always["/file.bin"] = Answer(status=status)
-    with pytest.raises(DataError) as caught:
-        fetch(file_at(server), tmp_path, pauses)
-    assert str(caught.value) == (
-        f"file.bin: could not be downloaded ({server.url}/file.bin: {named}); try again later, or "
-        f"get it by hand from https://example.org/page: put it into {tmp_path}, or put the "
-        "dataset's files (archives unpacked) into a folder of yours and name it with "
-        "--set DatasetConfig.folder=PATH"
-    )
-    assert len(server.requests) == 1
-    assert pauses == []
-
-
-def test_the_next_address_is_taken(server: Server, tmp_path: Path, pauses: list[float]) -> None:
-    urls = (f"{server.url}/gone.bin", f"{server.url}/file.bin")
+    server.files["/garbled.bin"] = b"garbled"
+    scheme, name = path.split("/")
+    urls = (f"{server.url.replace('http:', scheme)}/{name}", f"{server.url}/file.bin")
     file = RemoteFile(name="file.bin", urls=urls, checksum=MD5)
-    path, note = fetch_file(file, tmp_path, page="", sleep=pauses.append)
-    assert path.read_bytes() == CONTENT
-    assert note["url"] == urls[1]
-
-
-def test_a_host_without_a_valid_certificate_is_passed_by(
-    server: Server, tmp_path: Path, pauses: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
-    secure = server.url.replace("http:", "https:") + "/file.bin"  # nobody speaks TLS there
-    file = RemoteFile(name="file.bin", urls=(secure, f"{server.url}/file.bin"), checksum=MD5)
     with caplog.at_level(logging.INFO, "hidvae"):
-        assert fetch(file, tmp_path, pauses) == CONTENT
-    assert f"{secure}: no secure connection (" in caplog.text
+        found, note = fetch_file(file, tmp_path, page="")
+    assert found.read_bytes() == CONTENT and note["url"] == urls[1]
+    assert f"{urls[0]}: {reason}" in caplog.text
     assert pauses == []
 
 
-def test_a_wrong_checksum_is_fetched_once_more(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
+def test_a_file_with_a_wrong_checksum_is_never_there(server: Server, tmp_path: Path) -> None:
     server.plan["/file.bin"] = [Answer(body=b"garbled")]
-    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
-    assert len(server.requests) == 2
-
-
-def test_a_file_with_a_wrong_checksum_is_never_there(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
-    server.always["/file.bin"] = Answer(body=b"garbled")
     found = hashlib.md5(b"garbled", usedforsecurity=False).hexdigest()
-    with pytest.raises(DataError, match=f"expected {MD5} but got {found}") as caught:
-        fetch(file_at(server), tmp_path, pauses)
-    assert "\n" not in str(caught.value)
-    assert len(server.requests) == 2
-    assert names(tmp_path) == set()
+    with pytest.raises(DataError, match=f"expected {MD5} but got md5:{found}") as caught:
+        fetch(file_at(server), tmp_path)
+    assert "\n" not in str(caught.value) and names(tmp_path) == set()
+    assert fetch(file_at(server), tmp_path) == CONTENT
 
 
 def test_without_a_published_checksum_the_first_download_is_remembered(
-    server: Server, tmp_path: Path, pauses: list[float], caplog: pytest.LogCaptureFixture
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = file_at(server, checksum="")
     sha256 = hashlib.sha256(CONTENT).hexdigest()
     with caplog.at_level(logging.INFO, "hidvae"):
-        assert fetch(file, tmp_path, pauses) == CONTENT
+        assert fetch(file, tmp_path) == CONTENT
     assert f"states no checksum to compare with; noted sha256:{sha256}" in caplog.text
     (tmp_path / "file.bin").unlink()
     server.files["/file.bin"] = b"another"
     with pytest.raises(DataError, match=f"expected sha256:{sha256} but got .* to accept the new"):
-        fetch(file, tmp_path, pauses)
+        fetch(file, tmp_path)
     server.files["/file.bin"] = CONTENT
     caplog.clear()
-    assert fetch(file, tmp_path, pauses) == CONTENT
+    assert fetch(file, tmp_path) == CONTENT
     assert "states no checksum" not in caplog.text
     (tmp_path / "file.bin").write_bytes(b"damaged on the disk")
-    assert fetch(file, tmp_path, pauses) == CONTENT
+    assert fetch(file, tmp_path) == CONTENT
 
 
-def test_a_file_put_there_by_hand_is_used(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
+def test_a_file_put_there_by_hand_is_used(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.bin").write_bytes(CONTENT)
-    path, note = fetch_file(file_at(server), tmp_path, page="", sleep=pauses.append)
+    path, note = fetch_file(file_at(server), tmp_path, page="")
     assert path.read_bytes() == CONTENT
     assert note["url"] == "put there by hand"
     assert server.requests == []
@@ -356,38 +326,22 @@ def test_a_file_put_there_by_hand_is_used(
 
 @pytest.mark.parametrize("ignores_range", [False, True])
 def test_only_the_first_bytes_are_taken(
-    server: Server, tmp_path: Path, pauses: list[float], ignores_range: bool
+    server: Server, tmp_path: Path, ignores_range: bool
 ) -> None:
-    cut = Answer(cut_after=70_000, ignores_range=ignores_range)
-    server.plan["/file.bin"] = [cut]
+    server.plan["/file.bin"] = [Answer(cut_after=70_000, ignores_range=ignores_range)]
     server.always["/file.bin"] = Answer(ignores_range=ignores_range)
     head = CONTENT[:100_000]
-    file = file_at(
-        server, checksum="sha256:" + hashlib.sha256(head).hexdigest(), first_bytes=100_000
-    )
-    assert fetch(file, tmp_path, pauses) == head
+    sha256 = "sha256:" + hashlib.sha256(head).hexdigest()
+    assert fetch(file_at(server, checksum=sha256, first_bytes=100_000), tmp_path) == head
     assert server.ranges[0] == "bytes=0-99999"
     assert re.fullmatch(r"bytes=(6|7)\d{4}-99999", str(server.ranges[1]))
 
 
-def test_two_at_once_fetch_once(
-    server: Server, tmp_path: Path, pauses: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
-    found: list[bytes] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(fetch(file_at(server), tmp_path, pauses)))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [CONTENT, CONTENT]
-    assert len(server.requests) == 1
-
-
 def test_the_second_waits_for_the_first(
-    server: Server, tmp_path: Path, pauses: list[float], caplog: pytest.LogCaptureFixture
+    server: Server,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server.plan["/file.bin"] = [Answer(status=500)]
     is_waiting, may_go_on = threading.Event(), threading.Event()
@@ -401,90 +355,53 @@ def test_the_second_waits_for_the_first(
             if "another run is fetching it" in record.getMessage():
                 may_go_on.set()
 
+    monkeypatch.setattr(http_download, "time", SimpleNamespace(sleep=hold))
     logger, handler = logging.getLogger("hidvae.download"), Release()
     logger.addHandler(handler)
     try:
         with caplog.at_level(logging.INFO, "hidvae"):
-            first = threading.Thread(
-                target=fetch_file,
-                args=(file_at(server), tmp_path),
-                kwargs={"page": "", "sleep": hold},
-            )
+            first = threading.Thread(target=fetch, args=(file_at(server), tmp_path))
             first.start()
             assert is_waiting.wait(10)
-            assert fetch(file_at(server), tmp_path, pauses) == CONTENT
+            assert fetch(file_at(server), tmp_path) == CONTENT
             first.join()
     finally:
         logger.removeHandler(handler)
     assert len(server.requests) == 2  # the 500 and the file: the second run asked for nothing
 
 
-def test_no_network_is_said_at_once(tmp_path: Path, pauses: list[float]) -> None:
-    file = RemoteFile(name="x.bin", urls=("http://nowhere.invalid/x.bin",))
-    with pytest.raises(DataError, match="no such host; is this machine offline"):
-        fetch(file, tmp_path, pauses)
-    assert pauses == []
-
-
-def test_a_refused_connection_is_tried_again(
-    tmp_path: Path, pauses: list[float], server: Server
+@pytest.mark.parametrize(
+    ("host", "message", "num_pauses"),
+    [
+        ("nowhere.invalid", "no such host; is this machine offline", 0),
+        ("127.0.0.1:9", r"connection lost \(.*refused.*\) \(tried 6 times\)", 5),
+    ],
+)
+def test_no_network_and_nobody_there(
+    tmp_path: Path, pauses: list[float], host: str, message: str, num_pauses: int
 ) -> None:
-    with serve() as closed:
-        address = closed.url
-    file = RemoteFile(name="x.bin", urls=(f"{address}/x.bin",))
-    with pytest.raises(DataError, match=r"connection lost \(.*refused.*\) \(tried 6 times\)"):
-        fetch(file, tmp_path, pauses)
-    assert len(pauses) == 5
+    with pytest.raises(DataError, match=message):
+        fetch(RemoteFile(name="x.bin", urls=(f"http://{host}/x.bin",)), tmp_path)
+    assert len(pauses) == num_pauses
 
 
-def test_a_web_page_is_not_taken_for_the_file(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
-    page = Answer(headers={"Content-Type": "text/html; charset=utf-8"}, body=b"<p>quota</p>")
-    server.always["/file.bin"] = page
-    with pytest.raises(DataError, match="a web page came instead of the file"):
-        fetch(file_at(server, checksum=""), tmp_path, pauses)
-    assert names(tmp_path) == set()
-
-
-def test_the_form_of_google_drive_is_answered(
-    server: Server, tmp_path: Path, pauses: list[float]
-) -> None:
-    form = (
-        b'<body><form id="download-form" action="/file.bin" method="get"><input type="submit" '
-        b'value="Download anyway"/><input type="hidden" name="id" value="1A&amp;b">'
-        b'<input type="hidden" name="confirm" value="t"></form></body>'
-    )
-    server.always["/uc"] = Answer(headers={"Content-Type": "text/html"}, body=form)
-    file = RemoteFile(name="file.bin", urls=(f"{server.url}/uc?id=1",), checksum=MD5)
-    assert fetch(file, tmp_path, pauses) == CONTENT
-    assert [path for path, _ in server.requests] == ["/uc?id=1", "/file.bin?id=1A%26b&confirm=t"]
-
-
-def test_progress_is_a_log_line_where_there_is_no_terminal(
+def test_progress_is_a_log_line_or_a_bar_on_a_terminal(
     server: Server,
     tmp_path: Path,
-    pauses: list[float],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(transfer_progress, "SECONDS_BETWEEN_LINES", 0.0)
     with caplog.at_level(logging.INFO, "hidvae"):
-        fetch(file_at(server), tmp_path, pauses)
+        fetch(file_at(server), tmp_path / "lines")
     assert "file.bin: 65.5 kB of 400.0 kB (16%)" in caplog.messages
     assert "file.bin: 400.0 kB of 400.0 kB (100%)" in caplog.messages
-
-
-def test_progress_is_a_bar_on_a_terminal(
-    server: Server, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stderr", screen)
-    assert fetch(file_at(server), tmp_path, pauses) == CONTENT
-    assert "file.bin" in screen.getvalue()
-    assert "400.0" in screen.getvalue()
+    assert fetch(file_at(server), tmp_path / "bar") == CONTENT
+    assert "file.bin" in screen.getvalue() and "400.0" in screen.getvalue()
 
 
 # --- a dataset ------------------------------------------------------------------------------------
@@ -515,10 +432,8 @@ def tar_of(files: dict[str, bytes], links: dict[str, str] | None = None) -> byte
 RATINGS = {"ml-1m/ratings.dat": b"1::10::5::97\n", "ml-1m/movies.dat": b"10::A (1995)::Drama\n"}
 
 
-def register(
-    monkeypatch: pytest.MonkeyPatch, *files: RemoteFile, name: str = "movielens-1m"
-) -> RemoteDataset:
-    dataset = RemoteDataset(
+def dataset_of(*files: RemoteFile, name: str = "movielens-1m") -> RemoteDataset:
+    return RemoteDataset(
         name=name,
         files=files,
         page="https://example.org/page",
@@ -526,99 +441,87 @@ def register(
         license_url="https://example.org/terms",
         asks_acceptance=True,
     )
-    monkeypatch.setattr(download, "remote_dataset", lambda config: dataset)
-    return dataset
+
+
+def get(dataset: RemoteDataset) -> Path:
+    return fetch_dataset(dataset, accept_license=True)
 
 
 @pytest.fixture
-def movielens(server: Server, monkeypatch: pytest.MonkeyPatch) -> RemoteDataset:
-    """A tiny MovieLens 1M on the server, in the place of the real one."""
+def movielens(server: Server) -> RemoteDataset:
+    """A tiny MovieLens 1M on the server."""
     content = zip_of(RATINGS)
     server.files["/ml-1m.zip"] = content
     checksum = "md5:" + hashlib.md5(content, usedforsecurity=False).hexdigest()
     file = RemoteFile(name="ml-1m.zip", urls=(f"{server.url}/ml-1m.zip",), checksum=checksum)
-    return register(monkeypatch, file)
+    return dataset_of(file)
 
 
-def test_a_dataset_is_fetched_once_and_used_offline(movielens: RemoteDataset, cache: Path) -> None:
-    assert not is_downloaded(CONFIG)
-    folder = fetch_dataset(CONFIG)
+def test_a_dataset_is_fetched_once_and_used_offline(
+    movielens: RemoteDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_downloaded(movielens)
+    folder = get(movielens)
     assert folder == cache / "datasets" / "movielens-1m"
     assert {name: (folder / name).read_bytes() for name in RATINGS} == RATINGS
     assert names(folder) == {"ml-1m", RECORD}
     assert names(cache / "downloads") == {"ml-1m.zip.json"}  # the archive is not kept twice
-    assert is_downloaded(CONFIG)
-
-
-def test_offline_the_cache_is_enough(
-    movielens: RemoteDataset, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = fetch_dataset(CONFIG)
+    assert is_downloaded(movielens)
     monkeypatch.setattr("requests.Session.get", None)  # any request would fail
-    asked = len(server.requests)
-    assert fetch_dataset(CONFIG) == folder
-    assert len(server.requests) == asked == 1
+    assert get(movielens) == folder
 
 
 def test_a_file_that_lost_bytes_is_fetched_again(movielens: RemoteDataset) -> None:
-    folder = fetch_dataset(CONFIG)
+    folder = get(movielens)
     (folder / "ml-1m" / "ratings.dat").write_bytes(b"1::")
-    assert not is_downloaded(CONFIG)
-    assert fetch_dataset(CONFIG) == folder
+    assert not is_downloaded(movielens)
+    assert get(movielens) == folder
     assert (folder / "ml-1m" / "ratings.dat").read_bytes() == RATINGS["ml-1m/ratings.dat"]
 
 
 def test_a_new_checksum_in_the_registry_fetches_again(
-    movielens: RemoteDataset, server: Server, monkeypatch: pytest.MonkeyPatch
+    movielens: RemoteDataset, server: Server
 ) -> None:
-    folder = fetch_dataset(CONFIG)
+    folder = get(movielens)
     content = zip_of({"ml-1m/ratings.dat": b"new"})
     server.files["/ml-1m.zip"] = content
     checksum = "sha256:" + hashlib.sha256(content).hexdigest()
-    register(
-        monkeypatch,
-        RemoteFile(name="ml-1m.zip", urls=movielens.files[0].urls, checksum=checksum),
-    )
-    assert not is_downloaded(CONFIG)
-    assert fetch_dataset(CONFIG) == folder
+    urls = movielens.files[0].urls
+    newer = dataset_of(RemoteFile(name="ml-1m.zip", urls=urls, checksum=checksum))
+    assert not is_downloaded(newer)
+    assert get(newer) == folder
     assert (folder / "ml-1m" / "ratings.dat").read_bytes() == b"new"
     assert not (folder / "ml-1m" / "movies.dat").exists()
 
 
 def test_the_licence_has_to_be_accepted_first(movielens: RemoteDataset, server: Server) -> None:
-    config = DatasetConfig(source="movielens", dataset_split="1m")
     with pytest.raises(DataError) as caught:
-        fetch_dataset(config)
+        fetch_dataset(movielens, accept_license=False)
     message = str(caught.value)
     assert "read https://example.org/terms" in message
     assert "--set DatasetConfig.accept_license=True" in message
     assert "--set DatasetConfig.folder=PATH" in message
     assert "\n" not in message
     assert server.requests == []
-    fetch_dataset(CONFIG)
-    assert fetch_dataset(config)  # what is there needs no second acceptance
+    get(movielens)
+    assert fetch_dataset(
+        movielens, accept_license=False
+    )  # what is there needs no second acceptance
 
 
-def test_plain_files_and_the_first_lines_of_large_ones(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plain_files_and_the_first_lines_of_large_ones(server: Server) -> None:
     lines = b"".join(b"%d,caption\n" % i for i in range(1000))
     server.files["/captions.csv"] = lines
     url = (f"{server.url}/captions.csv",)
-    register(
-        monkeypatch,
-        RemoteFile(name="reviews.bin", urls=(f"{server.url}/file.bin",), checksum=MD5),
-        RemoteFile(name="captions.csv", urls=url, first_bytes=50),
-    )
-    folder = fetch_dataset(CONFIG)
-    assert (folder / "reviews.bin").read_bytes() == CONTENT
-    assert (folder / "captions.csv").read_bytes() == b"".join(
-        lines.splitlines(True)[:5]
-    )  # 50 of 50
-    register(monkeypatch, RemoteFile(name="captions.csv", urls=url, first_bytes=55))
-    fetch_dataset(CONFIG)
-    assert (folder / "captions.csv").read_bytes() == b"".join(lines.splitlines(True)[:5])
-    assert is_downloaded(CONFIG)
+    for first_bytes in (50, 55):  # five lines, and a part of the sixth
+        dataset = dataset_of(
+            RemoteFile(name="reviews.bin", urls=(f"{server.url}/file.bin",), checksum=MD5),
+            RemoteFile(name="captions.csv", urls=url, first_bytes=first_bytes),
+        )
+        folder = get(dataset)
+        assert (folder / "reviews.bin").read_bytes() == CONTENT
+        assert (folder / "captions.csv").read_bytes() == b"".join(lines.splitlines(True)[:5])
+        assert is_downloaded(dataset)
 
 
 @pytest.mark.parametrize("can_link", [True, False])
@@ -637,8 +540,8 @@ def test_a_shared_file_is_fetched_once_for_all_datasets(
             members=(f"{split}/meta.gz",),
             is_shared=True,
         )
-        register(monkeypatch, archive, file_at(server, is_shared=True), name=f"amazon-{split}")
-        folder = fetch_dataset(CONFIG)
+        plain = file_at(server, is_shared=True)
+        folder = get(dataset_of(archive, plain, name=f"amazon-{split}"))
         assert names(folder) == {"data", "file.bin", RECORD}
         assert [str(p.relative_to(folder)) for p in folder.rglob("meta.gz")] == [
             f"data/{split}/meta.gz"
@@ -652,24 +555,15 @@ def _no_links(*paths: object) -> None:
     raise OSError(errno.EXDEV, "Invalid cross-device link")
 
 
-def test_what_has_arrived_is_not_fetched_again(
-    server: Server, movielens: RemoteDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_has_arrived_is_not_fetched_again(server: Server, movielens: RemoteDataset) -> None:
     gone = RemoteFile(name="gone.csv", urls=(f"{server.url}/gone.csv",))
-    register(monkeypatch, *movielens.files, gone)
+    dataset = dataset_of(*movielens.files, gone)
     with pytest.raises(DataError, match=r"gone\.csv: could not be downloaded"):
-        fetch_dataset(CONFIG)
-    assert not is_downloaded(CONFIG)
+        get(dataset)
+    assert not is_downloaded(dataset)
     server.files["/gone.csv"] = b"a\n"
-    fetch_dataset(CONFIG)
+    get(dataset)
     assert [path for path, _ in server.requests] == ["/ml-1m.zip", "/gone.csv", "/gone.csv"]
-
-
-def test_own_folders_and_the_demo_are_not_downloaded() -> None:
-    for config in (DatasetConfig(), DatasetConfig(source="demo")):
-        assert not is_downloaded(config)
-        with pytest.raises(DataError, match="expected a public dataset to download"):
-            fetch_dataset(config)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(
@@ -683,10 +577,10 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
         with pytest.raises(
             DataError, match=r"No space left on device\); free some space"
         ) as caught:
-            fetch_dataset(CONFIG)
+            get(movielens)
     assert "\n" not in str(caught.value)
     assert (cache / "downloads" / "ml-1m.zip").is_file()
-    fetch_dataset(CONFIG)
+    get(movielens)
 
 
 def test_a_cache_that_cannot_be_written(
@@ -695,15 +589,13 @@ def test_a_cache_that_cannot_be_written(
     (tmp_path / "in-the-way").touch()
     monkeypatch.setenv("HIDVAE_CACHE", str(tmp_path / "in-the-way"))
     with pytest.raises(DataError, match=r"cannot be written \(Not a directory\).*\$HIDVAE_CACHE"):
-        fetch_dataset(CONFIG)
+        get(movielens)
 
 
-def test_too_small_a_disk_is_noticed_before_the_download(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    register(monkeypatch, file_at(server, num_bytes=10**18, unpacked_bytes=10**18))
+def test_too_small_a_disk_is_noticed_before_the_download(server: Server) -> None:
+    huge = file_at(server, num_bytes=10**18, unpacked_bytes=10**18)
     with pytest.raises(DataError, match="expected 2.0 EB of free space for movielens-1m; found"):
-        fetch_dataset(CONFIG)
+        get(dataset_of(huge))
     assert server.requests == []
 
 
@@ -721,53 +613,74 @@ def test_archives_are_unpacked_as_they_are(tmp_path: Path, name: str) -> None:
         {"top/x/y.txt": b"yy", "top/notx/y.txt": b"n", "z.txt": b"z"}
     )
     archive = put(tmp_path / name, content)
-    assert unpack(archive, tmp_path / "out") == {
+    assert unpack.unpack(archive, tmp_path / "out") == {
         "top/notx/y.txt": 1,
         "top/x/y.txt": 2,
         "z.txt": 1,
     }
     assert names(tmp_path / "out") == {"top", "z.txt"}
-    assert unpack(archive, tmp_path / "some", ("x/y.txt",)) == {"top/x/y.txt": 2}
+    assert unpack.unpack(archive, tmp_path / "some", ("x/y.txt",)) == {"top/x/y.txt": 2}
     assert names(tmp_path / "some") == {"top"}
     with pytest.raises(DataError, match=r"expected y\.tx in it; found none"):
-        unpack(archive, tmp_path / "none", ("y.tx",))
+        unpack.unpack(archive, tmp_path / "none", ("y.tx",))
     assert names(tmp_path / "none") == set()
 
 
 @pytest.mark.parametrize("evil", ["../evil", "/evil", "a/../../evil", "..\\evil", "C:\\evil"])
 @pytest.mark.parametrize("make", [zip_of, tar_of])
-def test_nothing_is_written_outside(tmp_path: Path, make: object, evil: str) -> None:
-    archive = put(tmp_path / "a.archive", make({"good.txt": b"g", evil: b"e"}))  # type: ignore[operator]
-    with pytest.raises(DataError, match="expected plain files inside of the archive's folder"):
-        unpack(archive, tmp_path / "deep" / "out")
-    assert names(tmp_path / "deep" / "out") == set()
-    assert not list(tmp_path.rglob("*evil*"))
+def test_nothing_is_written_outside(
+    tmp_path: Path, make: Callable[[dict[str, bytes]], bytes], evil: str
+) -> None:
+    """Such a name is refused, or loses what leads outside."""
+    archive = put(tmp_path / "a.archive", make({"good.txt": b"g", evil: b"e"}))
+    out = tmp_path / "deep" / "out"
+    try:
+        found = unpack.unpack(archive, out)
+    except DataError as error:
+        assert "expected plain files inside of the archive's folder" in str(error)
+        assert names(out) == set()
+    else:
+        assert set(found) == {str(path.relative_to(out)) for path in out.rglob("*.txt")} | {
+            str(path.relative_to(out)) for path in out.rglob("*evil")
+        }
+    outside = [path for path in tmp_path.rglob("*evil*") if not path.is_relative_to(out)]
+    assert not outside and not Path("/evil").exists()
 
 
 def test_links_that_lead_outside_are_refused(tmp_path: Path) -> None:
     archive = put(tmp_path / "a.tar.gz", tar_of({"a.txt": b"a"}, links={"out": "/etc"}))
-    with pytest.raises(DataError, match="expected plain files inside of the archive's folder"):
-        unpack(archive, tmp_path / "out")
+    with pytest.raises(DataError, match="inside of the archive's folder; found 'out'; .*trusted"):
+        unpack.unpack(archive, tmp_path / "out")
+    assert names(tmp_path / "out") == set()
+
+
+@pytest.mark.parametrize("make", [zip_of, tar_of])
+def test_an_archive_that_would_fill_the_disk_is_refused(
+    tmp_path: Path, make: Callable[[dict[str, bytes]], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpack, "_ALWAYS_ALLOWED", 1000)
+    monkeypatch.setattr(unpack, "_MOST_TIMES_LARGER", 0)
+    archive = put(tmp_path / "a.archive", make({"zeros": bytes(50_000), "other": bytes(50_000)}))
+    with pytest.raises(DataError, match="expected at most 1.0 kB in it; found .* or more"):
+        unpack.unpack(archive, tmp_path / "out")
     assert names(tmp_path / "out") == set()
 
 
 def test_a_damaged_archive_leaves_the_old_files(tmp_path: Path) -> None:
     whole = tar_of({"top/a.txt": b"a" * 100_000, "top/b.txt": CONTENT})
-    unpack(put(tmp_path / "a.tar.gz", whole), tmp_path / "out")
+    unpack.unpack(put(tmp_path / "a.tar.gz", whole), tmp_path / "out")
     for broken in (whole[:-1000], b"no archive", whole[:2000] + bytes(1000) + whole[3000:]):
         with pytest.raises(DataError, match="expected a whole archive; it is damaged"):
-            unpack(put(tmp_path / "b.tar.gz", broken), tmp_path / "out")
+            unpack.unpack(put(tmp_path / "b.tar.gz", broken), tmp_path / "out")
     assert (tmp_path / "out" / "top" / "b.txt").read_bytes() == CONTENT
     assert names(tmp_path / "out") == {"top"}
 
 
-def test_an_evil_archive_is_not_kept(
-    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.files["/a.zip"] = zip_of({"../evil": b"e"})
-    register(monkeypatch, RemoteFile(name="a.zip", urls=(f"{server.url}/a.zip",)))
+def test_an_evil_archive_is_not_kept(server: Server, cache: Path) -> None:
+    server.files["/a.tar.gz"] = tar_of({"../evil": b"e"})
+    dataset = dataset_of(RemoteFile(name="a.tar.gz", urls=(f"{server.url}/a.tar.gz",)))
     with pytest.raises(DataError, match="is not to be trusted"):
-        fetch_dataset(CONFIG)
+        get(dataset)
     assert names(cache / "downloads") == set()
-    server.files["/a.zip"] = zip_of({"good": b"g"})
-    assert (fetch_dataset(CONFIG) / "good").is_file()
+    server.files["/a.tar.gz"] = tar_of({"good": b"g"})
+    assert (get(dataset) / "good").is_file()

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from hidvae.config import DatasetConfig
-from hidvae.data import download
 from hidvae.data.sources import amazon, kuairand, movielens
 from hidvae.data.sources.locate import locate_folder
 from hidvae.data.sources.remote import RemoteDataset, RemoteFile, dataset_name, remote_dataset
@@ -150,7 +149,7 @@ def use(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         license_url="https://example.org/terms",
         asks_acceptance=True,
     )
-    monkeypatch.setattr(download, "remote_dataset", lambda config: dataset)
+    monkeypatch.setattr("hidvae.data.sources.locate.remote_dataset", lambda config: dataset)
 
 
 def find_ratings(config: DatasetConfig) -> Path:
@@ -282,7 +281,7 @@ def test_every_source_finds_its_files_in_what_is_downloaded(
             here = (f"{running.url}/{file.name}",)
             files.append(replace(file, urls=here, checksum="", unpacked_bytes=0, num_bytes=0))
         local = replace(real, files=tuple(files))
-        monkeypatch.setattr(download, "remote_dataset", lambda config: local)
+        monkeypatch.setattr("hidvae.data.sources.locate.remote_dataset", lambda config: local)
         found = source_files(settings)
     folder = tmp_path / "cache" / "datasets" / real.name
     assert expected in {path.name for path in found.values()}

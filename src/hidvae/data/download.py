@@ -13,23 +13,20 @@ there is used without any request; only sizes are compared then, not gigabytes o
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pooch
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
-from hidvae.config import DatasetConfig
-from hidvae.data.http_download import ResumingDownloader, Unavailable
-from hidvae.data.sources.remote import RemoteDataset, RemoteFile, remote_dataset
+from hidvae.data.http_download import Unavailable, download
+from hidvae.data.sources.remote import RemoteDataset, RemoteFile
 from hidvae.data.unpack import unpack
 from hidvae.errors import DataError
 from hidvae.store.artifacts import read_json, write_json
@@ -39,45 +36,42 @@ RECORD = "downloads.json"
 """File in a dataset's folder that lists what was downloaded into it."""
 
 _LOGGER = logging.getLogger("hidvae.download")
-_AGENT = f"hidvae/{version('hidvae')} (pooch/{pooch.__version__.lstrip('v')})"
 
 
-def is_downloaded(config: DatasetConfig) -> bool:
-    """Whether the configured public dataset is in the cache, whole as far as sizes tell."""
-    dataset = remote_dataset(config)
-    return dataset is not None and _is_whole(dataset)
+def is_downloaded(dataset: RemoteDataset) -> bool:
+    """Whether a public dataset is in the cache, whole as far as sizes tell."""
+    record = _read_record(_folder(dataset))
+    return all(_is_there(file, _folder(dataset), record) for file in dataset.files)
 
 
-def fetch_dataset(config: DatasetConfig, *, sleep: Callable[[float], None] = time.sleep) -> Path:
-    """Folder of the configured public dataset in the cache, downloaded if it is not there.
+def fetch_dataset(dataset: RemoteDataset, *, accept_license: bool) -> Path:
+    """Folder of a public dataset in the cache, downloaded if it is not there.
 
     Args:
-        config: Names the dataset, and says whether its licence is accepted.
-        sleep: Waits a number of seconds between tries.
+        dataset: Which one.
+        accept_license: Whether its licence is accepted.
 
     Raises:
-        ConfigError: If the settings name no dataset.
         DataError: If the licence is not accepted, a file cannot be had or is not the published
             one, or the disk is full or not writable.
     """
-    dataset = remote_dataset(config)
-    if dataset is None:
-        raise DataError(
-            f"expected a public dataset to download; found DatasetConfig.source={config.source!r}; "
-            "choose amazon, kuairand or movielens, or name your folder with "
-            "--set DatasetConfig.folder=PATH"
-        )
     folder = _folder(dataset)
-    if _is_whole(dataset):
+    if is_downloaded(dataset):
         return folder
-    _check_license(dataset, config)
+    if dataset.asks_acceptance and not accept_license:
+        raise DataError(
+            f"{dataset.name} is not on this machine, and its licence asks you to accept terms "
+            f"({dataset.license}): read {dataset.license_url}, then use "
+            "--set DatasetConfig.accept_license=True, or put the files by hand into a folder and "
+            "name it with --set DatasetConfig.folder=PATH"
+        )
     try:
         with _alone(folder):
             record = _read_record(folder)  # another run may have fetched it meanwhile
             missing = [file for file in dataset.files if not _is_there(file, folder, record)]
             _announce(dataset, missing)
             for file in missing:
-                record[file.name] = _provide(file, dataset, sleep)
+                record[file.name] = _provide(file, dataset)
                 write_json(folder / RECORD, record)
     except OSError as error:
         raise DataError(
@@ -88,9 +82,7 @@ def fetch_dataset(config: DatasetConfig, *, sleep: Callable[[float], None] = tim
     return folder
 
 
-def fetch_file(
-    file: RemoteFile, folder: Path, *, page: str, sleep: Callable[[float], None] = time.sleep
-) -> tuple[Path, dict[str, Any]]:
+def fetch_file(file: RemoteFile, folder: Path, *, page: str) -> tuple[Path, dict[str, Any]]:
     """Download one file, from the first of its addresses that has it.
 
     Without a published checksum, the SHA-256 of the first download is noted beside the file
@@ -100,7 +92,6 @@ def fetch_file(
         file: What to fetch.
         folder: Where the file and its note are kept.
         page: Where a person finds the file, for the error's advice.
-        sleep: Waits a number of seconds between tries.
 
     Returns:
         The file and its note: url, bytes, checksum, published (whether the checksum is), date.
@@ -113,33 +104,19 @@ def fetch_file(
     note_file = folder / f"{file.cache_name}.json"
     with _alone(path):
         note: dict[str, Any] = read_json(note_file) if note_file.is_file() else {}
-        known = file.checksum or note.get("checksum")
-        reasons: dict[str, list[str]] = {}
-        for number, url in enumerate(file.urls, start=1):
-            try:
-                if _fetch_from(url, path, known, file.first_bytes, sleep):
-                    note["url"] = url
-                break
-            except Unavailable as error:
-                reason = str(error)
-            except ValueError as error:  # pooch: "… expected A but got B. Deleted download …"
-                reason = str(error).partition(". ")[0]
-                if not file.checksum:
-                    reason += f" (as first downloaded; to accept the new one, delete {note_file})"
-            reasons.setdefault(reason, []).append(url)
-            if number < len(file.urls):
-                _LOGGER.info("%s: %s; trying the next address", url, reason)
-        else:
-            raise _no_address(file, reasons, folder, page)
+        known = file.checksum or note.get("checksum", "")
+        url = note.get("url", "put there by hand")
+        if not (path.is_file() and _checksum(path, known) in ("", known)):
+            url = _fetch_from_any(file, path, known, page)
         if not known:
-            known = f"sha256:{pooch.file_hash(str(path), alg='sha256')}"
+            known = _checksum(path, "sha256:")
             _LOGGER.info(
                 "%s: its publisher states no checksum to compare with; noted %s for later",
                 file.name,
                 known,
             )
         note = {
-            "url": note.get("url", "put there by hand"),
+            "url": url,
             "bytes": path.stat().st_size,
             "checksum": known,
             "published": bool(file.checksum),
@@ -149,46 +126,47 @@ def fetch_file(
     return path, note
 
 
-def _no_address(
-    file: RemoteFile, reasons: Mapping[str, Sequence[str]], folder: Path, page: str
-) -> DataError:
+def _fetch_from_any(file: RemoteFile, path: Path, known: str, page: str) -> str:
+    """Have the file at ``path``; the address that gave it."""
+    part = path.with_name(path.name + ".part")
+    reasons: dict[str, list[str]] = {}
+    for url in file.urls:
+        try:
+            download(url, part, file.first_bytes)
+            if (found := _checksum(part, known)) == known:
+                os.replace(part, path)
+                return url
+            part.unlink()
+            reason = f"expected {known} but got {found}"
+            if not file.checksum:
+                note_file = path.with_name(path.name + ".json")
+                reason += f" (as first downloaded; to accept the new one, delete {note_file})"
+        except Unavailable as error:
+            reason = str(error)
+        _LOGGER.info("%s: %s", url, reason)
+        reasons.setdefault(reason, []).append(url)
     why = "; ".join(f"{', '.join(urls)}: {reason}" for reason, urls in reasons.items())
-    put = "" if file.first_bytes else f"put it into {folder}, or "
-    return DataError(
+    put = "" if file.first_bytes else f"put it into {path.parent}, or "
+    raise DataError(
         f"{file.name}: could not be downloaded ({why}); try again later, or get it by hand from "
         f"{page}: {put}put the dataset's files (archives unpacked) into a folder of yours and name "
         "it with --set DatasetConfig.folder=PATH"
     )
 
 
-def _fetch_from(
-    url: str, path: Path, known: str | None, first_bytes: int, sleep: Callable[[float], None]
-) -> bool:
-    """Have the file with the known checksum at ``path``; whether it had to be downloaded."""
-    downloader = ResumingDownloader(
-        path.with_name(path.name + ".part"),
-        user_agent=_AGENT,
-        first_bytes=first_bytes,
-        sleep=sleep,
-    )
-    source = pooch.create(
-        path=path.parent,
-        base_url="",
-        registry={path.name: known},
-        urls={path.name: url},
-        retry_if_failed=1,  # a wrong checksum: pooch deletes the file and fetches it once more
-    )
-    pooch.get_logger().setLevel(logging.WARNING)  # the log lines here say it already
-    source.fetch(path.name, downloader=downloader)
-    return downloader.was_asked
+def _checksum(path: Path, like: str) -> str:
+    """The checksum of a file by the algorithm of another; empty if that is."""
+    algorithm = like.partition(":")[0]
+    if not algorithm:
+        return ""
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
-def _provide(
-    file: RemoteFile, dataset: RemoteDataset, sleep: Callable[[float], None]
-) -> dict[str, Any]:
+def _provide(file: RemoteFile, dataset: RemoteDataset) -> dict[str, Any]:
     """Fetch a file and put it, or what is in it, into the dataset's folder."""
     folder = _folder(dataset)
-    path, note = fetch_file(file, cache_folder() / "downloads", page=dataset.page, sleep=sleep)
+    path, note = fetch_file(file, cache_folder() / "downloads", page=dataset.page)
     if file.is_archive:
         _LOGGER.info("unpacking %s", file.name)
         try:
@@ -228,11 +206,6 @@ def _folder(dataset: RemoteDataset) -> Path:
     return cache_folder() / "datasets" / dataset.name
 
 
-def _is_whole(dataset: RemoteDataset) -> bool:
-    record = _read_record(_folder(dataset))
-    return all(_is_there(file, _folder(dataset), record) for file in dataset.files)
-
-
 def _is_there(file: RemoteFile, folder: Path, record: dict[str, Any]) -> bool:
     """Whether everything of a download is in the folder, by name and size."""
     entry = record.get(file.name)
@@ -249,16 +222,6 @@ def _wanted(file: RemoteFile) -> list[str]:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     return read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
-
-
-def _check_license(dataset: RemoteDataset, config: DatasetConfig) -> None:
-    if dataset.asks_acceptance and not config.accept_license:
-        raise DataError(
-            f"{dataset.name} is not on this machine, and its licence asks you to accept terms "
-            f"({dataset.license}): read {dataset.license_url}, then use "
-            "--set DatasetConfig.accept_license=True, or put the files by hand into a folder and "
-            "name it with --set DatasetConfig.folder=PATH"
-        )
 
 
 def _announce(dataset: RemoteDataset, missing: list[RemoteFile]) -> None:

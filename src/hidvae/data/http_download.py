@@ -1,40 +1,43 @@
-"""A downloader for pooch that survives cuts: it resumes, retries, and knows when to give up.
+"""Download a file over HTTP: what has arrived survives cuts and kills, and is continued.
 
-Pooch checks the checksum and moves the whole file into place; this module only brings the bytes.
-They are collected in a ``.part`` file, which stays when the program is stopped. It is continued
-only if the server can show that it is still the same file (ETag or Last-Modified, RFC 9110 13.1.5),
-so that two versions are never glued together.
+The bytes are collected in a part file. It is continued only if the server can show that the file is
+still the same (ETag or Last-Modified, RFC 9110 13.1.5), so that two versions are never glued
+together. urllib3's ``Retry`` counts the tries and reads Retry-After.
 """
 
 from __future__ import annotations
 
-import contextlib
-import email.utils
-import html.parser
 import logging
-import os
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from urllib3.util import Retry
 
 from hidvae.data.transfer_progress import show_transfer
 from hidvae.store.artifacts import read_json, write_json
 
 _LOGGER = logging.getLogger("hidvae.download")
 
-_BLOCK_BYTES = 1 << 16
+_RETRY = Retry(
+    5,
+    backoff_factor=1.0,
+    backoff_max=60.0,
+    status_forcelist=(408, 425, 429, 500, 502, 503, 504),
+)
 _MUCH_BYTES = 1 << 20  # a try that brought this much starts the count of failures anew
-_LONGEST_PAUSE = 60.0
 _LONGEST_RETRY_AFTER = 600.0
-_PAGE_BYTES = 1 << 20
-_RETRIED_STATUSES = {408, 425, 429}
+_TIMEOUT_SECONDS = 30.0  # for a connection, and for the next bytes
+_BLOCK_BYTES = 1 << 16
+_HEADERS = {
+    "User-Agent": f"hidvae/{version('hidvae')}",  # some hosts refuse anonymous clients
+    "Accept-Encoding": "identity",  # the bytes of the file, not of a transfer coding
+}
 
 
 class Unavailable(Exception):
@@ -49,197 +52,127 @@ class _TryAgain(Exception):
         self.pause = pause
 
 
-@dataclass(frozen=True)
-class _PartState:
-    """Which file the ``.part`` belongs to."""
+def download(url: str, part: Path, first_bytes: int = 0) -> None:
+    """Bring the bytes of an address into a file.
 
-    url: str
-    validator: str
-    """Strong ETag or Last-Modified; empty if the server gave neither, then nothing is resumed."""
-    total: int | None
+    Args:
+        url: The address.
+        part: The file; ``<part>.json`` beside it says what it is a part of, until it is whole.
+        first_bytes: Stop after this many bytes; 0 takes the whole file.
 
-
-class ResumingDownloader:
-    """Callable in the form that ``pooch.Pooch.fetch`` takes as ``downloader``."""
-
-    def __init__(
-        self,
-        part: Path,
-        *,
-        user_agent: str,
-        first_bytes: int = 0,
-        max_retries: int = 5,
-        timeout_seconds: float = 30.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Prepare a download.
-
-        Args:
-            part: Where the bytes are collected; ``<part>.json`` beside it says of which file.
-            user_agent: How the program names itself; some hosts refuse anonymous clients.
-            first_bytes: Stop after this many bytes; 0 takes the whole file.
-            max_retries: Further tries after a failure that brought little or nothing.
-            timeout_seconds: Longest wait for a connection and for the next bytes.
-            sleep: Waits a number of seconds.
-        """
-        self.was_asked = False
-        """Whether anything had to be downloaded."""
-        self._part = part
-        self._state_file = part.with_name(part.name + ".json")
-        self._first_bytes = first_bytes
-        self._max_retries = max_retries
-        self._timeout = timeout_seconds
-        self._sleep = sleep
-        self._session = requests.Session()
-        # identity: what is stored (and summed) are the bytes of the file, not of a transfer coding
-        self._session.headers.update({"User-Agent": user_agent, "Accept-Encoding": "identity"})
-
-    def __call__(
-        self, url: str, output_file: str, pooch: Any, *, check_only: bool | None = None
-    ) -> None:
-        """Bring the bytes of ``url`` to ``output_file``.
-
-        Raises:
-            Unavailable: If the address does not have the file or the retries are used up.
-            OSError: If the disk is full or not writable; what has arrived stays for the next time.
-        """
-        self.was_asked = True
-        with self._session:
-            self._insist(url)
-        os.replace(self._part, output_file)
-        self._state_file.unlink(missing_ok=True)
-
-    def _insist(self, url: str) -> None:
-        """Try until the file is whole or the retries are used up."""
-        failures = 0
+    Raises:
+        Unavailable: If the address does not have the file or the retries are used up.
+        OSError: If the disk is full or not writable; what has arrived stays for the next time.
+    """
+    retry = _RETRY
+    with requests.Session() as session:
+        session.headers.update(_HEADERS)
         while True:
-            before = self._size()
+            before = _size(part)
             try:
-                return self._transfer(url)
+                _transfer(session, url, part, first_bytes)
+                break
             except _TryAgain as failure:
-                failures = 1 if self._size() - before >= _MUCH_BYTES else failures + 1
-                if failures > self._max_retries:
-                    raise Unavailable(f"{failure} (tried {failures} times)") from failure
-                pause = failure.pause
-                if pause is None:
-                    pause = min(2.0 ** (failures - 1), _LONGEST_PAUSE)
+                if _size(part) - before >= _MUCH_BYTES:
+                    retry = _RETRY
+                try:
+                    retry = retry.increment("GET", url)
+                except urllib3.exceptions.MaxRetryError:
+                    tries = len(retry.history) + 1
+                    raise Unavailable(f"{failure} (tried {tries} times)") from failure
+                pause = retry.get_backoff_time() if failure.pause is None else failure.pause
                 host = urlsplit(url).hostname
                 _LOGGER.info("%s: %s; trying again in %.0f s", host, failure, pause)
-                self._sleep(pause)
-
-    def _transfer(self, url: str) -> None:
-        """One request: the whole file, or what is missing of it."""
-        state = self._read_state(url)
-        have = self._size() if state else 0
-        if self._first_bytes and have >= self._first_bytes:
-            return
-        headers = {}
-        if have or self._first_bytes:
-            headers["Range"] = f"bytes={have}-{self._first_bytes - 1 if self._first_bytes else ''}"
-        if have and state:
-            headers["If-Range"] = state.validator
-        try:
-            with contextlib.ExitStack() as stack:
-                response = stack.enter_context(self._get(url, headers))
-                if _is_page(response) and (form := _drive_form(response)):
-                    response = stack.enter_context(self._get(form.url, headers, form.fields))
-                if self._is_complete(response, have):
-                    return
-                _check_status(response)
-                self._receive(url, response, have, state)
-        except requests.exceptions.SSLError as error:
-            raise Unavailable(f"no secure connection ({_reason(error)})") from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            if _is_unknown_host(error) and not have:
-                raise Unavailable("no such host; is this machine offline?") from error
-            raise _TryAgain(f"connection lost ({_reason(error)})") from error
-
-    def _get(
-        self, url: str, headers: dict[str, str], fields: dict[str, str] | None = None
-    ) -> requests.Response:
-        return self._session.get(
-            url, headers=headers, params=fields, stream=True, timeout=self._timeout
-        )
-
-    def _is_complete(self, response: requests.Response, have: int) -> bool:
-        """Whether the server says that no byte is missing; a part that is too long is dropped."""
-        if response.status_code != 416:
-            return False
-        if have and response.headers.get("Content-Range") == f"bytes */{have}":
-            return True
-        self._part.unlink(missing_ok=True)
-        raise _TryAgain("the partial file does not fit the one on the server; starting over", 0.0)
-
-    def _receive(
-        self, url: str, response: requests.Response, have: int, state: _PartState | None
-    ) -> None:
-        """Write the response's bytes to their place in the part."""
-        start, total = _position(response)
-        validator = _validator(response)
-        if response.status_code == 206:
-            is_same = state is None or (total == state.total and validator in ("", state.validator))
-            if start != have or not is_same:
-                self._part.unlink(missing_ok=True)
-                raise _TryAgain("the file has changed on the server; starting over", 0.0)
-        if start == 0:  # in this order: a kill must not leave old bytes with the new state
-            self._part.unlink(missing_ok=True)
-            write_json(self._state_file, {"url": url, "validator": validator, "total": total})
-        wanted = min((n for n in (self._first_bytes, total) if n), default=None)
-        name = self._part.name.removesuffix(".part")
-        with (
-            self._part.open("r+b" if start else "wb") as file,
-            show_transfer(name, done=start, total=wanted) as show,
-        ):
-            file.seek(start)
-            now = start
-            for block in response.raw.stream(_BLOCK_BYTES, decode_content=False):
-                file.write(block[: wanted - now] if wanted else block)
-                now = file.tell()
-                show(now)
-                if wanted and now >= wanted:
-                    break
-            file.truncate()
-        if wanted and now != wanted:
-            raise _TryAgain(f"connection closed after {now} of {wanted} bytes")
-
-    def _size(self) -> int:
-        return self._part.stat().st_size if self._part.is_file() else 0
-
-    def _read_state(self, url: str) -> _PartState | None:
-        """What the part belongs to; None if it cannot be continued from ``url``."""
-        if not (self._part.is_file() and self._state_file.is_file()):
-            return None
-        state = _PartState(**read_json(self._state_file))
-        return state if state.url == url and state.validator else None
+                time.sleep(pause)
+    _state_file(part).unlink(missing_ok=True)
 
 
-def _check_status(response: requests.Response) -> None:
+def _transfer(session: requests.Session, url: str, part: Path, first_bytes: int) -> None:
+    """One request: the whole file, or what is missing of it."""
+    state = _read_state(part, url)
+    have = _size(part) if state else 0
+    if first_bytes and have >= first_bytes:
+        return
+    headers = {}
+    if have or first_bytes:
+        headers["Range"] = f"bytes={have}-{first_bytes - 1 if first_bytes else ''}"
+    if have:
+        headers["If-Range"] = state["validator"]
+    try:
+        with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS) as response:
+            if have and response.headers.get("Content-Range") == f"bytes */{have}":
+                return  # status 416: no byte is missing
+            _check_status(response, part)
+            _receive(url, response, part, have, state, first_bytes)
+    except requests.exceptions.SSLError as error:
+        raise Unavailable(f"no secure connection ({_reason(error)})") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        if _is_unknown_host(error) and not have:
+            raise Unavailable("no such host; is this machine offline?") from error
+        raise _TryAgain(f"connection lost ({_reason(error)})") from error
+
+
+def _check_status(response: requests.Response, part: Path) -> None:
     """Raise unless the response brings the file."""
-    status = response.status_code
-    named = f"{status} {response.reason}"
-    if status in _RETRIED_STATUSES or status >= 500:
-        pause = _retry_after(response)
+    status, named = response.status_code, f"{response.status_code} {response.reason}"
+    if status == 416:
+        _start_over(part, "the partial file does not fit the one on the server")
+    if _RETRY.is_retry("GET", status):
+        try:
+            pause = _RETRY.get_retry_after(response.raw)
+        except urllib3.exceptions.InvalidHeader:
+            pause = None
         if pause is not None and pause > _LONGEST_RETRY_AFTER:
             raise Unavailable(f"{named}, asks to come back in {pause:.0f} s")
         raise _TryAgain(named, pause)
     if status not in (200, 206):
         raise Unavailable(named)
-    if _is_page(response):
+    if status == 200 and response.headers.get("Content-Type", "").lower().startswith("text/html"):
         raise Unavailable(
             "a web page came instead of the file (a quota, a sign-in or a network's login page)"
         )
 
 
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that the server asks to wait: a number or a date (RFC 9110 10.2.3)."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isdigit():
-        return float(text)
-    try:
-        then = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, then.timestamp() - time.time())
+def _receive(
+    url: str,
+    response: requests.Response,
+    part: Path,
+    have: int,
+    state: dict[str, Any],
+    first_bytes: int,
+) -> None:
+    """Write the response's bytes to their place in the part."""
+    start, total = _position(response)
+    validator = _validator(response)
+    if response.status_code == 206:
+        is_same = not state or (total == state["total"] and validator in ("", state["validator"]))
+        if start != have or not is_same:
+            _start_over(part, "the file has changed on the server")
+    if start == 0:  # in this order: a kill must not leave old bytes with the new state
+        part.unlink(missing_ok=True)
+        write_json(_state_file(part), {"url": url, "validator": validator, "total": total})
+    wanted = min((n for n in (first_bytes, total) if n), default=None)
+    name = part.name.removesuffix(".part")
+    with (
+        part.open("r+b" if start else "wb") as file,
+        show_transfer(name, done=start, total=wanted) as show,
+    ):
+        file.seek(start)
+        now = start
+        for block in response.raw.stream(_BLOCK_BYTES, decode_content=False):
+            file.write(block[: wanted - now] if wanted else block)
+            now = file.tell()
+            show(now)
+            if wanted and now >= wanted:
+                break
+        file.truncate()
+    if wanted and now != wanted:
+        raise _TryAgain(f"connection closed after {now} of {wanted} bytes")
+
+
+def _start_over(part: Path, reason: str) -> None:
+    part.unlink(missing_ok=True)
+    raise _TryAgain(f"{reason}; starting over", 0.0)
 
 
 def _position(response: requests.Response) -> tuple[int, int | None]:
@@ -261,39 +194,20 @@ def _validator(response: requests.Response) -> str:
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
 
 
-def _is_page(response: requests.Response) -> bool:
-    is_html = response.headers.get("Content-Type", "").lower().startswith("text/html")
-    return response.status_code == 200 and is_html
+def _read_state(part: Path, url: str) -> dict[str, Any]:
+    """What the part belongs to; empty if it cannot be continued from ``url``."""
+    if not (part.is_file() and _state_file(part).is_file()):
+        return {}
+    state: dict[str, Any] = read_json(_state_file(part))
+    return state if state["url"] == url and state["validator"] else {}
 
 
-@dataclass
-class _Form:
-    url: str
-    fields: dict[str, str]
+def _state_file(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
 
 
-class _FormParser(html.parser.HTMLParser):
-    """Finds the form behind Google Drive's "Download anyway", shown for large files."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.form: _Form | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag == "form" and values.get("id") == "download-form":
-            self.form = _Form(values.get("action", ""), {})
-        elif tag == "input" and self.form and values.get("name"):
-            self.form.fields[values["name"]] = values.get("value", "")
-
-
-def _drive_form(response: requests.Response) -> _Form | None:
-    parser = _FormParser()
-    page: bytes = response.raw.read(_PAGE_BYTES, decode_content=True)
-    parser.feed(page.decode("utf-8", errors="replace"))
-    if parser.form:
-        parser.form.url = urljoin(response.url, parser.form.url)
-    return parser.form
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
 
 
 def _is_unknown_host(error: BaseException) -> bool:

@@ -8,14 +8,16 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
+
+from rich.filesize import decimal
 
 from hidvae.errors import DataError
 
 _BLOCK_BYTES = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
+_MOST_TIMES_LARGER, _ALWAYS_ALLOWED = 100, 1 << 30
+"""Tables shrink to a tenth or so: what would grow a hundredfold is there to fill the disk."""
 
 
 def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ()) -> dict[str, int]:
@@ -33,21 +35,32 @@ def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ()) -> dict[s
         Size in bytes of each unpacked file, by its path in the folder.
 
     Raises:
-        DataError: If the archive is damaged, lacks a member, or would write outside of the folder.
+        DataError: If the archive is damaged, lacks a member, leads outside of the folder, or is far
+            larger inside than outside.
     """
     temporary = folder / f".{archive.name}.unpacking"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        names = _extract(archive, temporary, members)
-        missing = [end for end in members if not any(_ends_with(name, end) for name in names)]
-        if missing or not names:
+        (_extract_zip if zipfile.is_zipfile(archive) else _extract_tar)(archive, temporary, members)
+        sizes = {
+            path.relative_to(temporary).as_posix(): path.stat().st_size
+            for path in sorted(temporary.rglob("*"))
+            if path.is_file()
+        }
+        missing = [end for end in members if not any(_ends_with(name, end) for name in sizes)]
+        if missing or not sizes:
             raise DataError(
                 f"{archive}: expected {', '.join(missing) or 'files'} in it; found none; it is "
                 "another archive than expected and was not used; run the command again to fetch it"
             )
         for entry in sorted(temporary.iterdir()):
             _replace(entry, folder / entry.name)
+    except tarfile.FilterError as error:
+        raise DataError(
+            f"{archive}: expected plain files inside of the archive's folder; found "
+            f"{error.tarinfo.name!r}; the archive is not to be trusted and was not used"
+        ) from error
     except _DAMAGED as error:
         reason = " ".join(str(error).split())
         raise DataError(
@@ -56,43 +69,36 @@ def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ()) -> dict[s
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return {name: (folder / name).stat().st_size for name in sorted(names)}
+    return sizes
 
 
-def _extract(archive: Path, folder: Path, members: tuple[str, ...]) -> list[str]:
-    """Copy the wanted files out; only their bytes, no owners, modes or links. Returns paths."""
-    extracted = []
-    reader = _from_zip if zipfile.is_zipfile(archive) else _from_tar
-    for name, content in reader(archive, members):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            shutil.copyfileobj(content, file, _BLOCK_BYTES)
-        extracted.append(str(PurePosixPath(name)))
-    return extracted
-
-
-def _from_zip(archive: Path, members: tuple[str, ...]) -> Iterator[tuple[str, IO[bytes]]]:
+def _extract_zip(archive: Path, folder: Path, members: tuple[str, ...]) -> None:
     with zipfile.ZipFile(archive) as file:
-        for member in file.infolist():
-            _check_inside(archive, member.filename)
-            if not member.is_dir() and _is_wanted(member.filename, members):
-                with file.open(member) as content:
-                    yield member.filename, content
+        chosen = [member for member in file.infolist() if _is_wanted(member.filename, members)]
+        _check_size(archive, sum(member.file_size for member in chosen))
+        for member in chosen:
+            file.extract(member, folder)  # leaves roots and .. out of names
 
 
-def _from_tar(archive: Path, members: tuple[str, ...]) -> Iterator[tuple[str, IO[bytes]]]:
+def _extract_tar(archive: Path, folder: Path, members: tuple[str, ...]) -> None:
+    num_bytes = 0
     with tarfile.open(archive) as file:
         for member in file:
-            _check_inside(archive, member.name)
-            if member.isdir() or not _is_wanted(member.name, members):
-                continue
-            content = file.extractfile(member) if member.isfile() else None
-            if content is None:  # a link, which may lead anywhere, or a device
-                raise _outside(archive, member.name)
-            yield member.name, content
+            if _is_wanted(member.name, members):
+                num_bytes += member.size
+                _check_size(archive, num_bytes)
+                file.extract(member, folder, filter="data")
         while file.fileobj and file.fileobj.read(_BLOCK_BYTES):
             pass  # to the very end, where the checksum of the compression stands
+
+
+def _check_size(archive: Path, num_bytes: int) -> None:
+    limit = max(_ALWAYS_ALLOWED, _MOST_TIMES_LARGER * archive.stat().st_size)
+    if num_bytes > limit:
+        raise DataError(
+            f"{archive}: expected at most {decimal(limit)} in it; found {decimal(num_bytes)} or "
+            "more; the archive is not to be trusted and was not used"
+        )
 
 
 def _is_wanted(name: str, members: tuple[str, ...]) -> bool:
@@ -101,19 +107,6 @@ def _is_wanted(name: str, members: tuple[str, ...]) -> bool:
 
 def _ends_with(name: str, end: str) -> bool:
     return f"/{name}".endswith(f"/{end}")
-
-
-def _check_inside(archive: Path, name: str) -> None:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in name.partition("/")[0]:
-        raise _outside(archive, name)
-
-
-def _outside(archive: Path, name: str) -> DataError:
-    return DataError(
-        f"{archive}: expected plain files inside of the archive's folder; found {name!r}; the "
-        "archive is not to be trusted and was not used"
-    )
 
 
 def _replace(new: Path, old: Path) -> None:

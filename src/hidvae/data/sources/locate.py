@@ -46,13 +46,14 @@ def locate_folder(config: DatasetConfig, *, wanted: str, has_files: Callable[[Pa
     for folder in (parent / name for parent in roots):
         if folder.is_dir() and has_files(folder):
             return folder
-    is_public = remote_dataset(config) is not None
-    if is_public and (is_downloaded(config) or not _download_is_off(config)):
-        return _check_download(fetch_dataset(config), wanted, has_files)
+    dataset = remote_dataset(config)
+    if dataset and (is_downloaded(dataset) or not _download_is_off(config)):
+        fetched = fetch_dataset(dataset, accept_license=config.accept_license)
+        return _check_download(fetched, wanted, has_files)
     places = ", ".join(str(parent / name) for parent in roots)
     places = places if root else f"${DATA_VARIABLE} (not set), {places}"
     put = f"put them into a folder {name} in one of these" if name else "put them there"
-    off = f"{_download_is_off(config)}; " if is_public else ""
+    off = f"{_download_is_off(config)}; " if dataset else ""
     raise DataError(
         f"expected {wanted} of {name or 'your dataset'}; looked in {places}; found none; {off}{put}"
         ", or name their folder with --set DatasetConfig.folder=PATH (columns: docs/data-format.md)"
