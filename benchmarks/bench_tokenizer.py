@@ -30,6 +30,7 @@ from hidvae.tokenizer.codebook import kmeans
 from hidvae.tokenizer.encode import encode_items, predict_tags
 from hidvae.tokenizer.model import HiDVAE, TokenizerLosses, build_tokenizer
 from hidvae.tokenizer.residual_quantizer import ResidualQuantizer
+from hidvae.tokenizer.train_tokenizer import WEIGHT_DECAY
 
 CLUSTERS = (16, 128, 1024)
 """Tags of each level; those of a level part each one above into 8."""
@@ -152,7 +153,7 @@ def bench_training(
     start_seconds = time.perf_counter() - started
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        trainable, lr=config.learning_rate, weight_decay=WEIGHT_DECAY, fused=True
     )
     order = torch.randperm(len(embeddings))
     batches = order.split(config.batch_size)[: sizes.steps_per_round]
@@ -178,7 +179,7 @@ def bench_training(
 def total_loss(losses: TokenizerLosses, config: TokenizerConfig) -> torch.Tensor:
     """The weighted sum that the stage minimises."""
     return (
-        config.reconstruction_weight * losses.reconstruction
+        losses.reconstruction
         + losses.codebook
         + config.commitment_weight * losses.commitment
         + config.uniqueness_weight * losses.uniqueness

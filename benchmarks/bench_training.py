@@ -35,6 +35,7 @@ from hidvae.config import RetrieverConfig, RunConfig
 from hidvae.data.interactions import Sequences
 from hidvae.retriever.batches import TrainingBatches
 from hidvae.retriever.interface import HistoryBatch, Retriever
+from hidvae.retriever.train_retriever import WEIGHT_DECAY
 from hidvae.training.runtime import make_reproducible, start_fabric
 
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
@@ -161,7 +162,7 @@ def training_step(
         model.parameters(),
         lr=config.learning_rate,
         betas=(0.9, 0.98),
-        weight_decay=config.weight_decay,
+        weight_decay=WEIGHT_DECAY,
         fused=True,
     )
     forward, optimizer = fabric.setup(model, adam)  # moves the weights

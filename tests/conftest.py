@@ -79,7 +79,6 @@ def tiny_settings() -> list[str]:
         "RetrieverConfig.validate_every=1",
         "EvaluationConfig.cutoffs=(1, 5, 10)",
         "EvaluationConfig.beam_width=10",
-        "EvaluationConfig.bootstrap_samples=50",
         "EvaluationConfig.baselines=('popularity', 'content_graph')",
         "RunConfig.device=cpu",
     ]

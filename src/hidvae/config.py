@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import (
     Annotated,
     Any,
+    ClassVar,
     Literal,
     TypeVar,
     cast,
@@ -117,6 +118,9 @@ _KINDS = {
 class RunConfig:
     """What all stages share."""
 
+    size: Literal["small", "base", "large"] = "base"
+    """Other defaults by the size of the catalogue: small, hundreds of items; base; large, a million
+    items and tens of millions of events (docs/large.md)."""
     seed: Seed = 0
     """Seed of every random choice in training; data and embeddings do not depend on it."""
     device: str = "auto"
@@ -295,16 +299,6 @@ class LLMConfig:
     """Items that share one prompt; more is cheaper, and harder for small models."""
     concurrency: Count = 4
     """Requests under way at once."""
-    max_retries: NoCount = 5
-    """Further tries of a request that fails, with exponential back-off."""
-    timeout_seconds: Positive = 60.0
-    """Longest wait for one answer."""
-    max_text_chars: Count = 400
-    """Characters of an item's text that a prompt shows."""
-    price_per_million_input: NotNegative = 0.0
-    """Price of a million prompt tokens, for the cost report; 0 reports tokens only."""
-    price_per_million_output: NotNegative = 0.0
-    """Price of a million answer tokens."""
 
 
 @_settings
@@ -325,16 +319,8 @@ class TokenizerConfig:
     """L2-normalise the encoder's output, as published."""
     gradient_mode: GradientMode = "rotation"
     """How gradients pass the quantizer."""
-    gumbel_temperature: Positive = 0.2
-    """Temperature of the gumbel mode."""
     sim_vq: bool = False
     """Learn one linear map over a frozen codebook instead of the codebook (SimVQ)."""
-    kmeans_init: bool = True
-    """Initialise each codebook by k-means on the residuals it will see."""
-    dead_code_epochs: NoCount = 2
-    """A code unused for this many epochs is reset to a random residual; 0 never resets."""
-    reconstruction_weight: NotNegative = 1.0
-    """Weight of the reconstruction loss."""
     commitment_weight: NotNegative = 0.25
     """Weight of the commitment loss [beta_commit]."""
     tag_alignment_weight: NotNegative = 0.1
@@ -347,16 +333,8 @@ class TokenizerConfig:
     """Cosine similarity below which a colliding pair costs nothing [m]."""
     alignment_temperature: Positive = 0.07
     """Temperature of the alignment [tau]."""
-    tag_input: Literal["concat", "sum"] = "concat"
-    """Tag heads of level l read codes 0..l concatenated (published code) or summed (paper)."""
-    level_weights: tuple[float, ...] = ()
-    """Weight of each level's tag losses; empty means 1 for all."""
     focal_gamma: NotNegative = 2.0
     """Focusing power of the focal loss; 0 is plain cross-entropy."""
-    label_smoothing: Share = 0.0
-    """Label smoothing of the tag classifiers."""
-    mixup_alpha: NotNegative = 0.0
-    """Beta parameter of mixup on the tag heads' inputs; 0 turns it off."""
     held_out_fraction: HalfAtMost = 0.05
     """Share of items that training never sees; tag accuracy is measured on them."""
     epochs: Count = 30
@@ -365,8 +343,6 @@ class TokenizerConfig:
     """Items per step."""
     learning_rate: Positive = 1e-3
     """Peak learning rate of AdamW; cosine decay to 1 % of it."""
-    weight_decay: NotNegative = 0.01
-    """Weight decay of AdamW."""
     collisions: Literal["reassign", "disambiguate"] = "reassign"
     """Part items that still share an ID: move last codes at least cost, or append one more code."""
 
@@ -424,16 +400,12 @@ class RetrieverConfig:
     """Validations without a better ndcg@10 before training stops; 0 never stops early."""
     validate_every: Count = 2
     """Epochs between validations."""
-    validation_users: NoCount = 5000
-    """Users drawn for validation during training; 0 takes all."""
     batch_tokens: Count = 1024
     """Positions per step, padding included."""
     learning_rate: Positive = 2e-3
     """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
     warmup_steps: NoCount = 200
     """Steps of linear warm-up."""
-    weight_decay: NotNegative = 0.05
-    """Weight decay of AdamW."""
     weight_average: Share = 0.999
     """Decay of an exponential moving average of the weights per step; 0 turns it off."""
 
@@ -456,39 +428,25 @@ class SasRecConfig:
 
     dim: Count = 128
     """Width of the item vectors and of the model."""
-    num_layers: Count = 2
-    """Transformer layers."""
-    num_heads: Count = 2
-    """Attention heads."""
     dropout: Share = 0.5
     """Dropout on inputs, attention outputs and feed-forward outputs."""
     max_history: Count = 50
     """Latest items of a history that the model reads."""
-    label_smoothing: Share = 0.1
-    """Share of the target that is spread evenly over the catalogue."""
     epochs: Count = 20
     """Most passes over the training histories."""
-    max_steps: NoCount = 0
-    """Most steps of training; 0 sets no limit. For logs so long that an epoch is too much."""
-    patience: NoCount = 3
-    """Validations without a better ndcg@10 before training stops; 0 never stops early."""
-    validate_every: Count = 2
-    """Epochs between validations."""
-    validation_users: NoCount = 5000
-    """Users drawn for validation during training; 0 takes all."""
-    batch_tokens: Count = 1024
-    """Positions per step, padding included."""
     learning_rate: Positive = 2e-3
     """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
-    warmup_steps: NoCount = 200
-    """Steps of linear warm-up."""
-    weight_decay: NotNegative = 0.05
-    """Weight decay of AdamW."""
-    weight_average: Share = 0.999
-    """Decay of an exponential moving average of the weights per step; 0 turns it off."""
 
-    def __post_init__(self) -> None:
-        _check(self.dim % self.num_heads == 0, self, "num_heads", f"a divisor of dim = {self.dim}")
+    # Trained in the retriever's loop, and otherwise as the retriever is by default.
+    num_layers: ClassVar[int] = RetrieverConfig.num_layers
+    num_heads: ClassVar[int] = 2
+    label_smoothing: ClassVar[float] = RetrieverConfig.label_smoothing
+    max_steps: ClassVar[int] = RetrieverConfig.max_steps
+    patience: ClassVar[int] = RetrieverConfig.patience
+    validate_every: ClassVar[int] = RetrieverConfig.validate_every
+    batch_tokens: ClassVar[int] = RetrieverConfig.batch_tokens
+    warmup_steps: ClassVar[int] = RetrieverConfig.warmup_steps
+    weight_average: ClassVar[float] = RetrieverConfig.weight_average
 
 
 @_settings
@@ -508,29 +466,13 @@ class GraphConfig:
         12.0,
     )
     """Weights to choose from; a single one is taken as it is, and (0.0,) leaves the graph out."""
-    two_hop_weight: NotNegative = 4.0
-    """Weight of paths of two transitions against one."""
     content_weight: NotNegative = 0.1
     """Weight of the cosine of two items' content."""
     tfidf_weight: NotNegative = 0.2
     """Weight of the likeness of two texts word by word."""
-    max_distance: Count = 5
-    """Two items of one training history are linked when at most this many steps apart."""
-    num_latest: Count = 10
-    """Latest items of a history whose neighbours count."""
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.6
-    """Weight of a history item relative to the one after it."""
-    smoothing: Positive = 0.05
-    """Score of an item that is no neighbour; larger makes the graph's opinion flatter."""
-    num_neighbours: Count = 300
-    """Neighbours that are kept of an item; what is near to everything says little."""
-    num_candidates: Count = 200
-    """Neighbours of a history that gain anything."""
     cold_factor: NotNegative = 2.0
     """Times that the weight counts for items without a training event, of which the generator
     knows little."""
-    validation_users: NoCount = 5000
-    """Users drawn to choose the weight; 0 takes all."""
 
 
 @_settings
@@ -541,10 +483,6 @@ class EvaluationConfig:
     """Cut-offs k of recall@k and ndcg@k."""
     beam_width: Count = 50
     """Beams W of the constrained search."""
-    batch_size: Count = 2048
-    """Users per batch."""
-    bootstrap_samples: NoCount = 1000
-    """Resamples of the users for the confidence intervals."""
     max_users: NoCount = 0
     """Users drawn for test and for validation, the same for every ranker; 0 takes all."""
     baselines: tuple[str, ...] = ("popularity",)
@@ -587,14 +525,17 @@ class Config:
     @classmethod
     def from_json(cls, values: Mapping[str, Mapping[str, Any]]) -> Config:
         """The inverse of ``to_json``; unknown keys raise ConfigError."""
-        sections = {}
-        for section, settings in values.items():
-            if section not in SECTIONS:
-                raise ConfigError(
-                    f"unknown config section {section!r}{_nearest(section, SECTIONS)}"
-                )
-            sections[section] = build_section(SECTIONS[section], settings)
-        return cls(**sections)
+        try:
+            for section in values:
+                if section not in SECTIONS:
+                    near = _nearest(section, SECTIONS)
+                    raise ConfigError(f"unknown config section {section!r}{near}")
+            return cls(**{name: build_section(SECTIONS[name], of) for name, of in values.items()})
+        except ConfigError as error:
+            raise ConfigError(
+                f"stored settings: {error}; if an older version stored them, "
+                "`hidvae run --config FILE --output RUN` makes the run anew"
+            ) from error
 
 
 SECTIONS: dict[str, type] = {
@@ -611,6 +552,39 @@ SECTIONS: dict[str, type] = {
 }
 """Field of Config -> its class; the class name is the name gin files use."""
 
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {
+        "EmbeddingConfig.cooccurrence_dim": 32,  # few distinct transitions
+        "TokenizerConfig.codebook_size": 32,
+        "TokenizerConfig.hidden_dims": (256, 128),
+        "TokenizerConfig.batch_size": 128,
+        "TokenizerConfig.epochs": 60,  # passes over hundreds of items are quick
+        "RetrieverConfig.max_history": 20,
+        "RetrieverConfig.dim": 64,
+        "RetrieverConfig.epochs": 14,
+        "RetrieverConfig.warmup_steps": 50,  # an epoch has few steps
+    },
+    "base": {},
+    # What costs items x items or items x users at once is off: the item graph, one softmax over all
+    # items, a vector of its own for each.
+    "large": {
+        "DatasetConfig.min_events": 3,  # every user can be split
+        "EmbeddingConfig.text_encoder": "hashing",  # a model takes hours over a million texts
+        "EmbeddingConfig.cooccurrence_window": 1,  # every step further costs gigabytes and minutes
+        "TokenizerConfig.codebook_size": 1024,  # few items share an ID before they are parted
+        "TokenizerConfig.batch_size": 4096,
+        "TokenizerConfig.epochs": 3,
+        "RetrieverConfig.architecture": "item_decoder",  # its cost does not grow with the catalogue
+        "RetrieverConfig.item_input": False,
+        "RetrieverConfig.dropout": 0.1,  # a large log needs less
+        "RetrieverConfig.batch_tokens": 8192,
+        "RetrieverConfig.epochs": 1,
+        "GraphConfig.weights": (0.0,),
+        "EvaluationConfig.max_users": 5000,
+    },
+}
+"""``RunConfig.size`` -> the defaults that it replaces; whatever is bound wins over them."""
+
 _NO_TAG_TOKENS = "not offered: predicted tags repeat what the codes say"
 
 PUBLISHED_NAMES: dict[str, str] = {
@@ -618,7 +592,7 @@ PUBLISHED_NAMES: dict[str, str] = {
     "iterations": "TokenizerConfig.epochs or RetrieverConfig.epochs",
     "batch_size": "TokenizerConfig.batch_size or RetrieverConfig.batch_tokens",
     "learning_rate": "TokenizerConfig.learning_rate or RetrieverConfig.learning_rate",
-    "weight_decay": "TokenizerConfig.weight_decay or RetrieverConfig.weight_decay",
+    "weight_decay": "not needed (0.01 for the tokenizer, 0.05 for the retriever)",
     "dataset_split": "DatasetConfig.dataset_split",
     "dataset_folder": "DatasetConfig.folder",
     "vae_hidden_dims": "TokenizerConfig.hidden_dims",
@@ -629,7 +603,7 @@ PUBLISHED_NAMES: dict[str, str] = {
     "vae_codebook_normalize": "TokenizerConfig.normalize_latents",
     "vae_sim_vq": "TokenizerConfig.sim_vq",
     "vae_codebook_mode": "TokenizerConfig.gradient_mode",
-    "use_kmeans_init": "TokenizerConfig.kmeans_init",
+    "use_kmeans_init": "not needed (codebooks always start by k-means)",
     "commitment_weight": "TokenizerConfig.commitment_weight",
     "tag_alignment_weight": "TokenizerConfig.tag_alignment_weight",
     "tag_prediction_weight": "TokenizerConfig.tag_prediction_weight",
@@ -639,8 +613,8 @@ PUBLISHED_NAMES: dict[str, str] = {
     "focal_loss_gamma_base": "TokenizerConfig.focal_gamma",
     "rare_tag_threshold": "TagConfig.min_count",
     "dropout_rate": "TokenizerConfig.dropout",
-    "label_smoothing_alpha": "TokenizerConfig.label_smoothing",
-    "mixup_alpha": "TokenizerConfig.mixup_alpha",
+    "label_smoothing_alpha": "not offered (TokenizerConfig.focal_gamma is)",
+    "mixup_alpha": "not offered",
     # stage 2, train.<name> of decoder_*.gin
     "decoder_embed_dim": "RetrieverConfig.dim",
     "attn_embed_dim": "RetrieverConfig.dim",
@@ -660,8 +634,8 @@ PUBLISHED_NAMES: dict[str, str] = {
     "amp": "RunConfig.precision",
     "mixed_precision_type": "RunConfig.precision",
     "use_focal_loss": "TokenizerConfig.focal_gamma",
-    "use_label_smoothing": "TokenizerConfig.label_smoothing",
-    "use_mixup": "TokenizerConfig.mixup_alpha",
+    "use_label_smoothing": "not offered (TokenizerConfig.focal_gamma is)",
+    "use_mixup": "not offered",
     "vae_input_dim": "not needed (read from the embeddings)",
     "tag_embed_dim": "not needed (read from the tags)",
     "tag_class_counts": "not needed (read from the tags)",
@@ -673,15 +647,70 @@ PUBLISHED_NAMES: dict[str, str] = {
 }
 """``train.<name>`` of the published gin files -> the name here (docs/configuration.md)."""
 
+_ALWAYS = "not a setting any more"
+
 FORMER_NAMES: dict[str, str] = {
+    # renamed
     "EmbeddingConfig.collaborative_dim": "EmbeddingConfig.cooccurrence_dim",
     "EmbeddingConfig.collaborative_weight": "EmbeddingConfig.cooccurrence_weight",
     "EmbeddingConfig.collaborative_window": "EmbeddingConfig.cooccurrence_window",
     "FusionConfig.weights": "GraphConfig.weights",
     "FusionConfig.word_weight": "GraphConfig.tfidf_weight",
     "FusionConfig.content_weight": "GraphConfig.content_weight",
-    "FusionConfig.decay": "GraphConfig.decay",
     "FusionConfig.unknown_factor": "GraphConfig.cold_factor",
+    # gone, with what they held or what is done instead
+    **dict.fromkeys(
+        (
+            "FusionConfig.two_hop_weight",
+            "FusionConfig.max_distance",
+            "FusionConfig.num_latest",
+            "FusionConfig.decay",
+            "FusionConfig.smoothing",
+            "FusionConfig.num_neighbours",
+            "FusionConfig.num_candidates",
+            "FusionConfig.validation_users",
+        ),
+        f"{_ALWAYS} (a constant in ranking/fusion.py)",
+    ),
+    "LLMConfig.max_retries": f"{_ALWAYS} (5)",
+    "LLMConfig.timeout_seconds": f"{_ALWAYS} (60)",
+    "LLMConfig.max_text_chars": f"{_ALWAYS} (400)",
+    "LLMConfig.price_per_million_input": f"{_ALWAYS} (tokens are counted)",
+    "LLMConfig.price_per_million_output": f"{_ALWAYS} (tokens are counted)",
+    "TokenizerConfig.gumbel_temperature": f"{_ALWAYS} (0.2)",
+    "TokenizerConfig.kmeans_init": f"{_ALWAYS} (codebooks always start by k-means)",
+    "TokenizerConfig.dead_code_epochs": f"{_ALWAYS} (2)",
+    "TokenizerConfig.reconstruction_weight": f"{_ALWAYS} (1)",
+    "TokenizerConfig.tag_input": f"{_ALWAYS} (concat)",
+    "TokenizerConfig.level_weights": f"{_ALWAYS} (1 for all)",
+    "TokenizerConfig.mixup_alpha": f"{_ALWAYS} (no mixup)",
+    "TokenizerConfig.label_smoothing": f"{_ALWAYS} (no smoothing of tags)",
+    "TokenizerConfig.weight_decay": f"{_ALWAYS} (0.01)",
+    "RetrieverConfig.weight_decay": f"{_ALWAYS} (0.05)",
+    "RetrieverConfig.validation_users": f"{_ALWAYS} (5000)",
+    "RetrieverConfig.tag_tokens": f"{_ALWAYS} ({_NO_TAG_TOKENS})",
+    "RetrieverConfig.tag_text_input": f"{_ALWAYS} (codes alone)",
+    "RetrieverConfig.level_type_input": f"{_ALWAYS} (True)",
+    "RetrieverConfig.reverse_probability": f"{_ALWAYS} (histories are read forwards)",
+    "RetrieverConfig.drop_item_probability": f"{_ALWAYS} (no item is left out)",
+    **dict.fromkeys(
+        (
+            "SasRecConfig.num_layers",
+            "SasRecConfig.num_heads",
+            "SasRecConfig.label_smoothing",
+            "SasRecConfig.max_steps",
+            "SasRecConfig.patience",
+            "SasRecConfig.validate_every",
+            "SasRecConfig.validation_users",
+            "SasRecConfig.batch_tokens",
+            "SasRecConfig.warmup_steps",
+            "SasRecConfig.weight_decay",
+            "SasRecConfig.weight_average",
+        ),
+        f"{_ALWAYS} (as the retriever has it by default)",
+    ),
+    "EvaluationConfig.batch_size": f"{_ALWAYS} (as many users as the catalogue allows)",
+    "EvaluationConfig.bootstrap_samples": f"{_ALWAYS} (1000)",
 }
 """A setting's former name -> its name now, or why there is none."""
 
@@ -718,21 +747,34 @@ def load_config(
         if "." in name  # others are macros
     }
     base = base or Config()
-    sections = {
-        section: {f.name: getattr(getattr(base, section), f.name) for f in fields(cls)}
-        | {
-            name.partition(".")[2]: value
-            for name, value in found.items()
-            if name.partition(".")[0] == cls.__name__
-        }
+    values = {
+        f"{cls.__name__}.{f.name}": getattr(getattr(base, section), f.name)
         for section, cls in SECTIONS.items()
+        for f in fields(cls)
     }
-    return Config.from_json(sections)
+    values |= _of_size(found.get("RunConfig.size", base.run.size), base.run.size, values) | found
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    section_of = {cls.__name__: section for section, cls in SECTIONS.items()}
+    for name, value in values.items():
+        owner, _, key = name.partition(".")
+        sections[section_of[owner]][key] = value
+    return Config(**{name: build_section(SECTIONS[name], of) for name, of in sections.items()})
 
 
 def build_section(cls: type, values: Mapping[str, Any]) -> Any:
     """Construct a config class from loose values; ConfigError says which is wrong."""
     return cls(**values)
+
+
+def _of_size(size: Any, before: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What another size changes: its own defaults, and the former size's back to the usual ones."""
+    if size == before or size not in SIZES:
+        return {}
+    usual = {
+        f"{cls.__name__}.{f.name}": f.default for cls in SECTIONS.values() for f in fields(cls)
+    }
+    back = {name: usual[name] for name, value in SIZES[before].items() if values[name] == value}
+    return back | SIZES[size]
 
 
 @dataclass(frozen=True)
@@ -822,7 +864,8 @@ def _without_macros(value: Any, bound: Mapping[str, _Binding], place: str) -> An
             raise ConfigError(
                 f"{place}: %{value.name}: expected a macro bound somewhere; found none"
             )
-        return _without_macros(bound[value.name].value, bound, place)
+        others = {name: binding for name, binding in bound.items() if name != value.name}
+        return _without_macros(bound[value.name].value, others, place)
     if isinstance(value, (list, tuple)):
         return type(value)(_without_macros(entry, bound, place) for entry in value)
     return value

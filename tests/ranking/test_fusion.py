@@ -24,7 +24,7 @@ def folders(tiny_run: Path) -> Folders:
 
 
 def test_the_best_weight_on_validation_is_kept_and_used(folders: Folders, tmp_path: Path) -> None:
-    config = GraphConfig(weights=(3.0, 0.0, 500.0), validation_users=80)
+    config = GraphConfig(weights=(3.0, 0.0, 500.0))
     chosen = choose_fusion(config, RUN, folders, tmp_path / "fusion")
     scores = {
         weight: chosen.manifest["metrics"][f"validation_ndcg@10_weight_{weight:g}"]
@@ -36,7 +36,7 @@ def test_the_best_weight_on_validation_is_kept_and_used(folders: Folders, tmp_pa
     dataset = load_dataset(folders["dataset"])
     prior = load_prior(chosen, dataset)
     assert prior is not None
-    assert (prior.weight, prior.smoothing) == (best, config.smoothing)
+    assert (prior.weight, prior.smoothing) == (best, fusion.SMOOTHING)
 
 
 def test_weight_0_is_no_graph_and_ranks_nobody(
@@ -50,8 +50,10 @@ def test_weight_0_is_no_graph_and_ranks_nobody(
 
 def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) -> None:
     made = [
-        choose_fusion(GraphConfig(weights=(0.0,), decay=decay), RUN, folders, tmp_path / str(decay))
-        for decay in (0.5, 0.6, 0.6)
+        choose_fusion(
+            GraphConfig(weights=(0.0,), content_weight=weight), RUN, folders, tmp_path / str(weight)
+        )
+        for weight in (0.5, 0.6, 0.6)
     ]
     first, second, again = (folder.fingerprint for folder in made)
     assert first != second == again

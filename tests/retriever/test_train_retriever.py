@@ -43,7 +43,6 @@ CONFIG = RetrieverConfig(
     epochs=3,
     validate_every=1,
     patience=0,
-    validation_users=40,
     batch_tokens=400,
     warmup_steps=2,
     learning_rate=5e-3,

@@ -97,8 +97,8 @@ def test_a_whole_run_is_not_repeated(
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("EvaluationConfig.bootstrap_samples=60", {"evaluation"}),
-        ("GraphConfig.decay=0.5", {"fusion", "evaluation"}),
+        ("EvaluationConfig.beam_width=11", {"evaluation"}),
+        ("GraphConfig.cold_factor=3", {"fusion", "evaluation"}),
         ("RetrieverConfig.epochs=1", {"retriever", "fusion", "evaluation"}),
         ("RunConfig.checkpoint_every_seconds=1", set()),
         ("RunConfig.seed=1", {"tokenizer", "semantic_ids", "retriever", "fusion", "evaluation"}),
@@ -208,7 +208,7 @@ def test_full_disk_keeps_the_old_stage(
 
     monkeypatch.setattr(artifacts, "write_json", full)
     with pytest.raises(ArtifactError, match="No space left on device"):
-        run_stage("evaluate", changed(tiny_settings, "EvaluationConfig.bootstrap_samples=60"), run)
+        run_stage("evaluate", changed(tiny_settings, "EvaluationConfig.beam_width=11"), run)
     assert fingerprints(run) == before
     assert [entry.name for entry in run.iterdir() if entry.name.startswith(".")] == []
 

@@ -19,7 +19,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def quantizer_of(mode: GradientMode, sim_vq: bool = False) -> ResidualQuantizer:
     torch.manual_seed(0)
-    quantizer = ResidualQuantizer(3, 8, 5, mode, 0.2, sim_vq)
+    quantizer = ResidualQuantizer(3, 8, 5, mode, sim_vq)
     quantizer.initialize(normal(60, 5), torch.Generator().manual_seed(0))
     return quantizer
 

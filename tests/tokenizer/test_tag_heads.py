@@ -1,22 +1,18 @@
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
 import torch
 from torch import Tensor
 
 from hidvae.tokenizer.tag_heads import TagHeads
 
-TagInput = Literal["concat", "sum"]
-BOTH: tuple[TagInput, ...] = ("concat", "sum")
 LATENT_DIM = 4
 
 
-def heads_of(sizes: list[int], tag_input: TagInput = "concat", dropout: float = 0.1) -> TagHeads:
+def heads_of(sizes: list[int], dropout: float = 0.1) -> TagHeads:
     torch.manual_seed(0)
     embeddings = [torch.randn(size, 6) for size in sizes]
-    return TagHeads(embeddings, LATENT_DIM, dropout, tag_input).eval()
+    return TagHeads(embeddings, LATENT_DIM, dropout).eval()
 
 
 def vectors(seed: int = 0, batch: int = 5, levels: int = 3) -> Tensor:
@@ -24,9 +20,8 @@ def vectors(seed: int = 0, batch: int = 5, levels: int = 3) -> Tensor:
     return torch.randn(batch, levels, LATENT_DIM, generator=generator)
 
 
-@pytest.mark.parametrize("tag_input", BOTH)
-def test_a_predicted_tag_depends_on_the_prefix_alone(tag_input: TagInput) -> None:
-    heads, before = heads_of([3, 5, 7], tag_input), vectors()
+def test_a_predicted_tag_depends_on_the_prefix_alone() -> None:
+    heads, before = heads_of([3, 5, 7]), vectors()
     for changed in range(3):
         after = before.clone()
         after[:, changed] += 1
@@ -39,21 +34,17 @@ def test_a_predicted_tag_depends_on_the_prefix_alone(tag_input: TagInput) -> Non
                 assert torch.equal(confidence[:, level], heads.predict(before)[1][:, level])
 
 
-def test_inputs_are_the_prefixes_vectors_side_by_side_or_summed() -> None:
+def test_inputs_are_the_prefixes_vectors_side_by_side() -> None:
     level_vectors = vectors()
-    concat = heads_of([2, 2, 2], "concat").inputs(level_vectors)
-    summed = heads_of([2, 2, 2], "sum").inputs(level_vectors)
+    inputs = heads_of([2, 2, 2]).inputs(level_vectors)
     for level in range(3):
-        prefix = level_vectors[:, : level + 1]
-        assert torch.equal(concat[level], prefix.reshape(5, -1))
-        torch.testing.assert_close(summed[level], prefix.sum(dim=1))
+        assert torch.equal(inputs[level], level_vectors[:, : level + 1].reshape(5, -1))
 
 
-@pytest.mark.parametrize("tag_input", BOTH)
-def test_shapes_of_every_level(tag_input: TagInput) -> None:
-    heads = heads_of([3, 5, 7], tag_input)
+def test_shapes_of_every_level() -> None:
+    heads = heads_of([3, 5, 7])
     for level, size in enumerate([3, 5, 7]):
-        width = LATENT_DIM * (level + 1) if tag_input == "concat" else LATENT_DIM
+        width = LATENT_DIM * (level + 1)
         head_input = heads.inputs(vectors())[level]
         assert head_input.shape == (5, width)
         assert heads.class_vectors(level).shape == (size, width)
@@ -69,12 +60,11 @@ def test_prediction_is_the_most_probable_class() -> None:
         torch.testing.assert_close(confidence[:, level], probabilities.max(dim=1).values)
 
 
-@pytest.mark.parametrize("tag_input", BOTH)
-def test_the_path_ends_at_a_level_without_tags(tag_input: TagInput) -> None:
-    tags, confidence = heads_of([3, 5, 0], tag_input).predict(vectors())
+def test_the_path_ends_at_a_level_without_tags() -> None:
+    tags, confidence = heads_of([3, 5, 0]).predict(vectors())
     assert (tags[:, :2] >= 0).all() and (confidence[:, :2] > 0).all()
     assert (tags[:, 2] == -1).all() and (confidence[:, 2] == 0).all()
-    tags, confidence = heads_of([3, 0, 7], tag_input).predict(vectors())
+    tags, confidence = heads_of([3, 0, 7]).predict(vectors())
     assert (tags[:, 1:] == -1).all() and (confidence[:, 1:] == 0).all()
 
 

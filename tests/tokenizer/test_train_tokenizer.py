@@ -81,9 +81,11 @@ def test_every_layer_moves(
     tags: StageFolder,
     tokenizer: StageFolder,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A gradient of infinity in the first step once stopped the encoder, silently."""
-    longer = replace(config, epochs=6, weight_decay=0.0)
+    monkeypatch.setattr(train_module, "WEIGHT_DECAY", 0.0)  # or every weight would change
+    longer = replace(config, epochs=6)
     other = train_tokenizer(longer, run, demo_folder, embeddings, tags, tmp_path / "t")
     before = dict(load_tokenizer(tokenizer, tags).named_parameters())
     for name, after in load_tokenizer(other, tags).named_parameters():
@@ -171,13 +173,14 @@ def test_dead_codes_are_revived(
 ) -> None:
     kill_codes(monkeypatch, num_alive=8)
     usage = {}
-    for patience in (0, 1):
-        changed = replace(config, dead_code_epochs=patience, epochs=4)
+    for patience in (99, 1):
+        monkeypatch.setattr(train_module, "DEAD_CODE_EPOCHS", patience)
+        changed = replace(config, epochs=4)
         output = tmp_path / str(patience)
         log = rows(train_tokenizer(changed, run, demo_folder, embeddings, tags, output))
         usage[patience] = [float(row["usage_0"]) for row in log]
-    assert usage[0][0] == usage[1][0] <= 0.5
-    assert max(usage[0]) <= 0.5, "without resets the dead stay dead"
+    assert usage[99][0] == usage[1][0] <= 0.5
+    assert max(usage[99]) <= 0.5, "without resets the dead stay dead"
     assert usage[1][-1] > 0.8
 
 
@@ -191,7 +194,7 @@ def test_patience_is_counted_in_epochs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kill_codes(monkeypatch, num_alive=8)
-    changed = replace(config, dead_code_epochs=2, epochs=4)
+    changed = replace(config, epochs=4)
     log = rows(train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t"))
     usage = [float(row["usage_0"]) for row in log]
     assert max(usage[:2]) <= 0.5 < usage[2]
@@ -210,7 +213,7 @@ def test_a_collapsed_codebook_is_warned_about(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     kill_codes(monkeypatch, num_alive=1)
-    changed = replace(config, codebook_size=codebook_size, dead_code_epochs=0, epochs=1)
+    changed = replace(config, codebook_size=codebook_size, epochs=1)
     train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t")
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
@@ -366,7 +369,7 @@ def test_items_that_share_an_id_share_a_batch(tmp_path: Path) -> None:
 
 
 def test_only_epochs_in_a_row_make_a_code_dead(tmp_path: Path) -> None:
-    config = TokenizerConfig(codebook_size=3, num_levels=1, latent_dim=4, dead_code_epochs=2)
+    config = TokenizerConfig(codebook_size=3, num_levels=1, latent_dim=4)
     loop = loop_of(config, tmp_path)
     table = loop.model.quantizer.levels[0].table
     before = table.detach().clone()

@@ -31,13 +31,12 @@ CONFIG = RetrieverConfig(
     max_history=6,
     epochs=2,
     validate_every=1,
-    validation_users=41,
     batch_tokens=300,
     warmup_steps=2,
     learning_rate=5e-3,
     weight_average=0.9,
 )
-"""Two epochs of a few batches; neither they nor the validation users halve evenly."""
+"""Two epochs of a few batches; they do not halve evenly."""
 CASES: dict[str, dict[str, Any]] = {
     "item_softmax": {"architecture": "item_softmax"},
     "item_decoder": {"architecture": "item_decoder"},

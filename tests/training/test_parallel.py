@@ -25,14 +25,13 @@ RUN_IN_PARTS = Path(__file__).parent / "run_in_parts.py"
 
 @pytest.fixture(scope="module")
 def settings(tiny_settings: list[str]) -> list[str]:
-    """The tiny demo without dropout; neither batches nor validation users halve evenly."""
+    """The tiny demo without dropout; the batches do not halve evenly."""
     return [
         *tiny_settings,
         "TokenizerConfig.batch_size=31",
         "TokenizerConfig.dropout=0.0",
         "RetrieverConfig.dropout=0.0",
         "RetrieverConfig.batch_tokens=100",
-        "RetrieverConfig.validation_users=41",
         "RunConfig.checkpoint_every_seconds=0",
     ]
 

@@ -53,6 +53,7 @@ SUFFIX: dict[Protocol, str] = {"including": "", "excluding": "_excluding_history
 METRICS_FORMAT = 2
 """Raised when the keys of metrics.json change, so that older evaluations are made again."""
 _LOG_EVERY_SECONDS = 30.0
+_SCORES_AT_ONCE = 2**27  # half a gigabyte
 
 
 IntArray = npt.NDArray[np.int64]
@@ -244,9 +245,8 @@ def _score(
             cutoffs=config.cutoffs,
             popularity=popularity,
             tags=tags,
-            bootstrap_samples=config.bootstrap_samples,
             seed=seed,
-            batch_size=config.batch_size,
+            batch_size=users_at_once(popularity.size),
             user_index=task.users,
             candidates=task.candidates,
             on_progress=_progress(f"{name} on {task.name}"),
@@ -292,6 +292,11 @@ def _described(
     }
 
 
+def users_at_once(num_items: int) -> int:
+    """Users that are ranked together: fewer the larger the catalogue, as baselines score it all."""
+    return int(np.clip(_SCORES_AT_ONCE // num_items, 64, 2048))
+
+
 def _comparisons(
     own: Mapping[str, Results],
     baselines: Mapping[str, Results],
@@ -299,8 +304,6 @@ def _comparisons(
     seed: int,
 ) -> dict[str, Any]:
     """Paired differences: each mode of the run minus each baseline and each later mode."""
-    if not config.bootstrap_samples:
-        return {}
     names = list(own)
     comparisons: dict[str, Any] = {}
     for place, name in enumerate(names, start=1):
@@ -328,7 +331,6 @@ def _differences(
                     metric=metric,
                     k=k,
                     protocol=protocol,
-                    bootstrap_samples=config.bootstrap_samples,
                     seed=seed,
                 ).to_json()
                 for metric in ("recall", "ndcg")

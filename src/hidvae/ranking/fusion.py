@@ -30,6 +30,24 @@ from hidvae.training.runtime import start_fabric
 CHOSEN = "fusion.json"
 NEIGHBOURS = "neighbours.safetensors"
 
+# The graph's shape, chosen on the validation split of Amazon Beauty and not worth choosing again.
+MAX_DISTANCE = 5
+"""Two items of one training history are linked when at most this many steps apart."""
+TWO_HOP_WEIGHT = 4.0
+"""Weight of paths of two transitions against one."""
+NUM_LATEST = 10
+"""Latest items of a history whose neighbours count; by ``DECAY``, older ones hardly would."""
+DECAY = 0.6
+"""Weight of a history item relative to the one after it."""
+NUM_NEIGHBOURS = 300
+"""Neighbours that are kept of an item; what is near to everything says little."""
+NUM_CANDIDATES = 200
+"""Neighbours of a history that gain anything."""
+SMOOTHING = 0.05
+"""Score of an item that is no neighbour; larger makes the graph's opinion flatter."""
+VALIDATION_USERS = 5000
+"""Users drawn to choose the weight; their ndcg@10 tells the weights apart."""
+
 logger = logging.getLogger("hidvae.train")
 
 
@@ -59,7 +77,7 @@ def choose_fusion(
         neighbours = sparse.csr_array((0, 0), dtype=np.float32)
         if any(config.weights):
             graph = build_graph(config, dataset, embeddings)
-            neighbours = graph.neighbours(config.num_neighbours)
+            neighbours = graph.neighbours(NUM_NEIGHBOURS)
         if len(set(config.weights)) > 1:
             scores = _scores_by_weight(config, run, folders, dataset, embeddings, neighbours)
             best = max(scores, key=lambda weight: scores[weight])  # the smallest of equals
@@ -88,7 +106,7 @@ def _scores_by_weight(
     ).to(start_fabric(run).device)
     max_history = folders["retriever"].config["max_history"]
     split = dataset.split
-    rows = choose_users(len(split.validation_targets), config.validation_users, run.seed)
+    rows = choose_users(len(split.validation_targets), VALIDATION_USERS, run.seed)
     histories, users = split.validation_histories.take(rows), split.validation_users[rows]
     scores: dict[float, float] = {}
     for weight in sorted(set(config.weights)):
@@ -137,11 +155,11 @@ def build_prior(
     """A prior of some weight; it favours items of the history only if users do repeat items."""
     return GraphPrior(
         neighbours,
-        num_latest=config.num_latest,
-        decay=config.decay,
+        num_latest=NUM_LATEST,
+        decay=DECAY,
         weight=weight,
-        smoothing=config.smoothing,
-        num_candidates=config.num_candidates,
+        smoothing=SMOOTHING,
+        num_candidates=NUM_CANDIDATES,
         favours_history=dataset.users_repeat_items,
         known_items=dataset.known_items,
         unknown_factor=config.cold_factor,
@@ -156,10 +174,10 @@ def build_graph(config: GraphConfig, dataset: Dataset, embeddings: ItemEmbedding
         dataset.catalogue.num_items,
         content if content.shape[1] else None,
         tfidf if tfidf.shape[1] else None,
-        max_distance=config.max_distance,
-        two_hop_weight=config.two_hop_weight,
+        max_distance=MAX_DISTANCE,
+        two_hop_weight=TWO_HOP_WEIGHT,
         content_weight=config.content_weight,
         word_weight=config.tfidf_weight,
-        num_latest=config.num_latest,
-        decay=config.decay,
+        num_latest=NUM_LATEST,
+        decay=DECAY,
     )

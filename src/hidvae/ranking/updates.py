@@ -23,7 +23,7 @@ from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder
 from hidvae.features.tags.vocabulary import load_tags
 from hidvae.ranking.changed_neighbours import changed_neighbours
 from hidvae.ranking.extend import over_catalogue
-from hidvae.ranking.fusion import build_graph, load_prior
+from hidvae.ranking.fusion import NUM_NEIGHBOURS, build_graph, load_prior
 from hidvae.ranking.graph_score import GraphPrior
 from hidvae.ranking.item_changes import ItemChanges, RunItems
 from hidvae.retriever.build import load_retriever, scaled_content
@@ -210,7 +210,7 @@ class ItemUpdates:
             content if content.shape[1] else None, tfidf if tfidf.shape[1] else None
         )
         neighbours = changed_neighbours(
-            prior.neighbours, graph, changed, items.is_removed, self._fusion.num_neighbours
+            prior.neighbours, graph, changed, items.is_removed, NUM_NEIGHBOURS
         )
         return prior.over(neighbours, items.is_known)
 

@@ -39,16 +39,13 @@ def tag_alignment_loss(
     return F.cross_entropy(similarity / temperature, target)
 
 
-def tag_prediction_loss(
-    logits: Tensor, tag_ids: Tensor, focal_gamma: float = 0.0, label_smoothing: float = 0.0
-) -> Tensor:
+def tag_prediction_loss(logits: Tensor, tag_ids: Tensor, focal_gamma: float = 0.0) -> Tensor:
     """Cross-entropy of the tag classifier, focused on items it gets wrong.
 
     Args:
         logits: (B, C).
         tag_ids: (B,) in [-1, C); -1 is unknown and costs nothing.
         focal_gamma: At least 0; an item's loss is scaled by (1 - p_true)^gamma. 0 scales nothing.
-        label_smoothing: In [0, 1); share of the target spread over all classes.
 
     Returns: Scalar, mean over items with a known tag; exactly 0.0 when there are none.
     Source: HiD-VAE, L_pred; focal loss of arXiv:1708.02002.
@@ -57,7 +54,7 @@ def tag_prediction_loss(
     if not bool(known.any()):
         return logits.new_zeros(())
     logits, target = logits[known], tag_ids[known]
-    loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing, reduction="none")
+    loss = F.cross_entropy(logits, target, reduction="none")
     if focal_gamma > 0:
         prob_true = logits.detach().softmax(dim=1).gather(1, target.unsqueeze(1)).squeeze(1)
         loss = (1 - prob_true) ** focal_gamma * loss

@@ -16,15 +16,6 @@ from hidvae.tokenizer.tag_heads import TagHeads
 from hidvae.training.parallel import Share
 
 
-class TagLossOptions(NamedTuple):
-    """How the tag losses are computed; their weights belong to the training loop."""
-
-    alignment_temperature: float = 0.07
-    focal_gamma: float = 2.0
-    label_smoothing: float = 0.0
-    mixup_alpha: float = 0.0
-
-
 class TokenizerLosses(NamedTuple):
     """Unweighted losses of a batch; the tag losses have one entry per level."""
 
@@ -53,7 +44,8 @@ class HiDVAE(nn.Module):
         quantizer: ResidualQuantizer,
         tag_heads: TagHeads | None = None,
         uniqueness_margin: float = 0.9,
-        tag_losses: TagLossOptions | None = None,
+        alignment_temperature: float = 0.07,
+        focal_gamma: float = 2.0,
         predicts_tags: bool = True,
     ) -> None:
         super().__init__()
@@ -61,7 +53,8 @@ class HiDVAE(nn.Module):
         self.quantizer = quantizer
         self.tag_heads = tag_heads
         self.uniqueness_margin = uniqueness_margin
-        self.tag_losses = tag_losses or TagLossOptions()
+        self.alignment_temperature = alignment_temperature
+        self.focal_gamma = focal_gamma
         self.predicts_tags = predicts_tags and tag_heads is not None
 
     def forward(
@@ -98,7 +91,7 @@ class HiDVAE(nn.Module):
         )
 
     def _tag_losses(self, level_vectors: Tensor, tag_ids: Tensor) -> tuple[Tensor, Tensor]:
-        heads, options = self.tag_heads, self.tag_losses
+        heads = self.tag_heads
         if heads is None:
             zeros = level_vectors.new_zeros(level_vectors.shape[1])
             return zeros, zeros
@@ -107,26 +100,12 @@ class HiDVAE(nn.Module):
             tags = tag_ids[:, level]
             alignment.append(
                 tag_alignment_loss(
-                    head_input, heads.class_vectors(level), tags, options.alignment_temperature
+                    head_input, heads.class_vectors(level), tags, self.alignment_temperature
                 )
             )
-            prediction.append(self._prediction_loss(level, head_input, tags))
+            logits = heads.logits(level, head_input)
+            prediction.append(tag_prediction_loss(logits, tags, self.focal_gamma))
         return torch.stack(alignment), torch.stack(prediction)
-
-    def _prediction_loss(self, level: int, head_input: Tensor, tags: Tensor) -> Tensor:
-        heads, options = self.tag_heads, self.tag_losses
-        assert heads is not None
-        gamma, smoothing = options.focal_gamma, options.label_smoothing
-        if options.mixup_alpha == 0:
-            return tag_prediction_loss(heads.logits(level, head_input), tags, gamma, smoothing)
-        # Mixup (arXiv:1710.09412): one mixing weight a batch; a pair with an unknown tag is masked
-        # in the half of the loss that would need it.
-        weight = torch.distributions.Beta(options.mixup_alpha, options.mixup_alpha).sample()
-        partner = torch.randperm(len(tags), device=tags.device)
-        logits = heads.logits(level, weight * head_input + (1 - weight) * head_input[partner])
-        own = tag_prediction_loss(logits, tags, gamma, smoothing)
-        other = tag_prediction_loss(logits, tags[partner], gamma, smoothing)
-        return weight * own + (1 - weight) * other
 
     @torch.no_grad()
     def encode(self, embeddings: Tensor) -> tuple[Tensor, Quantized]:
@@ -163,9 +142,7 @@ def build_tokenizer(
     """
     heads = None
     if config.is_supervised and any(len(embeddings) for embeddings in tag_embeddings):
-        heads = TagHeads(
-            tag_embeddings, config.latent_dim, config.dropout, config.tag_input, tag_parents
-        )
+        heads = TagHeads(tag_embeddings, config.latent_dim, config.dropout, tag_parents)
     return HiDVAE(
         Autoencoder(
             input_dim,
@@ -179,16 +156,11 @@ def build_tokenizer(
             config.codebook_size,
             config.latent_dim,
             config.gradient_mode,
-            config.gumbel_temperature,
             config.sim_vq,
         ),
         heads,
         config.uniqueness_margin,
-        TagLossOptions(
-            config.alignment_temperature,
-            config.focal_gamma,
-            config.label_smoothing,
-            config.mixup_alpha,
-        ),
+        config.alignment_temperature,
+        config.focal_gamma,
         predicts_tags=config.tag_prediction_weight > 0,
     )

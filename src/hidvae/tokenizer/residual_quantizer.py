@@ -16,6 +16,9 @@ from hidvae.tokenizer.codebook import (
     pass_gradient,
 )
 
+GUMBEL_TEMPERATURE = 0.2
+"""Of ``gradient_mode = "gumbel"``, as published: sharp, so that training sees nearly one code."""
+
 
 class Quantized(NamedTuple):
     """Outcome of quantizing a batch of latents."""
@@ -50,7 +53,6 @@ class ResidualQuantizer(nn.Module):
         codebook_size: int,
         dim: int,
         gradient_mode: GradientMode = "rotation",
-        gumbel_temperature: float = 0.2,
         sim_vq: bool = False,
     ) -> None:
         super().__init__()
@@ -58,7 +60,6 @@ class ResidualQuantizer(nn.Module):
             Codebook(codebook_size, dim, sim_vq) for _ in range(num_levels)
         )
         self.gradient_mode = gradient_mode
-        self.gumbel_temperature = gumbel_temperature
 
     @property
     def levels(self) -> list[Codebook]:
@@ -76,9 +77,7 @@ class ResidualQuantizer(nn.Module):
             chosen = vectors[code]  # (B, D)
             codebook_loss = codebook_loss + _squared_distance(residual.detach(), chosen)
             commitment_loss = commitment_loss + _squared_distance(residual, chosen.detach())
-            passed = pass_gradient(
-                residual, vectors, code, self.gradient_mode, self.gumbel_temperature
-            )
+            passed = pass_gradient(residual, vectors, code, self.gradient_mode, GUMBEL_TEMPERATURE)
             codes.append(code)
             level_vectors.append(passed)
             residuals.append(residual)

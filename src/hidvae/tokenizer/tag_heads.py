@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,8 @@ class TagHeads(nn.Module):
     Level l's heads read the first l + 1 codes' vectors and nothing else, so a predicted tag is a
     function of the ID's prefix. Deeper classifiers are wider and have more dropout, as published.
 
-    Source: HiD-VAE (arXiv:2508.04618): P_l in L_align and C_l in L_pred. Differs from the paper by
-    default: ``concat`` keeps the codes' vectors apart where the paper sums them (``sum``).
+    Source: HiD-VAE (arXiv:2508.04618): P_l in L_align and C_l in L_pred. Differs from the paper,
+    which sums the codes' vectors: here they stand side by side, as in the published code.
     """
 
     temperatures: Tensor
@@ -29,7 +28,6 @@ class TagHeads(nn.Module):
         tag_embeddings: Sequence[Tensor],
         latent_dim: int,
         dropout: float = 0.1,
-        tag_input: Literal["concat", "sum"] = "concat",
         tag_parents: Sequence[Tensor] | None = None,
     ) -> None:
         """Build the heads.
@@ -38,19 +36,17 @@ class TagHeads(nn.Module):
             tag_embeddings: For each level (C_l, D_tag), the text embedding of every tag.
             latent_dim: Width D of a code's vector.
             dropout: Of level 0; each deeper level has half as much more, at most 0.5.
-            tag_input: How a prefix's vectors are put together.
             tag_parents: For each level (C_l,), the tag of the level above that a tag belongs to, -1
                 where it may follow any; None if the levels know no hierarchy.
         """
         super().__init__()
-        self.tag_input = tag_input
         self.num_classes = [embeddings.shape[0] for embeddings in tag_embeddings]
         self.register_buffer("temperatures", torch.ones(len(tag_embeddings)))
         self.projectors = nn.ModuleList()
         self.classifiers = nn.ModuleList()
         for level, embeddings in enumerate(tag_embeddings):
             num_classes, tag_dim = embeddings.shape
-            width_in = latent_dim * (level + 1) if tag_input == "concat" else latent_dim
+            width_in = latent_dim * (level + 1)
             rate = min(0.5, dropout * (1 + level / 2))
             hidden = 128 * (level + 1)
             self.register_buffer(f"tag_embeddings_{level}", embeddings)
@@ -84,8 +80,6 @@ class TagHeads(nn.Module):
 
     def inputs(self, level_vectors: Tensor) -> list[Tensor]:
         """What each level's heads read, (B, H_l), from the codes' vectors (B, L, D)."""
-        if self.tag_input == "sum":
-            return list(level_vectors.cumsum(dim=1).unbind(dim=1))
         return [level_vectors[:, : level + 1].flatten(1) for level in range(self.num_levels)]
 
     def class_vectors(self, level: int) -> Tensor:

@@ -48,6 +48,10 @@ from hidvae.training.schedule import warmup_cosine
 WEIGHTS = "model.safetensors"
 HELD_OUT = "held_out.safetensors"
 LOG = "log.csv"
+WEIGHT_DECAY = 0.01
+"""Of AdamW: its own default; what matters is the learning rate."""
+DEAD_CODE_EPOCHS = 2
+"""A code unused for this many epochs is reset: one epoch alone is often chance."""
 
 logger = logging.getLogger("hidvae.tokenize")
 
@@ -230,9 +234,7 @@ class _Training:
         """Train to the end, from the beginning or from a checkpoint."""
         config = self.config
         trainable = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = AdamW(
-            trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        optimizer = AdamW(trainable, lr=config.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
         forward, optimizer = self._fabric.setup(self.model, optimizer)
         if checkpoint is None:
             self._initialize()
@@ -240,7 +242,6 @@ class _Training:
             self._restore(checkpoint, optimizer)
         seed_parts(self._fabric, self.seed, self._steps_done)
         share = Share(self._fabric, self._batch_size)
-        weights = _level_weights(config).to(self._fabric.device)
         self.model.train()
         while self._epoch < config.epochs:
             while self._step < self._steps_per_epoch:
@@ -255,7 +256,7 @@ class _Training:
                     self.items.item_index[rows],
                     share,
                 )
-                self._fabric.backward(_weighted_sum(losses, config, weights))
+                self._fabric.backward(_weighted_sum(losses, config))
                 optimizer.step()
                 optimizer.zero_grad()
                 self._count(losses)
@@ -271,9 +272,8 @@ class _Training:
 
     def _initialize(self) -> None:
         self.model.autoencoder.fit_scale(self.items.embeddings)
-        if self.config.kmeans_init:
-            latents = self._survey_latents()
-            self.model.quantizer.initialize(latents, epoch_generator(self.seed, 0))
+        latents = self._survey_latents()
+        self.model.quantizer.initialize(latents, epoch_generator(self.seed, 0))
         self._order = self._shuffle(self.survey().codes)
 
     def _end_epoch(self) -> None:
@@ -324,10 +324,8 @@ class _Training:
 
     @torch.no_grad()
     def _reset_dead_codes(self, survey: Survey) -> None:
-        """Move codes unused for ``dead_code_epochs`` epochs onto residuals of random items."""
-        patience = self.config.dead_code_epochs
-        is_last = self._epoch >= self.config.epochs
-        if patience == 0 or is_last:
+        """Move codes unused for ``DEAD_CODE_EPOCHS`` epochs onto residuals of random items."""
+        if self._epoch >= self.config.epochs:
             return
         generator = epoch_generator(self.seed + 1, self._epoch)
         for level in range(self.config.num_levels):
@@ -336,7 +334,7 @@ class _Training:
             counter = self._unused_epochs[level]
             counter[used] = 0
             counter[~used] += 1
-            dead = (counter >= patience).nonzero().squeeze(1)
+            dead = (counter >= DEAD_CODE_EPOCHS).nonzero().squeeze(1)
             counter[dead] = 0
             # Different items for different codes; a codebook is never larger than the items.
             chosen = torch.randperm(len(survey.codes), generator=generator)[: len(dead)]
@@ -412,22 +410,16 @@ class _Training:
         logger.info("going on from epoch %d, step %d", self._epoch, self._step)
 
 
-def _weighted_sum(
-    losses: TokenizerLosses, config: TokenizerConfig, level_weights: Tensor
-) -> Tensor:
+def _weighted_sum(losses: TokenizerLosses, config: TokenizerConfig) -> Tensor:
     """The total loss; every weight is applied here and only here."""
     return (
-        config.reconstruction_weight * losses.reconstruction
+        losses.reconstruction
         + losses.codebook
         + config.commitment_weight * losses.commitment
         + config.uniqueness_weight * losses.uniqueness
-        + config.tag_alignment_weight * (level_weights * losses.tag_alignment).sum()
-        + config.tag_prediction_weight * (level_weights * losses.tag_prediction).sum()
+        + config.tag_alignment_weight * losses.tag_alignment.sum()
+        + config.tag_prediction_weight * losses.tag_prediction.sum()
     )
-
-
-def _level_weights(config: TokenizerConfig) -> Tensor:
-    return torch.tensor(config.level_weights or (1.0,) * config.num_levels)
 
 
 def _tag_tensors(tags: ItemTags) -> dict[str, list[Tensor]]:

@@ -47,7 +47,7 @@ def training_identity(
     settings: Mapping[str, Any], inputs: Mapping[str, str], run: RunConfig
 ) -> str:
     """What a training is of; how it is shared out, saved and logged does not matter."""
-    no_matter = {"strategy", "checkpoint_every_seconds", "loggers"}
+    no_matter = {"size", "strategy", "checkpoint_every_seconds", "loggers"}
     shared = {k: v for k, v in asdict(run).items() if k not in no_matter}
     content = json.dumps([dict(settings), dict(inputs), shared], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

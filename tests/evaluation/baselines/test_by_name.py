@@ -18,7 +18,7 @@ from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.store.artifacts import StageFolder, read_stage
 
 RUN = RunConfig(device="cpu")
-SASREC = SasRecConfig(dim=8, num_layers=1, num_heads=1, epochs=1)
+SASREC = SasRecConfig(dim=8, epochs=1)
 Folders = dict[str, StageFolder]
 
 
@@ -66,7 +66,7 @@ def test_a_second_time_trains_nothing(
     with pytest.raises(AssertionError, match="trained again"):
         build_it(run=RunConfig(device="cpu", seed=1))
     with pytest.raises(AssertionError, match="trained again"):
-        build_it(sasrec=SasRecConfig(dim=8, num_layers=1, num_heads=1, epochs=2))
+        build_it(sasrec=SasRecConfig(dim=8, epochs=2))
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("sasrek", "sasrec"), ("TIGER", "tiger")])

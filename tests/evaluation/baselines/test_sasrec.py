@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,25 +33,28 @@ from hidvae.retriever.batches import TrainingBatches
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.store.artifacts import StageFolder
 
-CONFIG = SasRecConfig(
-    dim=16,
-    num_layers=1,
-    num_heads=2,
-    dropout=0.1,
-    max_history=8,
-    epochs=3,
-    patience=0,
-    validate_every=1,
-    batch_tokens=100,
-    learning_rate=1e-2,
-    warmup_steps=5,
-    weight_average=0.9,
-)
+CONFIG = SasRecConfig(dim=16, dropout=0.1, max_history=8, epochs=3, learning_rate=1e-2)
 RUN = RunConfig(device="cpu", checkpoint_every_seconds=0)
 
 
 class Stopped(Exception):
     """The power went off."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_loop() -> Iterator[None]:
+    """A small model in small batches, validated every epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "num_layers": 1,
+            "patience": 0,
+            "validate_every": 1,
+            "batch_tokens": 100,
+            "warmup_steps": 5,
+            "weight_average": 0.9,
+        }.items():
+            patch.setattr(SasRecConfig, name, value)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -221,9 +225,13 @@ def ndcg(ranker: Ranker, dataset: Dataset) -> float:
 
 
 def test_it_learns_what_was_planted(
-    demo_folder: StageFolder, demo_dataset: Dataset, tmp_path: Path
+    demo_folder: StageFolder,
+    demo_dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = replace(CONFIG, epochs=12, validate_every=4)
+    monkeypatch.setattr(SasRecConfig, "validate_every", 4)
+    config = replace(CONFIG, epochs=12)
     folder = train_sasrec(config, RUN, demo_folder, tmp_path / "sasrec")
     num_items = demo_dataset.catalogue.num_items
     popular = ndcg(Popularity(demo_dataset.split.train, num_items), demo_dataset)

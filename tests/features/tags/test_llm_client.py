@@ -13,6 +13,7 @@ from tests.features.tags.llm_server import PROMPT_TOKENS, Reply, choose_first, s
 
 from hidvae.config import LLMConfig
 from hidvae.errors import ConfigError, HidvaeError, MissingExtraError
+from hidvae.features.tags import llm_client
 from hidvae.features.tags.llm_client import Answer, Prompt, open_chat
 from hidvae.features.tags.llm_prompts import object_schema
 
@@ -31,7 +32,7 @@ def prompt(text: str) -> Prompt:
 
 
 def config_of(url: str, **settings: Any) -> LLMConfig:
-    return LLMConfig(**{"base_url": url, "model": "m", "max_retries": 0, **settings})
+    return LLMConfig(**{"base_url": url, "model": "m", **settings})
 
 
 def ask(config: LLMConfig, *texts: str) -> list[Answer]:
@@ -94,7 +95,7 @@ def test_a_busy_server_is_asked_again_when_it_says() -> None:
 
     with serve(busy_at_first) as server:
         started = time.perf_counter()
-        (answer,) = ask(config_of(server.url, max_retries=2), "a")
+        (answer,) = ask(config_of(server.url), "a")
     assert answer.failed_tries == 2 and not answer.was_cached
     assert time.perf_counter() - started >= 0.3
 
@@ -104,24 +105,27 @@ def test_a_server_that_stays_broken_stops_the_run_in_one_line() -> None:
     with (
         serve(lambda request, number: Reply(status=503, headers=quick)) as server,
         pytest.raises(
-            HidvaeError, match="found none in 3 tries.*503.*the same command goes on"
+            HidvaeError, match="found none in 6 tries.*503.*the same command goes on"
         ) as e,
     ):
-        ask(config_of(server.url, max_retries=2), "a")
-    assert len(server.requests) == 3
+        ask(config_of(server.url), "a")
+    assert len(server.requests) == 6
     assert "\n" not in str(e.value)
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llm_client, "MAX_RETRIES", 0)
     with serve() as server:
         url = server.url
     with pytest.raises(HidvaeError, match=f"{url}: expected an answer.*Connection"):
         ask(config_of(url), "a")
 
 
-def test_a_slow_server_is_not_waited_for() -> None:
+def test_a_slow_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llm_client, "MAX_RETRIES", 0)
+    monkeypatch.setattr(llm_client, "TIMEOUT_SECONDS", 0.1)
     with serve(seconds=0.6) as server, pytest.raises(HidvaeError, match="timed out"):
-        ask(config_of(server.url, timeout_seconds=0.1), "a")
+        ask(config_of(server.url), "a")
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -134,7 +138,7 @@ def test_a_refused_key_stops_at_once_and_is_not_shown(
         serve(lambda request, number: Reply(status=status, error=error)) as server,
         pytest.raises(ConfigError, match=rf"\$OPENAI_API_KEY.*refused the one set.*{status}") as e,
     ):
-        ask(config_of(server.url, max_retries=5, concurrency=1), *"abcdefgh")
+        ask(config_of(server.url, concurrency=1), *"abcdefgh")
     assert len(server.requests) <= 2  # one more may have been on its way
     assert KEY not in str(e.value) and e.value.__cause__ is None and e.value.__suppress_context__
     assert KEY not in caplog.text
@@ -169,7 +173,7 @@ def test_an_unknown_model_stops_at_once() -> None:
         serve(lambda *_: Reply(status=404, error={"message": "no model m"})) as server,
         pytest.raises(ConfigError, match="LLMConfig.model: expected.*found 'm'.*no model m"),
     ):
-        ask(config_of(server.url, max_retries=5), "a")
+        ask(config_of(server.url), "a")
     assert len(server.requests) == 1
 
 
@@ -178,7 +182,7 @@ def test_a_refused_request_stops_at_once() -> None:
         serve(lambda *_: Reply(status=400, error={"message": "too long"})) as server,
         pytest.raises(HidvaeError, match="refused the request.*too long"),
     ):
-        ask(config_of(server.url, max_retries=5), "a")
+        ask(config_of(server.url), "a")
     assert len(server.requests) == 1
 
 

@@ -24,7 +24,7 @@ def test_the_packaged_model_chooses_among_candidates(cache_of_its_own: Path) -> 
     perfume = Question("Red rose eau de parfum for women", "Beauty", ("Perfume", "Soap"))
     shampoo = Question("Shampoo for dry hair", "Beauty", ("Hair", "Nails"))
     prompts = [choice_prompt([perfume]), choice_prompt([perfume, shampoo])]
-    config = LLMConfig(timeout_seconds=120)
+    config = LLMConfig()
     with open_chat(config) as chat:
         alone, together = chat.complete(prompts)
     assert read_choices(alone.text, [perfume]) == [0]

@@ -63,7 +63,6 @@ RETRIEVER = RetrieverConfig(
     validate_every=5,
     batch_tokens=8192,
     learning_rate=1e-3,
-    weight_decay=0.05,
 )
 """A token per user of 2,000 buckets and the latest 20 items, as published. The best of five sizes
 on Amazon Beauty's validation (docs/experiments.md): 3 minutes on an H200, hours on two cores."""

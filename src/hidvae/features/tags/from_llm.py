@@ -31,11 +31,13 @@ from hidvae.features.tags.llm_prompts import (
     one_line,
     read_choices,
 )
-from hidvae.features.tags.llm_report import LLMReport, report_answers, token_cost
+from hidvae.features.tags.llm_report import LLMReport, report_answers
 from hidvae.features.tags.vocabulary import TagVocabulary
 
 logger = logging.getLogger(__name__)
 
+MAX_TEXT_CHARS = 400
+"""Characters of an item's text that a prompt shows: title and the first sentences."""
 _ITEMS_AT_ONCE = 10_000
 """Items whose prompts are in memory together."""
 _BYTES_PER_TOKEN = 4
@@ -102,8 +104,6 @@ class Preview:
     """Requests of the whole run at most, as if every answer were a tag with children."""
     prompt_tokens: int
     """Estimate of the tokens they would take."""
-    cost: float
-    """Estimate of their price, answers aside."""
 
     def __str__(self) -> str:
         parts = []
@@ -112,8 +112,8 @@ class Preview:
             parts += [f"[{message['role']}] {message['content']}" for message in prompt.messages]
             parts.append(f"[answer's JSON schema] {json.dumps(prompt.schema, ensure_ascii=False)}")
         parts.append(
-            f"at most {self.num_requests} requests, about {self.prompt_tokens} prompt tokens, cost "
-            f"about {self.cost:.4f} plus answers; what is cached already costs nothing"
+            f"at most {self.num_requests} requests, about {self.prompt_tokens} prompt tokens, "
+            "plus answers; what is cached already is not asked again"
         )
         return "\n".join(parts)
 
@@ -156,7 +156,7 @@ def preview_prompts(
     )
     num_bytes = sum(len(m["content"].encode()) for prompt in prompts for m in prompt.messages)
     tokens = num_requests * num_bytes / max(len(prompts), 1) / _BYTES_PER_TOKEN
-    return Preview(prompts, num_requests, round(tokens), token_cost(tokens, 0, config))
+    return Preview(prompts, num_requests, round(tokens))
 
 
 def _questions(
@@ -176,7 +176,7 @@ def _questions(
         parent_paths = [""] * len(items)
     return [
         Question(
-            text=one_line(texts[item], config.max_text_chars),
+            text=one_line(texts[item], MAX_TEXT_CHARS),
             parent_path=parent_path,
             names=tuple(names[tag] for tag in tag_ids),
         )
@@ -206,4 +206,4 @@ def _ask(
     counts = LLMReport(
         questions=len(positions), chosen=kinds[0], none=kinds[NONE], refused=kinds[REFUSED]
     )
-    return positions, counts + report_answers(answers, config, time.perf_counter() - started)
+    return positions, counts + report_answers(answers, time.perf_counter() - started)

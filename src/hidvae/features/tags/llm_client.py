@@ -46,6 +46,10 @@ _MAX_TOKENS = 4096
 """Longest answer; models that think before they answer need more than the answer itself."""
 _MAX_TOKENS_OFFLINE = 512
 """The packaged model does not think, and is slow where it does not stop by itself."""
+MAX_RETRIES = 5
+"""Further tries of a request that fails, with exponential back-off: about half a minute."""
+TIMEOUT_SECONDS = 60.0
+"""Longest wait for one answer; a small model on a busy machine takes seconds."""
 _SECONDS_BETWEEN_LOG_LINES = 10.0
 
 
@@ -224,8 +228,8 @@ def _connect(config: LLMConfig, stack: contextlib.ExitStack) -> openai.OpenAI:
     client = openai.OpenAI(
         base_url=address,
         api_key=key or _NO_KEY,
-        max_retries=config.max_retries,  # with back-off, or as the server's Retry-After says
-        timeout=config.timeout_seconds,
+        max_retries=MAX_RETRIES,  # with back-off, or as the server's Retry-After says
+        timeout=TIMEOUT_SECONDS,
         http_client=http_client,
     )
     return stack.enter_context(client)
@@ -296,8 +300,8 @@ def _explained_errors(config: LLMConfig) -> Iterator[None]:
     except (openai.OpenAIError, json.JSONDecodeError) as error:  # the latter: not even an envelope
         raise ServerError(
             f"{address}: expected an answer of {config.model!r}; found none in "
-            f"{config.max_retries + 1} tries ({_reason(error)}); {goes_on} (LLMConfig.max_retries, "
-            "timeout_seconds and concurrency may help)"
+            f"{MAX_RETRIES + 1} tries ({_reason(error)}); {goes_on} (a lower "
+            "LLMConfig.concurrency may help)"
         ) from error
 
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from hidvae.config import LLMConfig
-
 if TYPE_CHECKING:
     from hidvae.features.tags.llm_client import Answer
 
@@ -35,8 +33,6 @@ class LLMReport:
     """Tokens of the prompts sent in this run."""
     completion_tokens: int = 0
     """Tokens of the answers received in this run."""
-    cost: float = 0.0
-    """Price of those tokens, in the currency of ``LLMConfig``'s prices."""
     seconds: float = 0.0
     """Wall time, waiting included."""
 
@@ -57,12 +53,12 @@ class LLMReport:
             f"{self.questions} questions: {self.chosen} answered, {self.none} none, "
             f"{self.refused} refused; {self.requests} requests ({self.cached} cached, "
             f"{self.failed_tries} failed tries), {self.prompt_tokens} + {self.completion_tokens} "
-            f"tokens, cost {self.cost:.4f}, {self.seconds:.1f} s"
+            f"tokens, {self.seconds:.1f} s"
         )
 
 
-def report_answers(answers: Sequence[Answer], config: LLMConfig, seconds: float) -> LLMReport:
-    """The part of a report that the answers tell: requests, tokens, cost."""
+def report_answers(answers: Sequence[Answer], seconds: float) -> LLMReport:
+    """The part of a report that the answers tell: requests and tokens."""
     fresh = [answer for answer in answers if not answer.was_cached]
     prompt_tokens = sum(answer.prompt_tokens for answer in fresh)
     completion_tokens = sum(answer.completion_tokens for answer in fresh)
@@ -72,14 +68,5 @@ def report_answers(answers: Sequence[Answer], config: LLMConfig, seconds: float)
         failed_tries=sum(answer.failed_tries for answer in fresh),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        cost=token_cost(prompt_tokens, completion_tokens, config),
         seconds=seconds,
     )
-
-
-def token_cost(prompt_tokens: float, completion_tokens: float, config: LLMConfig) -> float:
-    """Price of so many tokens."""
-    return (
-        prompt_tokens * config.price_per_million_input
-        + completion_tokens * config.price_per_million_output
-    ) / 1e6

@@ -113,7 +113,7 @@ def _name_level(
         names[tag] = _told_apart(names[tag], clusters[tag], _siblings(tag, names, parents))
     counts = LLMReport(questions=len(asked), chosen=len(asked) - num_refused, refused=num_refused)
     seconds = time.perf_counter() - started
-    return names, counts + report_answers([*answers, *second], config, seconds)
+    return names, counts + report_answers([*answers, *second], seconds)
 
 
 def _samples(tag_ids: np.ndarray, num_tags: int, texts: Sequence[str]) -> list[tuple[str, ...]]:

@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 Metrics = dict[str, Any]
 
-_LLM_SETTINGS = ("model", "base_url", "num_candidates", "items_per_request", "max_text_chars")
-"""Those that change the tags; patience, concurrency and prices do not."""
+_LLM_SETTINGS = ("model", "base_url", "num_candidates", "items_per_request")
+"""Those that change the tags; concurrency does not."""
 
 
 def tag(
