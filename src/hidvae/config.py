@@ -305,6 +305,11 @@ class LLMConfig:
 class TokenizerConfig:
     """The HiD-VAE tokenizer (stage tokenize). Symbols in brackets are the paper's."""
 
+    source: Literal["trained", "file"] = "trained"
+    """Train the tokenizer here, or take the semantic IDs of ids_file and train none."""
+    ids_file: str = ""
+    """Semantic IDs of another tool: index JSON, Parquet, a RecBole .item file, or a folder as
+    LC-Rec has it; for source = "file"."""
     num_levels: Levels = 3
     """Codebooks [L]."""
     codebook_size: Annotated[int, Field(ge=2, le=65536)] = 256
@@ -346,10 +351,15 @@ class TokenizerConfig:
     collisions: Literal["reassign", "disambiguate"] = "reassign"
     """Part items that still share an ID: move last codes at least cost, or append one more code."""
 
+    def __post_init__(self) -> None:
+        is_named = self.source != "file" or bool(self.ids_file)
+        _check(is_named, self, "ids_file", 'the name of a file with source = "file"')
+
     @property
     def is_supervised(self) -> bool:
         """Whether any tag loss is on; plain RQ-VAE is the same model with this off."""
-        return self.tag_alignment_weight > 0 or self.tag_prediction_weight > 0
+        has_tag_loss = self.tag_alignment_weight > 0 or self.tag_prediction_weight > 0
+        return self.source == "trained" and has_tag_loss
 
 
 @_settings

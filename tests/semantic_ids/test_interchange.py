@@ -10,8 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hidvae.data.catalogue import Catalogue
 from hidvae.errors import ArtifactError, DataError
-from hidvae.semantic_ids.interchange import export_ids, import_ids
+from hidvae.semantic_ids.interchange import (
+    export_folder,
+    export_ids,
+    ids_of_catalogue,
+    import_ids,
+)
 from hidvae.semantic_ids.table import SemanticIds
 
 ENDINGS = [".json", ".parquet", ".item"]
@@ -38,10 +44,10 @@ def check_round_trip(ids: SemanticIds, ending: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"ids{ending}"
         export_ids(ids, path)
-        read = import_ids(path, ids.level_sizes)
+        read = import_ids(path)
         assert [entry.name for entry in Path(folder).iterdir()] == [path.name]
     assert read.item_ids == ids.item_ids
-    assert read.level_sizes == ids.level_sizes
+    assert read.level_sizes == tuple(ids.codes.max(axis=0) + 1)
     np.testing.assert_array_equal(read.codes, ids.codes)
 
 
@@ -59,11 +65,10 @@ def test_recbole_export_then_import_gives_the_same_table(ids):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_sizes_that_are_not_given_fit_the_largest_codes(tmp_path, ending):
+def test_sizes_fit_the_largest_codes(tmp_path, ending):
     path = tmp_path / f"ids{ending}"
     export_ids(make_ids(), path)
     assert import_ids(path).level_sizes == (13, 5)
-    assert import_ids(path, [20, 20], is_disambiguated=True).is_disambiguated
 
 
 def test_index_json_is_the_format_of_other_tools(tmp_path):
@@ -94,10 +99,10 @@ def test_parquet_import_takes_whole_numbers_as_names_and_small_integers(tmp_path
     assert (ids.item_ids, ids.codes.tolist()) == (["7"], [[1, 2]])
 
 
-def read_text(tmp_path, ending: str, text: str, level_sizes=None) -> None:
+def read_text(tmp_path, ending: str, text: str) -> None:
     path = tmp_path / f"ids{ending}"
     path.write_text(text, encoding="utf-8")
-    import_ids(path, level_sizes)
+    import_ids(path)
 
 
 def recbole(*rows: str) -> str:
@@ -107,7 +112,7 @@ def recbole(*rows: str) -> str:
 def parquet(tmp_path, **columns):
     path = tmp_path / "ids.parquet"
     pl.DataFrame(columns).write_parquet(path)
-    import_ids(path, [9, 9])
+    import_ids(path)
 
 
 @pytest.mark.parametrize(
@@ -144,16 +149,6 @@ def test_a_malformed_file_is_named_in_one_line(tmp_path, ending, text, message):
         read_text(tmp_path, ending, text)
     assert str(tmp_path / f"ids{ending}") in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_a_code_out_of_range_is_named(tmp_path, ending):
-    path = tmp_path / f"ids{ending}"
-    export_ids(make_ids(), path)
-    with pytest.raises(DataError, match=r"item 'B001', level 0: .*\[0, 12\); found 12"):
-        import_ids(path, [12, 5])
-    with pytest.raises(DataError, match="item 'B001': expected 3 codes"):
-        import_ids(path, [13, 5, 2])
 
 
 @pytest.mark.parametrize(
@@ -206,3 +201,112 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path, ending):
     with pytest.raises(ArtifactError, match="could not write"):
         export_ids(make_ids(), tmp_path / f"ids{ending}")
     assert [entry.name for entry in tmp_path.iterdir()] == [f"ids{ending}"]
+
+
+def shop(item_ids=("B001", "B002")) -> Catalogue:
+    return Catalogue(
+        pl.DataFrame(
+            {
+                "item_id": item_ids,
+                "title": ["Hoe", None],
+                "categories": [["Garden", "Tools"], None],
+                "price": [1.0, 2.0],
+            }
+        )
+    )
+
+
+def test_a_folder_is_laid_out_as_other_tools_have_it(tmp_path):
+    export_folder(make_ids(), shop(), tmp_path / "Shop")
+    texts = {path.name: path.read_text("utf-8") for path in (tmp_path / "Shop").iterdir()}
+    assert set(texts) == {"Shop.index.json", "Shop.item2id", "Shop.item.json"}
+    index = {"0": ["<a_12>", "<b_3>"], "1": ["<a_0>", "<b_4>"]}
+    assert json.loads(texts["Shop.index.json"]) == index
+    assert texts["Shop.item2id"] == "B001\t0\nB002\t1\n"
+    assert json.loads(texts["Shop.item.json"]) == {
+        "0": {"title": "Hoe", "categories": "Garden,Tools"},
+        "1": {"title": "B002", "categories": ""},
+    }
+
+
+@pytest.mark.parametrize("name", ["Shop", "Shop/Shop.index.json"])
+def test_a_folder_is_read_back_by_item_id(tmp_path, name):
+    export_folder(make_ids(), shop(), tmp_path / "Shop")
+    read = import_ids(tmp_path / name)
+    assert (read.item_ids, read.codes.tolist()) == (["B001", "B002"], [[12, 3], [0, 4]])
+
+
+def test_an_index_without_item2id_is_by_item_id(tmp_path):
+    export_ids(make_ids(), tmp_path / "Shop.index.json")
+    assert import_ids(tmp_path).item_ids == ["B001", "B002"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("B001\t0\n", "Shop.index.json: expected numbers of Shop.item2id; found '1'"),
+        ("B001\t0\nB002\n", "Shop.item2id: expected lines of item id, tab, number"),
+        ("B001 0\nB002 1\n", "Shop.item2id: expected lines of item id, tab, number"),
+        ("B001\t0\t\nB002\t1\t\n", "Shop.item2id: expected lines of item id, tab, number"),
+        ("B001\t0\nB001\t1\n", "Shop.item2id: expected every item and number once"),
+        ("B001\t0\nB002\t0\n", "Shop.item2id: expected every item and number once"),
+        ("", "Shop.item2id: expected lines of item id, tab, number"),
+    ],
+)
+def test_a_malformed_item2id_is_named_in_one_line(tmp_path, text, message):
+    export_folder(make_ids(), shop(), tmp_path / "Shop")
+    (tmp_path / "Shop" / "Shop.item2id").write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        import_ids(tmp_path / "Shop")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [[], ["a.index.json", "b.index.json"]])
+def test_a_folder_must_have_one_index(tmp_path, names):
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(DataError, match=f"expected one file .*; found {len(names)}"):
+        import_ids(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "a\tb", "a\nb"])
+def test_a_folder_refuses_names_it_cannot_hold(tmp_path, name):
+    ids = SemanticIds.without_tags(["x", name], np.array([[0], [1]]), [2])
+    with pytest.raises(DataError, match="item2id cannot hold"):
+        export_folder(ids, shop(["x", name]), tmp_path / "Shop")
+
+
+def write_codes(tmp_path, **codes: list[int]) -> Path:
+    path = tmp_path / "ids.parquet"
+    pl.DataFrame({"item_id": list(codes), "codes": list(codes.values())}).write_parquet(path)
+    return path
+
+
+def test_ids_come_in_the_order_of_the_catalogue(tmp_path):
+    path = write_codes(tmp_path, z=[1, 1], x=[0, 2], y=[3, 0])
+    ids, codes, others = ids_of_catalogue(path, ["x", "y"], may_add_code=False)
+    assert (ids.item_ids, ids.level_sizes, others) == (["x", "y"], (4, 3), ["z"])
+    assert ids.codes.tolist() == codes.tolist() == [[0, 2], [3, 0]]
+
+
+def test_an_item_without_an_id_is_named(tmp_path):
+    path = write_codes(tmp_path, x=[0])
+    with pytest.raises(DataError, match="found none for 2 of 3, first 'y'") as caught:
+        ids_of_catalogue(path, ["x", "y", "z"], may_add_code=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_items_that_share_an_id_are_named_or_parted(tmp_path):
+    path = write_codes(tmp_path, x=[0, 1], y=[2, 2], z=[0, 1])
+    with pytest.raises(DataError, match="found 2 that share theirs, such as 'x' and 'z'; .*=disam"):
+        ids_of_catalogue(path, ["x", "y", "z"], may_add_code=False)
+    ids, codes, _ = ids_of_catalogue(path, ["x", "y", "z"], may_add_code=True)
+    assert ids.codes.tolist() == [[0, 1, 0], [2, 2, 0], [0, 1, 1]]
+    assert ids.is_disambiguated and ids.is_unique and ids.level_sizes == (3, 3, 2)
+    assert codes.shape == (3, 2)
+
+
+def test_unique_ids_get_no_further_code(tmp_path):
+    path = write_codes(tmp_path, x=[0], y=[1])
+    ids, _, _ = ids_of_catalogue(path, ["x", "y"], may_add_code=True)
+    assert ids.num_levels == 1 and not ids.is_disambiguated

@@ -450,6 +450,60 @@ def serve(
     serve_run(run, host, port, threads)
 
 
+ids = typer.Typer(help="Semantic IDs for other tools, and from them.", rich_markup_mode=None)
+app.add_typer(ids, name="ids")
+
+
+@ids.command("export", epilog=_example("hidvae ids export runs/my_shop --output ids.parquet"))
+def ids_export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder with semantic IDs.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            metavar="FILE|FOLDER",
+            help="FILE.json (index JSON by item id), FILE.parquet, FILE.item (RecBole), or a "
+            "folder for LC-Rec, LETTER and MiniOneRec.",
+        ),
+    ],
+) -> None:
+    """Write the semantic IDs of a run, as trained, for another tool.
+
+    A folder gets FOLDER.index.json by item number, FOLDER.item2id and FOLDER.item.json.
+    """
+    from hidvae.data.prepare import load_dataset
+    from hidvae.run.pipeline import open_folders
+    from hidvae.semantic_ids.interchange import export_folder, export_ids
+    from hidvae.semantic_ids.table import SemanticIds
+
+    folders = open_folders(run, {"dataset", "semantic_ids"})
+    found = SemanticIds.load(folders["semantic_ids"])
+    if output.suffix and not output.is_dir():
+        export_ids(found, output)
+    else:
+        export_folder(found, load_dataset(folders["dataset"]).catalogue, output)
+    typer.echo(f"wrote {output}, {found.num_items} items of {found.num_levels} codes")
+
+
+@ids.command("import", epilog=_example("hidvae ids import ids.parquet --output runs/my_shop"))
+def ids_import(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE|FOLDER", help="Whatever `hidvae ids export` can write."),
+    ],
+    output: Output,
+    config: Configs = None,
+    set_: Settings = None,
+) -> None:
+    """Take semantic IDs from another tool instead of training a tokenizer.
+
+    The same as `hidvae tokenize` with TokenizerConfig.source=file and TokenizerConfig.ids_file set;
+    `hidvae train` goes on from there. Every item of the catalogue needs an ID of its own.
+    """
+    source = ["TokenizerConfig.source=file", f"TokenizerConfig.ids_file={str(file.resolve())!r}"]
+    _run_stage("tokenize", output, None, config, [*(set_ or []), *source])
+
+
 batch = typer.Typer(
     help="Embed, tokenize and recommend over folders of Parquet shards, on one machine or many.",
     rich_markup_mode=None,

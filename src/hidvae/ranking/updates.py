@@ -123,7 +123,9 @@ class ItemUpdates:
 
         Raises:
             DataError: If a row breaks the contract of the catalogue, or is there already (or not).
+            NotTrainedError: If the run's semantic IDs come from a file, so that nothing makes more.
         """
+        tokenizer = self._tokenizer
         now = self.items.changed(changes)
         catalogue = self._checked(rows)
         self._check_presence(catalogue, now, is_new)
@@ -134,7 +136,7 @@ class ItemUpdates:
         others = np.ones(now.catalogue.num_items, dtype=bool)
         others[index[is_old]] = False
         ids = ids_of_new_items(
-            self._tokenizer,
+            tokenizer,
             self._tokenizer_folder,
             catalogue.item_ids,
             features.vectors,

@@ -29,7 +29,7 @@ from hidvae.log import in_stage
 from hidvae.ranking.fusion import choose_fusion
 from hidvae.retriever.train_retriever import train_retriever
 from hidvae.store.artifacts import StageFolder, is_current, read_json, read_stage, write_json
-from hidvae.tokenizer.encode import encode_catalogue
+from hidvae.tokenizer.encode import encode_catalogue, ids_file_inputs
 from hidvae.tokenizer.train_tokenizer import train_tokenizer
 from hidvae.training.loggers import check_loggers
 from hidvae.training.runtime import alone, process_rank
@@ -359,7 +359,8 @@ def _inputs(stage: Stage, config: Config, needed: Folders) -> dict[str, str]:
         return raw_fingerprints(config.dataset)
     if stage.folder == "embeddings":
         return embed_inputs(config.embedding, needed["dataset"])
-    return {name: folder.fingerprint for name, folder in needed.items()}
+    inputs = {name: folder.fingerprint for name, folder in needed.items()}
+    return inputs | (ids_file_inputs(config.tokenizer) if stage.folder == "semantic_ids" else {})
 
 
 def _store_config(config: Config, output: Path) -> None:

@@ -3,27 +3,36 @@
 - ``.json``: index JSON, ``{"item": ["<a_12>", "<b_3>"], …}``, one item per line.
 - ``.parquet``: columns ``item_id`` (string) and ``codes`` (list of integers).
 - ``.item``: RecBole atomic file, ``item_id:token`` and ``codes:token_seq``, tab separated.
+- A folder as LC-Rec, LETTER and MiniOneRec have it: ``NAME.index.json`` whose items are numbers,
+  ``NAME.item2id`` (item id, tab, number), ``NAME.item.json`` (the items' texts by number).
 
-They hold codes only: no tags, and no sizes of the levels. On import the sizes are given, or the
-smallest that fit the codes are taken.
+They hold codes only: no tags, and no sizes of the levels. On import a level gets the smallest size
+that fits its codes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.schema import Columns
 from hidvae.errors import ArtifactError, DataError
+from hidvae.semantic_ids.collisions import colliding_groups, disambiguate
 from hidvae.semantic_ids.table import LEVEL_LETTERS, SemanticIds, list_column
+from hidvae.store.files import atomic_write
 
 _TOKEN = r"^<([a-z])_(0|[1-9][0-9]{0,17})>$"
 _ITEM_COLUMN, _CODES_COLUMN = "item_id:token", "codes:token_seq"
+_INDEX, _NUMBERS, _TEXTS = ".index.json", ".item2id", ".item.json"
+_TEXT_COLUMNS = (Columns.TITLE, Columns.DESCRIPTION, Columns.BRAND, Columns.CATEGORIES)
+"""Of a catalogue, those that ``NAME.item.json`` has."""
 
 
 def export_ids(ids: SemanticIds, path: Path) -> None:
@@ -37,25 +46,123 @@ def export_ids(ids: SemanticIds, path: Path) -> None:
     _EXPORTERS[path.suffix](ids, path)
 
 
-def import_ids(
-    path: Path, level_sizes: Sequence[int] | None = None, *, is_disambiguated: bool = False
-) -> SemanticIds:
-    """Read a ``.json``, ``.parquet`` or ``.item`` file.
+def export_folder(ids: SemanticIds, catalogue: Catalogue, folder: Path) -> None:
+    """Write a folder as LC-Rec, LETTER and MiniOneRec have it; its name is that of the files.
 
     Args:
-        path: The file.
-        level_sizes: Codes of each level; None takes the largest code of each level plus one.
-        is_disambiguated: Whether the last level only parts items; the formats do not say.
-
-    Returns: A table without tags, items in the order of the file.
+        ids: N items.
+        catalogue: The same items in the same order.
+        folder: Made if it is not there.
 
     Raises:
-        DataError: If the file cannot be read, a token is malformed, IDs differ in length, an item
-            is there twice, or a code is out of range.
+        DataError: If an item's name does not fit the format.
+        ArtifactError: If a file cannot be written.
     """
+    name = folder.resolve().name
+    unfit = [
+        item for item in ids.item_ids if not item or any(letter in item for letter in "\t\r\n")
+    ]
+    if unfit:
+        raise DataError(
+            f"{folder}: {name}{_NUMBERS} cannot hold an empty item_id, nor one with a tab or line "
+            f"break; found {unfit[0]!r}; rename the item or export .json or .parquet"
+        )
+    numbers = [str(number) for number in range(ids.num_items)]
+    numbered = SemanticIds.without_tags(numbers, ids.codes, ids.level_sizes)
+    export_index_json(numbered, folder / f"{name}{_INDEX}")
+    lines = "".join(f"{item}\t{number}\n" for number, item in enumerate(ids.item_ids))
+    _write_text(folder / f"{name}{_NUMBERS}", lines)
+    _write_text(folder / f"{name}{_TEXTS}", _texts(catalogue))
+
+
+def import_ids(path: Path) -> SemanticIds:
+    """Read a ``.json``, ``.parquet`` or ``.item`` file, or a folder of LC-Rec's files.
+
+    Where ``NAME.item2id`` lies beside ``NAME.index.json``, the items of the latter are numbers.
+
+    Returns: A table without tags, items in the order of the file; IDs may be alike.
+
+    Raises:
+        DataError: If the file cannot be read, a token is malformed, IDs differ in length, or an
+            item is there twice.
+    """
+    path, *numbers = files_of_ids(path)
     _check_ending(path)
     frame = _IMPORTERS[path.suffix](path)
-    return _checked(frame, path, level_sizes, is_disambiguated)
+    if numbers:
+        frame = _named(frame, path, numbers[0])
+    return _checked(frame, path)
+
+
+def files_of_ids(path: Path) -> list[Path]:
+    """The file with the codes, then ``NAME.item2id`` if it lies beside ``NAME.index.json``.
+
+    Args:
+        path: Such a file, or a folder with one ``NAME.index.json``.
+
+    Raises:
+        DataError: If it is a folder with none or several.
+    """
+    if path.is_dir():
+        found = sorted(path.glob(f"*{_INDEX}"))
+        if len(found) != 1:
+            raise DataError(
+                f"{path}: expected one file NAME{_INDEX}; found {len(found)}; name the file itself"
+            )
+        path = found[0]
+    numbers = path.with_name(path.name.removesuffix(_INDEX) + _NUMBERS)
+    has_numbers = path.name.endswith(_INDEX) and numbers.is_file()
+    return [path, numbers] if has_numbers else [path]
+
+
+def ids_of_catalogue(
+    path: Path, item_ids: Sequence[str], *, may_add_code: bool
+) -> tuple[SemanticIds, npt.NDArray[np.int64], list[str]]:
+    """IDs of a catalogue's items, no two alike, from a file of another tool.
+
+    Args:
+        path: As for ``import_ids``.
+        item_ids: (N,) of the catalogue.
+        may_add_code: Whether items that share an ID may be parted by one more code.
+
+    Returns: The table in the order of the catalogue, the codes (N, M) as the file has them, and the
+        items of the file that the catalogue does not have.
+
+    Raises:
+        DataError: If the file is malformed, an item of the catalogue has no ID, or items share one
+            and ``may_add_code`` is False.
+    """
+    found = import_ids(path)
+    place = {item: row for row, item in enumerate(found.item_ids)}
+    missing = [item for item in item_ids if item not in place]
+    if missing:
+        advice = (
+            ""
+            if len(files_of_ids(path)) > 1
+            else f" (if these are numbers, put NAME{_NUMBERS} beside NAME{_INDEX})"
+        )
+        raise DataError(
+            f"{path}: expected an ID for every item of the catalogue; found none for "
+            f"{len(missing)} of {len(item_ids)}, first {missing[0]!r}; its items look like "
+            f"{found.item_ids[0]!r}{advice}; give these items an ID or leave them out of the tables"
+        )
+    codes = found.codes[[place[item] for item in item_ids]]
+    sizes = (codes.max(axis=0) + 1).tolist()
+    groups = colliding_groups(codes)
+    final = codes
+    if groups:
+        if not may_add_code:
+            alike = [item_ids[item] for item in groups[0][:2]]
+            raise DataError(
+                f"{path}: expected an ID of its own for every item; found {sum(map(len, groups))} "
+                f"that share theirs, such as {alike[0]!r} and {alike[1]!r}; add --set "
+                "TokenizerConfig.collisions=disambiguate to part them by one more code"
+            )
+        final, last = disambiguate(codes)
+        sizes.append(last)
+    ids = SemanticIds.without_tags(item_ids, final, sizes, is_disambiguated=bool(groups))
+    own = set(item_ids)
+    return ids, codes, [item for item in found.item_ids if item not in own]
 
 
 def export_index_json(ids: SemanticIds, path: Path) -> None:
@@ -66,8 +173,7 @@ def export_index_json(ids: SemanticIds, path: Path) -> None:
         f"{json.dumps(item, ensure_ascii=False)}: {json.dumps(codes)}"
         for item, codes in zip(ids.item_ids, lists, strict=True)
     )
-    text = "{\n" + ",\n".join(lines) + "\n}\n"
-    _write(path, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
+    _write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def export_parquet(ids: SemanticIds, path: Path) -> None:
@@ -223,9 +329,37 @@ def _parsed(path: Path, item_ids: pl.Series, tokens: pl.Series) -> pl.DataFrame:
     return joined.select("item_id", codes=pl.col("code").fill_null(empty))
 
 
-def _checked(
-    frame: pl.DataFrame, path: Path, level_sizes: Sequence[int] | None, is_disambiguated: bool
-) -> SemanticIds:
+def _named(frame: pl.DataFrame, path: Path, numbers: Path) -> pl.DataFrame:
+    """Items by their names instead of their numbers, which ``NAME.item2id`` has."""
+    try:
+        lines = numbers.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except (OSError, ValueError) as error:
+        raise _unreadable(numbers, "lines of item id, tab, number", error) from error
+    for line in lines:
+        if len(line.split("\t")) != 2:
+            raise DataError(
+                f"{numbers}: expected lines of item id, tab, number; found {_shown(line)}; mend "
+                "the file"
+            )
+    rows = [line.split("\t") for line in lines]
+    pairs = pl.DataFrame(rows, schema={"name": pl.String, "item_id": pl.String}, orient="row")
+    twice = pairs.filter(pl.col("item_id").is_duplicated() | pl.col("name").is_duplicated())
+    if twice.height:
+        raise DataError(
+            f"{numbers}: expected every item and number once; found {twice.row(0)} again; mend the "
+            "file"
+        )
+    joined = frame.join(pairs, on="item_id", how="left", maintain_order="left")
+    unknown = joined.filter(pl.col("name").is_null())
+    if unknown.height:
+        raise DataError(
+            f"{path}: expected numbers of {numbers.name}; found {unknown['item_id'][0]!r}, which "
+            "it does not have; use two files of one dataset"
+        )
+    return joined.select(item_id="name", codes="codes")
+
+
+def _checked(frame: pl.DataFrame, path: Path) -> SemanticIds:
     """Items once, IDs of one length, codes in range; or DataError naming file, item and value."""
     if frame.is_empty():
         raise DataError(f"{path}: expected semantic IDs; found no items; export the table again")
@@ -235,7 +369,7 @@ def _checked(
             f"{path}: item {twice['item_id'][0]!r}: expected one entry; found another with codes "
             f"{twice['codes'][0].to_list()}; drop one of them"
         )
-    num_levels = len(level_sizes) if level_sizes is not None else len(frame["codes"][0])
+    num_levels = len(frame["codes"][0])
     if not 1 <= num_levels <= len(LEVEL_LETTERS):
         raise DataError(
             f"{path}: item {frame['item_id'][0]!r}: expected 1 to {len(LEVEL_LETTERS)} codes; "
@@ -248,18 +382,32 @@ def _checked(
             f"{_shown(other['codes'][0].to_list())}; give every item an ID of the same length"
         )
     codes = frame["codes"].explode().to_numpy().reshape(frame.height, num_levels)
-    sizes = codes.max(axis=0) + 1 if level_sizes is None else np.asarray(level_sizes)
-    wrong = np.argwhere((codes < 0) | (codes >= sizes))
+    wrong = np.argwhere(codes < 0)
     if len(wrong):
         row, level = wrong[0]
-        expected = f"in [0, {sizes[level]})" if level_sizes is not None else "of at least 0"
         raise DataError(
-            f"{path}: item {frame['item_id'][int(row)]!r}, level {level}: expected a code "
-            f"{expected}; found {codes[row, level]}; pass the level sizes of this table"
+            f"{path}: item {frame['item_id'][int(row)]!r}, level {level}: expected a code of at "
+            f"least 0; found {codes[row, level]}; count codes from 0"
         )
-    return SemanticIds.without_tags(
-        frame["item_id"].to_list(), codes, sizes.tolist(), is_disambiguated=is_disambiguated
-    )
+    sizes = (codes.max(axis=0) + 1).tolist()
+    return SemanticIds.without_tags(frame["item_id"].to_list(), codes, sizes)
+
+
+def _texts(catalogue: Catalogue) -> str:
+    """``NAME.item.json``: the items' texts by number, an item per line."""
+    columns = [name for name in _TEXT_COLUMNS if name in catalogue.frame.columns]
+    lines = []
+    for number, row in enumerate(catalogue.frame.select(columns).iter_rows(named=True)):
+        item = {name: _as_text(value) for name, value in row.items()}
+        item[Columns.TITLE] = catalogue.titles[number]
+        lines.append(f'"{number}": {json.dumps(item, ensure_ascii=False)}')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, list):  # a category path
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def _require_columns(path: Path, frame: pl.DataFrame, names: Sequence[str]) -> None:
@@ -271,15 +419,16 @@ def _require_columns(path: Path, frame: pl.DataFrame, names: Sequence[str]) -> N
         )
 
 
+def _write_text(path: Path, text: str) -> None:
+    _write(path, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
+
+
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under a temporary name and rename."""
-    temporary = path.with_name(path.name + ".writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            write(temporary)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ArtifactError(
             f"could not write {path}: {error.strerror or error}; choose another file"
         ) from error

@@ -9,14 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from hidvae.config import TokenizerConfig, build_section
 from hidvae.data.prepare import load_dataset
 from hidvae.evaluation.id_quality import id_quality
 from hidvae.features.embeddings import load_embeddings
-from hidvae.features.tags.vocabulary import load_tags
+from hidvae.features.tags.vocabulary import ItemTags, load_tags
 from hidvae.semantic_ids.collisions import collision_rate, disambiguate, reassign
 from hidvae.semantic_ids.free_ids import free_id
+from hidvae.semantic_ids.interchange import files_of_ids, ids_of_catalogue
 from hidvae.semantic_ids.table import SemanticIds
-from hidvae.store.artifacts import StageFolder, read_stage, write_json, write_stage
+from hidvae.store.artifacts import (
+    StageFolder,
+    StageWriter,
+    fingerprint_file,
+    read_stage,
+    write_json,
+    write_stage,
+)
 from hidvae.tokenizer.codebook import ITEMS_PER_BLOCK
 from hidvae.tokenizer.model import HiDVAE
 from hidvae.tokenizer.temperatures import calibration_errors, judge
@@ -38,6 +47,11 @@ def encode_catalogue(
 
     Collision rate, usage, perplexity and tag accuracy are measured on the IDs as the tokenizer gave
     them; ``collision_rate_after`` on the IDs as written, where it is 0.
+
+    With ``source = "file"`` the IDs are those of the file, and they predict no tags.
+
+    Raises:
+        DataError: If that file is malformed, or does not fit the catalogue.
     """
     learned_from = {
         "dataset": dataset.fingerprint,
@@ -49,6 +63,14 @@ def encode_catalogue(
     read_stage(embeddings.path, produced_by="hidvae embed", expect=expected)
     read_stage(tags.path, produced_by="hidvae tag", expect=expected)
     inputs = {"tokenizer": tokenizer.fingerprint, **learned_from}
+    config = build_section(TokenizerConfig, tokenizer.config)
+    if config.source == "file":
+        inputs |= ids_file_inputs(config)
+        with write_stage(
+            output, stage="semantic_ids", config=tokenizer.config, inputs=inputs
+        ) as stage:
+            take_from_file(config, load_dataset(dataset).catalogue.item_ids, load_tags(tags), stage)
+        return read_stage(output, produced_by="hidvae tokenize")
     model = load_tokenizer(tokenizer, tags)
     item_ids = load_dataset(dataset).catalogue.item_ids
     item_tags = load_tags(tags)
@@ -75,6 +97,46 @@ def encode_catalogue(
         100 * quality["collision_rate_after"],
     )
     return read_stage(output, produced_by="hidvae tokenize")
+
+
+def ids_file_inputs(config: TokenizerConfig) -> dict[str, str]:
+    """Fingerprints of the files that hold the semantic IDs; none where they are trained."""
+    if config.source != "file":
+        return {}
+    files = files_of_ids(Path(config.ids_file))
+    return dict(zip(("ids_file", "item2id"), map(fingerprint_file, files), strict=False))
+
+
+def take_from_file(
+    config: TokenizerConfig, item_ids: list[str], item_tags: ItemTags, stage: StageWriter
+) -> None:
+    """Write the semantic IDs of ``config.ids_file`` and their quality into a stage.
+
+    Raises:
+        DataError: If the file is malformed, or does not fit the catalogue.
+    """
+    may_add_code = config.collisions == "disambiguate"
+    ids, codes, others = ids_of_catalogue(
+        Path(config.ids_file), item_ids, may_add_code=may_add_code
+    )
+    quality = id_quality(codes, ids.level_sizes[: codes.shape[1]], item_tags.ids)
+    quality["collision_rate_before"] = quality.pop("collision_rate")
+    quality |= {"tag_accuracy": [], "tag_majority_rate": [], "tag_items": []}
+    quality |= {"items_moved": 0, "collision_rate_after": collision_rate(ids.codes)}
+    ids.save(stage.path)
+    write_json(stage.path / QUALITY, quality)
+    stage.facts |= {**ids.facts(), "ids_file": config.ids_file}
+    stage.metrics |= quality
+    logger.info(
+        "%d items have their ID from %s; it predicts no tags", len(item_ids), config.ids_file
+    )
+    if others:
+        logger.warning(
+            "%d items of %s are not in the catalogue and are left out, first %r",
+            len(others),
+            config.ids_file,
+            others[0],
+        )
 
 
 def unique_ids(

@@ -17,10 +17,11 @@ from torch.optim import AdamW
 
 from hidvae.config import RunConfig, TokenizerConfig, build_section
 from hidvae.data.prepare import load_dataset
-from hidvae.errors import ArtifactError, ConfigError, DataError
+from hidvae.errors import ArtifactError, ConfigError, DataError, NotTrainedError
 from hidvae.evaluation.id_quality import id_quality
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
+from hidvae.semantic_ids.interchange import ids_of_catalogue
 from hidvae.store.artifacts import StageFolder, read_stage, write_stage
 from hidvae.tokenizer.codebook import ITEMS_PER_BLOCK
 from hidvae.tokenizer.model import HiDVAE, TokenizerLosses, build_tokenizer
@@ -91,10 +92,30 @@ def train_tokenizer(
     A training that was stopped goes on from ``<output.parent>/.<output.name>.checkpoint`` and ends
     with the weights an uninterrupted one would have had, bit for bit on one machine.
 
+    With ``source = "file"`` nothing is trained; the folder then only says so.
+
     Raises:
         ConfigError: If the tags have another number of levels than the codebooks.
         DataError: If the catalogue does not fit the codebooks.
     """
+    settings = asdict(config)
+    inputs = {
+        "dataset": dataset.fingerprint,
+        "embeddings": embeddings.fingerprint,
+        "tags": tags.fingerprint,
+    }
+    if config.source == "file":
+        ids_of_catalogue(  # refused before a trained tokenizer is replaced
+            Path(config.ids_file),
+            load_dataset(dataset).catalogue.item_ids,
+            may_add_code=config.collisions == "disambiguate",
+        )
+        folder = write_stage(
+            output, stage="tokenizer", config=settings, inputs=inputs, seed=run.seed
+        )
+        with first_writes(start_fabric(run), folder) as stage:
+            stage.facts |= {"ids_file": config.ids_file}
+        return read_stage(output, produced_by="hidvae tokenize")
     items = load_embeddings(embeddings)
     item_tags = load_tags(tags)
     num_items = len(items.matrix)
@@ -118,12 +139,6 @@ def train_tokenizer(
         torch.from_numpy(kept).to(fabric.device),
     )
 
-    settings = asdict(config)
-    inputs = {
-        "dataset": dataset.fingerprint,
-        "embeddings": embeddings.fingerprint,
-        "tags": tags.fingerprint,
-    }
     identity = training_identity(settings, inputs, run)
     checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
     checkpoint = load_checkpoint(checkpoint_file, identity=identity)
@@ -166,8 +181,10 @@ def load_tokenizer(folder: StageFolder, tags: StageFolder) -> HiDVAE:
     """The trained tokenizer of a stage folder, in evaluation mode on the CPU.
 
     Raises:
+        NotTrainedError: If the run's semantic IDs come from a file.
         ArtifactError: If the weights are damaged, or an older version wrote them.
     """
+    _require_training(folder)
     config = build_section(TokenizerConfig, folder.config)
     model = build_tokenizer(
         config,
@@ -187,9 +204,23 @@ def load_tokenizer(folder: StageFolder, tags: StageFolder) -> HiDVAE:
 
 
 def load_held_out(folder: StageFolder) -> np.ndarray:
-    """Which items (N,) the tokenizer never saw in training, as booleans."""
+    """Which items (N,) the tokenizer never saw in training, as booleans.
+
+    Raises:
+        NotTrainedError: If the run's semantic IDs come from a file.
+    """
+    _require_training(folder)
     held_out: np.ndarray = _read_tensors(folder.path / HELD_OUT)["is_held_out"].numpy()
     return held_out
+
+
+def _require_training(folder: StageFolder) -> None:
+    if "ids_file" in folder.facts:
+        raise NotTrainedError(
+            f"{folder.path}: expected a trained tokenizer; found semantic IDs that were taken from "
+            f"{folder.facts['ids_file']}; give new items an ID in that file and run all stages "
+            "again, or train a tokenizer with --set TokenizerConfig.source=trained"
+        )
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:

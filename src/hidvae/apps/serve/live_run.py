@@ -14,7 +14,7 @@ import numpy as np
 from hidvae.apps.serve.catalogue_view import CatalogueView
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.interactions import count_items
-from hidvae.errors import DataError
+from hidvae.errors import DataError, NotTrainedError
 from hidvae.ranking.item_changes import version_on_disk
 from hidvae.ranking.recommender import Recommender
 from hidvae.store.artifacts import MANIFEST
@@ -137,7 +137,12 @@ class LiveRun:
     def load_encoders(self) -> None:
         """Load now what the first change would wait for: a change that is thrown away."""
         recommender = self.current.recommender
-        recommender.update_items(recommender.catalogue.frame[self.current.view.by_popularity[:1]])
+        try:
+            recommender.update_items(
+                recommender.catalogue.frame[self.current.view.by_popularity[:1]]
+            )
+        except NotTrainedError as error:
+            logger.warning("items cannot be added: %s", error)
 
     def is_outdated(self) -> bool:
         """Whether the run was trained again, or somebody else has changed items."""

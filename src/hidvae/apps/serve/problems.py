@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from hidvae.apps.serve.batching import TooBusy
 from hidvae.apps.serve.messages import Problem
-from hidvae.errors import ConfigError, DataError, HidvaeError
+from hidvae.errors import ConfigError, DataError, HidvaeError, NotTrainedError
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,12 @@ class InvalidItem(DataError):
     """A row that breaks the contract of the catalogue."""
 
 
-_STATUS: dict[type[HidvaeError], int] = {Conflict: 409, InvalidItem: 422, ConfigError: 422}
+_STATUS: dict[type[HidvaeError], int] = {
+    Conflict: 409,
+    NotTrainedError: 409,  # no tokenizer that could give a new item its ID
+    InvalidItem: 422,
+    ConfigError: 422,
+}
 """Of an error of ours; others that are DataError say that something is not there."""
 
 
@@ -96,7 +101,7 @@ def _methods(request: Request) -> set[str]:
 
 
 async def _on_ours(request: Request, error: Exception) -> Response:
-    status = _STATUS.get(type(error), 404) if isinstance(error, DataError | ConfigError) else 500
+    status = _STATUS.get(type(error), 404 if isinstance(error, DataError) else 500)
     if status == 500:
         logger.error("%s %s: %s", request.method, request.url.path, error)
     return problem(status, " ".join(str(error).split()))
