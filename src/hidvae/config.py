@@ -309,7 +309,7 @@ class TokenizerConfig:
     """Train the tokenizer here, or take the semantic IDs of ids_file and train none."""
     ids_file: str = ""
     """Semantic IDs of another tool: index JSON, Parquet, a RecBole .item file, or a folder as
-    LC-Rec has it; for source = "file"."""
+    LC-Rec has it."""
     num_levels: Levels = 3
     """Codebooks [L]."""
     codebook_size: Annotated[int, Field(ge=2, le=65536)] = 256
