@@ -47,7 +47,7 @@ NOT_RUN = {
         "starts a Ray cluster, as tests/apps/batch/test_ray_cluster.py does"
     ),
     "hidvae batch recommend --model RUN": "needs a Ray cluster of several machines",
-    "hidvae ids import": "wants a run before its tokenizer, as tests/run/test_ids_from_file.py has it",
+    "hidvae ids import": "wants a run without IDs (tests/run/test_ids_from_file.py)",
     "hidvae serve": "answers until it is stopped, as tests/apps/serve/test_server.py has it",
     "curl http://127.0.0.1:8000": "asks a server, as tests/apps/serve/test_docs.py does",
     "curl --get http://127.0.0.1:8000": "the same",
