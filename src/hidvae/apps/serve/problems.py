@@ -31,7 +31,7 @@ class InvalidItem(DataError):
     """A row that breaks the contract of the catalogue."""
 
 
-_STATUS: dict[type[HidvaeError], int] = {
+_STATUS: dict[type[Exception], int] = {
     Conflict: 409,
     NotTrainedError: 409,  # no tokenizer that could give a new item its ID
     InvalidItem: 422,
