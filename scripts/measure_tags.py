@@ -25,7 +25,7 @@ import numpy as np
 
 from hidvae.config import Config, load_config
 from hidvae.features.tags.from_clusters import tags_from_clusters
-from hidvae.features.tags.from_llm import fill_with_llm
+from hidvae.features.tags.from_llm import Candidates, fill_with_llm
 from hidvae.features.tags.from_neighbours import fill_from_neighbours
 from hidvae.features.tags.hidden import (
     compare_clusters,
@@ -35,7 +35,6 @@ from hidvae.features.tags.hidden import (
     score_filled,
 )
 from hidvae.features.tags.items_to_tag import ItemsToTag
-from hidvae.features.tags.llm_candidates import Candidates
 from hidvae.features.tags.llm_client import open_chat
 from hidvae.features.tags.tag import tag_vectors, tags_from_source
 from hidvae.features.tags.vocabulary import TagVocabulary
@@ -127,9 +126,9 @@ def measure(
 def by_nearest(tagged: Tagged, left: np.ndarray) -> np.ndarray:
     """(N, L) filled by the tags with the most similar texts."""
     vectors = tag_vectors(tagged.ids, tagged.vocabulary, tagged.items)
-    return fill_with_nearest(
-        left, Candidates(tagged.vocabulary, tagged.items.text_vectors, vectors)
-    )
+    items = tagged.items
+    candidates = Candidates(tagged.vocabulary, items.texts, items.text_vectors, vectors)
+    return fill_with_nearest(left, candidates)
 
 
 def by_neighbours(tagged: Tagged, left: np.ndarray) -> np.ndarray:
@@ -150,15 +149,13 @@ def ask_llm(
 ) -> tuple[np.ndarray, dict[str, float]]:
     """(len(asked), L) filled by the language model, and what it cost."""
     with open_chat(tagged.config.llm) as chat:
-        filled, cost = fill_with_llm(
-            left[asked],
+        candidates = Candidates(
             tagged.vocabulary,
             [tagged.items.texts[row] for row in asked],
             tagged.items.text_vectors[asked],
             tag_vectors(tagged.ids, tagged.vocabulary, tagged.items),
-            tagged.config.llm,
-            chat,
         )
+        filled, cost = fill_with_llm(left[asked], candidates, tagged.config.llm, chat)
     return filled, cost.as_dict()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hidvae.features.tags.from_llm import Candidates
 from hidvae.features.tags.vocabulary import TagVocabulary
 
 TREE = {
@@ -25,6 +26,10 @@ class Shop:
     item_vectors: np.ndarray
     tag_vectors: list[np.ndarray]
     truth: np.ndarray
+
+    @property
+    def candidates(self) -> Candidates:
+        return Candidates(self.vocabulary, self.texts, self.item_vectors, self.tag_vectors)
 
 
 def vocabulary_of(tree: dict[str, dict[str, list[str]]]) -> TagVocabulary:

@@ -48,9 +48,7 @@ def fill(
     chat = Scripted(answer)
     config = LLMConfig(base_url=CONFIG.base_url, model="m", **settings)
     given = shop.ids if ids is None else ids
-    filled, report = fill_with_llm(
-        given, shop.vocabulary, shop.texts, shop.item_vectors, shop.tag_vectors, config, chat
-    )
+    filled, report = fill_with_llm(given, shop.candidates, config, chat)
     return filled, report, chat.prompts
 
 
@@ -144,9 +142,7 @@ def test_a_preview_is_what_would_be_asked() -> None:
     ids = shop.truth.copy()
     ids[2:6] = -1
     ids[8, 2] = -1
-    preview = preview_prompts(
-        ids, shop.vocabulary, shop.texts, shop.item_vectors, shop.tag_vectors, CONFIG, num_items=3
-    )
+    preview = preview_prompts(ids, shop.candidates, CONFIG, num_items=3)
     _, report, prompts = fill(shop, ids=ids)
     assert preview.prompts == prompts[:3]
     assert report.requests == preview.num_requests == 4 * 3 + 1
@@ -158,18 +154,14 @@ def test_a_preview_is_what_would_be_asked() -> None:
 
 def test_a_preview_where_nothing_is_missing() -> None:
     shop = make_shop(3)
-    preview = preview_prompts(
-        shop.truth, shop.vocabulary, shop.texts, shop.item_vectors, shop.tag_vectors, CONFIG, 5
-    )
+    preview = preview_prompts(shop.truth, shop.candidates, CONFIG, 5)
     assert preview.prompts == [] and preview.num_requests == preview.prompt_tokens == 0
 
 
 def fill_over_http(shop: Shop, url: str) -> tuple[np.ndarray, LLMReport]:
     config = LLMConfig(base_url=url, model="m", concurrency=2)
     with open_chat(config) as chat:
-        return fill_with_llm(
-            shop.ids, shop.vocabulary, shop.texts, shop.item_vectors, shop.tag_vectors, config, chat
-        )
+        return fill_with_llm(shop.ids, shop.candidates, config, chat)
 
 
 def test_a_run_whose_server_died_goes_on_and_ends_alike(

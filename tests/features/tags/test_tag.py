@@ -15,6 +15,7 @@ from hidvae.config import DatasetConfig, EmbeddingConfig, LLMConfig, TagConfig
 from hidvae.data.prepare import load_dataset, prepare
 from hidvae.errors import ConfigError, DataError, HidvaeError
 from hidvae.features.embed import embed
+from hidvae.features.tags.from_llm import Candidates
 from hidvae.features.tags.tag import preview_tags, tag, tag_inputs, tag_metrics, tag_settings
 from hidvae.features.tags.vocabulary import SOURCES, TagVocabulary, load_tags
 from hidvae.features.text_encoder import HashingEncoder
@@ -243,13 +244,14 @@ def fake_llm(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         yield "chat"
 
     def fill(
-        ids: np.ndarray, vocabulary: TagVocabulary, *rest: Any
+        ids: np.ndarray, candidates: Candidates, config: LLMConfig, chat: str
     ) -> tuple[np.ndarray, FakeReport]:
-        given.update(zip(("texts", "items", "tags", "config", "chat"), rest, strict=True))
-        return np.where(ids < 0, np.array(vocabulary.sizes) - 1, ids), FakeReport()
+        given.update(texts=candidates.texts, items=candidates.item_vectors)
+        given.update(tags=candidates.tag_vectors, config=config, chat=chat)
+        return np.where(ids < 0, np.array(candidates.vocabulary.sizes) - 1, ids), FakeReport()
 
-    monkeypatch.setattr("hidvae.features.tags.llm_client.open_chat", open_chat)
-    monkeypatch.setattr("hidvae.features.tags.from_llm.fill_with_llm", fill)
+    monkeypatch.setattr("hidvae.features.tags.tag.open_chat", open_chat)
+    monkeypatch.setattr("hidvae.features.tags.tag.fill_with_llm", fill)
     return given
 
 
@@ -294,7 +296,7 @@ def test_a_stopped_stage_leaves_nothing_and_then_gives_the_same(
         raise HidvaeError("stopped")
 
     with monkeypatch.context() as stopped:
-        stopped.setattr("hidvae.features.tags.from_llm.fill_with_llm", stop)
+        stopped.setattr("hidvae.features.tags.tag.fill_with_llm", stop)
         with pytest.raises(HidvaeError, match="stopped"):
             gaps.tag(config, tmp_path / "again")
     assert not (tmp_path / "again").exists()

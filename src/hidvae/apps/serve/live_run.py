@@ -137,10 +137,11 @@ class LiveRun:
     def load_encoders(self) -> None:
         """Load now what the first change would wait for: a change that is thrown away."""
         recommender = self.current.recommender
+        item = recommender.catalogue.frame[self.current.view.by_popularity[:1]]
         try:
-            recommender.update_items(
-                recommender.catalogue.frame[self.current.view.by_popularity[:1]]
-            )
+            recommender.update_items(item)
+        except DataError:
+            logger.debug("vectors come from a file: each changed item brings its own")
         except NotTrainedError as error:
             logger.warning("items cannot be added: %s", error)
 

@@ -21,18 +21,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from hidvae.config import LLMConfig
-from hidvae.features.tags.llm_candidates import Candidates, with_known_parents
+from hidvae.errors import ShapeError
 from hidvae.features.tags.llm_client import ChatModel, Prompt
 from hidvae.features.tags.llm_prompts import (
     NONE,
     REFUSED,
-    Question,
+    TagQuestion,
     choice_prompt,
     one_line,
     read_choices,
 )
 from hidvae.features.tags.llm_report import LLMReport, report_answers
-from hidvae.features.tags.vocabulary import TagVocabulary
+from hidvae.features.tags.vocabulary import OTHER, TagVocabulary
+from hidvae.features.unit_rows import unit_rows
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +43,103 @@ _ITEMS_AT_ONCE = 10_000
 """Items whose prompts are in memory together."""
 _BYTES_PER_TOKEN = 4
 """Rule of thumb of the estimate: about right for English, somewhat high for Chinese."""
+_ROOT = 0
+"""The one parent of all tags of level 0."""
+_DECIMALS = 5
+"""Similarities are rounded: the last bits differ between machines, the order must not."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Which tags N items could carry: children of the tag above, by the similarity of texts."""
+
+    vocabulary: TagVocabulary
+    texts: Sequence[str]
+    """(N,) what a model reads of the items."""
+    item_vectors: np.ndarray
+    """(N, D), of any length."""
+    tag_vectors: Sequence[np.ndarray]
+    """Per level (C_l, D), by the same encoder."""
+
+    def check_shapes(self, ids: np.ndarray) -> None:
+        """Refuse arrays that do not belong together.
+
+        Args:
+            ids: (N, L), -1 unknown.
+
+        Raises:
+            ShapeError: Names what disagrees.
+        """
+        num_texts = len(self.texts)
+        expected = (num_texts, self.vocabulary.num_levels)
+        if ids.shape != expected or len(self.item_vectors) != num_texts:
+            raise ShapeError(
+                f"expected tags of shape {expected} and {num_texts} item vectors, one per text; "
+                f"found {ids.shape} and {len(self.item_vectors)}; pass those of one catalogue"
+            )
+        sizes = [len(vectors) for vectors in self.tag_vectors]
+        widths = {vectors.shape[1] for vectors in self.tag_vectors if len(vectors)}
+        dim = self.item_vectors.shape[1]
+        if sizes != self.vocabulary.sizes or widths - {dim}:
+            raise ShapeError(
+                f"expected vectors of {self.vocabulary.sizes} tags per level, {dim} wide as those "
+                f"of the items; found {sizes} of width {sorted(widths)}; encode both with one "
+                "encoder"
+            )
+
+    def open_items(self, ids: np.ndarray, level: int) -> np.ndarray:
+        """Rows of the items that lack a tag on a level and have candidates for it.
+
+        Args:
+            ids: (N, L), -1 unknown.
+            level: Where an unknown tag above leaves no candidates.
+        """
+        _, parents = self._children(level)
+        return np.flatnonzero((ids[:, level] < 0) & np.isin(_tags_above(ids, level), parents))
+
+    def nearest(
+        self, ids: np.ndarray, level: int, items: np.ndarray, num_candidates: int
+    ) -> list[np.ndarray]:
+        """Per item at most ``num_candidates`` tag ids, the most similar first.
+
+        Args:
+            ids: (N, L); those of ``level - 1`` say whose children are candidates.
+            level: Level of the candidates.
+            items: Rows of the items, such as ``open_items`` gives.
+            num_candidates: Most candidates of an item.
+        """
+        children, parents = self._children(level)
+        above = _tags_above(ids, level)[items]
+        nearest: list[np.ndarray] = [children[:0]] * len(items)
+        for parent in np.unique(above):
+            rows = np.flatnonzero(above == parent)
+            siblings = children[parents == parent]
+            similarity = (
+                unit_rows(self.item_vectors[items[rows]].astype(np.float32))
+                @ unit_rows(self.tag_vectors[level][siblings].astype(np.float32)).T
+            )  # (rows, siblings)
+            order = np.argsort(-similarity.round(_DECIMALS), axis=1, kind="stable")
+            best = siblings[order[:, :num_candidates]]
+            for row, tag_ids in zip(rows.tolist(), best, strict=True):
+                nearest[row] = tag_ids
+        return nearest
+
+    def _children(self, level: int) -> tuple[np.ndarray, np.ndarray]:
+        """The tags of a level that can be chosen, and their parents; (C,) each.
+
+        The class of rare tags says nothing about an item. Below level 0 it has no parent.
+        """
+        if level:
+            parents = self.vocabulary.parents[level]
+            children = np.flatnonzero(parents >= 0)
+            return children, parents[children]
+        names = np.array(self.vocabulary.names[0], dtype=object)
+        children = np.flatnonzero(names != OTHER)
+        return children, np.full(len(children), _ROOT)
 
 
 def fill_with_llm(
-    ids: np.ndarray,
-    vocabulary: TagVocabulary,
-    texts: Sequence[str],
-    item_vectors: np.ndarray,
-    tag_vectors: Sequence[np.ndarray],
-    config: LLMConfig,
-    chat: ChatModel,
+    ids: np.ndarray, candidates: Candidates, config: LLMConfig, chat: ChatModel
 ) -> tuple[np.ndarray, LLMReport]:
     """Fill unknown tags; known ones stay as they are.
 
@@ -60,11 +148,8 @@ def fill_with_llm(
 
     Args:
         ids: (N, L) int64, -1 unknown.
-        vocabulary: The tags of L levels.
-        texts: N item texts.
-        item_vectors: (N, D) text vectors of the items, of any length.
-        tag_vectors: Per level (C_l, D) text vectors of the tags, by the same encoder.
-        config: How many candidates, items per prompt, and prices.
+        candidates: The tags, and the texts of the N items.
+        config: How many candidates and items per prompt.
         chat: The model.
 
     Returns: (N, L) int64, and what it came to.
@@ -73,8 +158,8 @@ def fill_with_llm(
         ShapeError: If the arrays disagree.
         HidvaeError: If the model gives no answer; those that came are cached.
     """
-    candidates = Candidates(vocabulary, item_vectors, tag_vectors)
-    candidates.check_shapes(ids, len(texts))
+    candidates.check_shapes(ids)
+    vocabulary = candidates.vocabulary
     filled = with_known_parents(ids, vocabulary)
     report = LLMReport()
     for level in range(vocabulary.num_levels):
@@ -83,7 +168,7 @@ def fill_with_llm(
         for start in range(0, len(items), _ITEMS_AT_ONCE):
             block = items[start : start + _ITEMS_AT_ONCE]
             nearest = candidates.nearest(filled, level, block, config.num_candidates)
-            questions = _questions(vocabulary, texts, filled, level, block, nearest, config)
+            questions = _questions(candidates, filled, level, block, nearest, config)
             positions, part = _ask(questions, config, chat)
             filled[block, level] = [
                 tag_ids[position] if position >= 0 else -1
@@ -119,39 +204,29 @@ class Preview:
 
 
 def preview_prompts(
-    ids: np.ndarray,
-    vocabulary: TagVocabulary,
-    texts: Sequence[str],
-    item_vectors: np.ndarray,
-    tag_vectors: Sequence[np.ndarray],
-    config: LLMConfig,
-    num_items: int,
+    ids: np.ndarray, candidates: Candidates, config: LLMConfig, num_items: int
 ) -> Preview:
     """The prompts of the first items that lack a tag, and an estimate of the whole; asks nobody.
 
     Args:
         ids: (N, L) int64, -1 unknown.
-        vocabulary: The tags of L levels.
-        texts: N item texts.
-        item_vectors: (N, D) text vectors of the items, of any length.
-        tag_vectors: Per level (C_l, D) text vectors of the tags, by the same encoder.
-        config: How many candidates, items per prompt, and prices.
+        candidates: The tags, and the texts of the N items.
+        config: How many candidates and items per prompt.
         num_items: Items whose prompts are shown, at most.
     """
-    candidates = Candidates(vocabulary, item_vectors, tag_vectors)
-    candidates.check_shapes(ids, len(texts))
-    known = with_known_parents(ids, vocabulary)
+    candidates.check_shapes(ids)
+    known = with_known_parents(ids, candidates.vocabulary)
     open_by_level = [candidates.open_items(known, level) for level in range(known.shape[1])]
     first = np.unique(np.concatenate(open_by_level))[:num_items]
     prompts: list[Prompt] = []
     for level, items in enumerate(open_by_level):
         shown = items[np.isin(items, first)]
         nearest = candidates.nearest(known, level, shown, config.num_candidates)
-        questions = _questions(vocabulary, texts, known, level, shown, nearest, config)
+        questions = _questions(candidates, known, level, shown, nearest, config)
         prompts += [choice_prompt(group) for group in _groups(questions, config)]
     num_requests = sum(
         math.ceil(int((column < 0).sum()) / config.items_per_request)
-        for column, size in zip(known.T, vocabulary.sizes, strict=True)
+        for column, size in zip(known.T, candidates.vocabulary.sizes, strict=True)
         if size
     )
     num_bytes = sum(len(m["content"].encode()) for prompt in prompts for m in prompt.messages)
@@ -160,23 +235,22 @@ def preview_prompts(
 
 
 def _questions(
-    vocabulary: TagVocabulary,
-    texts: Sequence[str],
+    candidates: Candidates,
     ids: np.ndarray,
     level: int,
     items: np.ndarray,
     nearest: Sequence[np.ndarray],
     config: LLMConfig,
-) -> list[Question]:
+) -> list[TagQuestion]:
     """One question per item, about its nearest candidates of a level."""
-    names = vocabulary.names[level]
+    names = candidates.vocabulary.names[level]
+    parent_paths = [""] * len(items)
     if level:
-        parent_paths = [vocabulary.paths[level - 1][tag] for tag in ids[items, level - 1]]
-    else:
-        parent_paths = [""] * len(items)
+        paths = candidates.vocabulary.paths[level - 1]
+        parent_paths = [paths[tag] for tag in ids[items, level - 1]]
     return [
-        Question(
-            text=one_line(texts[item], MAX_TEXT_CHARS),
+        TagQuestion(
+            text=one_line(candidates.texts[item], MAX_TEXT_CHARS),
             parent_path=parent_path,
             names=tuple(names[tag] for tag in tag_ids),
         )
@@ -184,14 +258,14 @@ def _questions(
     ]
 
 
-def _groups(questions: list[Question], config: LLMConfig) -> list[list[Question]]:
+def _groups(questions: list[TagQuestion], config: LLMConfig) -> list[list[TagQuestion]]:
     """Questions that share a prompt."""
     size = config.items_per_request
     return [questions[start : start + size] for start in range(0, len(questions), size)]
 
 
 def _ask(
-    questions: list[Question], config: LLMConfig, chat: ChatModel
+    questions: list[TagQuestion], config: LLMConfig, chat: ChatModel
 ) -> tuple[list[int], LLMReport]:
     """Position of the chosen candidate per question (or NONE, REFUSED), and the report."""
     started = time.perf_counter()
@@ -207,3 +281,17 @@ def _ask(
         questions=len(positions), chosen=kinds[0], none=kinds[NONE], refused=kinds[REFUSED]
     )
     return positions, counts + report_answers(answers, time.perf_counter() - started)
+
+
+def with_known_parents(ids: np.ndarray, vocabulary: TagVocabulary) -> np.ndarray:
+    """A copy of the tags (N, L) in which the tags above every known one are known as well."""
+    filled = ids.astype(np.int64)
+    for level in range(vocabulary.num_levels - 1, 0, -1):
+        follows = (filled[:, level] >= 0) & (filled[:, level - 1] < 0)
+        filled[follows, level - 1] = vocabulary.parents[level][filled[follows, level]]
+    return filled
+
+
+def _tags_above(ids: np.ndarray, level: int) -> np.ndarray:
+    """(N,) tag of every item on the level above; -1 unknown."""
+    return ids[:, level - 1] if level else np.full(len(ids), _ROOT)

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from hidvae.errors import ConfigError
-from hidvae.features.tags.llm_candidates import Candidates
+from hidvae.features.tags.from_llm import Candidates
 
 
 def hide_tags(

@@ -29,7 +29,7 @@ _SEPARATOR = " | "
 
 
 @dataclass(frozen=True)
-class Question:
+class TagQuestion:
     """Which of these tags does this item carry?"""
 
     text: str
@@ -53,18 +53,18 @@ class Question:
 # None of them is answered with none: a small model shown that it may, does so half of the time.
 _EXAMPLES = (
     (
-        Question("Trail running shoes, grippy sole", "Sports > Shoes", ("Sandals", "Running")),
+        TagQuestion("Trail running shoes, grippy sole", "Sports > Shoes", ("Sandals", "Running")),
         "Running",
     ),
     (
-        Question("Cast iron skillet, 26 cm", "Kitchen", ("Knives", "Storage", "Pots and pans")),
+        TagQuestion("Cast iron skillet, 26 cm", "Kitchen", ("Knives", "Storage", "Pots and pans")),
         "Pots and pans",
     ),
-    (Question("Wooden train set, 40 pieces", "", ("Toys", "Garden", "Books")), "Toys"),
+    (TagQuestion("Wooden train set, 40 pieces", "", ("Toys", "Garden", "Books")), "Toys"),
 )
 
 
-def choice_prompt(questions: Sequence[Question]) -> Prompt:
+def choice_prompt(questions: Sequence[TagQuestion]) -> Prompt:
     """Ask for the tags of one item, or of several in one prompt."""
     example_groups = [[e] for e in _EXAMPLES] if len(questions) == 1 else [list(_EXAMPLES)]
     messages = [{"role": "system", "content": _TASK}]
@@ -77,7 +77,7 @@ def choice_prompt(questions: Sequence[Question]) -> Prompt:
     return Prompt(messages, choice_schema(questions))
 
 
-def choice_schema(questions: Sequence[Question]) -> dict[str, Any]:
+def choice_schema(questions: Sequence[TagQuestion]) -> dict[str, Any]:
     """An object with one answer per question, each out of its own candidates or none.
 
     It is no array, in which a schema cannot give every place its own candidates on all servers.
@@ -91,7 +91,7 @@ def choice_schema(questions: Sequence[Question]) -> dict[str, Any]:
     )
 
 
-def read_choices(text: str, questions: Sequence[Question]) -> list[int]:
+def read_choices(text: str, questions: Sequence[TagQuestion]) -> list[int]:
     """Position of the chosen candidate per question, ``NONE`` or ``REFUSED``.
 
     Each is checked against the question's own candidates, whatever the server made of the schema.
@@ -133,13 +133,13 @@ def one_line(text: str, max_chars: int) -> str:
     return " ".join(text.split())[:max_chars].rstrip()
 
 
-def _describe(questions: Sequence[Question]) -> str:
+def _describe(questions: Sequence[TagQuestion]) -> str:
     if len(questions) == 1:
         return _describe_one(questions[0], "Item")
     return "\n\n".join(_describe_one(q, f"Item {n + 1}") for n, q in enumerate(questions))
 
 
-def _describe_one(question: Question, label: str) -> str:
+def _describe_one(question: TagQuestion, label: str) -> str:
     lines = [f"Tags: {_SEPARATOR.join(question.choices)}"]
     if question.parent_path:
         lines.append(f"Within: {question.parent_path}")

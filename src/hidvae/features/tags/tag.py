@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,15 +16,15 @@ from hidvae.config import EmbeddingConfig, LLMConfig, TagConfig
 from hidvae.errors import ConfigError
 from hidvae.features.tags.from_categories import SingletonRule, tags_from_categories
 from hidvae.features.tags.from_clusters import tags_from_clusters
+from hidvae.features.tags.from_llm import Candidates, fill_with_llm, preview_prompts
 from hidvae.features.tags.from_neighbours import fill_from_neighbours
 from hidvae.features.tags.items_to_tag import ItemsToTag
+from hidvae.features.tags.llm_client import ChatModel, open_chat
+from hidvae.features.tags.name_clusters import name_clusters
 from hidvae.features.tags.vocabulary import SOURCES, ItemTags, TagVocabulary, save_tags
 from hidvae.features.text_vectors import text_vectors
 from hidvae.features.unit_rows import unit_rows
 from hidvae.store.artifacts import StageFolder, read_stage, write_stage
-
-if TYPE_CHECKING:
-    from hidvae.features.tags.llm_client import ChatModel
 
 logger = logging.getLogger(__name__)
 
@@ -119,21 +119,11 @@ def preview_tags(
             "TagConfig.fill_missing: expected llm to show its prompts; found "
             f"{config.fill_missing!r}; use --set TagConfig.fill_missing=llm"
         )
-    from hidvae.features.tags.from_llm import preview_prompts
-
     items = ItemsToTag.load(dataset, embeddings, embedding)
     ids, vocabulary = tags_from_source(config, items)
-    return str(
-        preview_prompts(
-            ids,
-            vocabulary,
-            items.texts,
-            items.text_vectors,
-            tag_vectors(ids, vocabulary, items),
-            llm,
-            num_items,
-        )
-    )
+    vectors = tag_vectors(ids, vocabulary, items)
+    candidates = Candidates(vocabulary, items.texts, items.text_vectors, vectors)
+    return str(preview_prompts(ids, candidates, llm, num_items))
 
 
 def tags_from_source(config: TagConfig, items: ItemsToTag) -> tuple[np.ndarray, TagVocabulary]:
@@ -227,8 +217,6 @@ def _make_tags(
     first_source = SOURCES.index("cluster" if config.source == "clusters" else "category")
     sources = np.where(ids >= 0, first_source, 0).astype(np.int8)
     if chat is not None and config.source == "clusters" and config.cluster_names == "llm":
-        from hidvae.features.tags.name_clusters import name_clusters
-
         vocabulary, report = name_clusters(vocabulary, ids, items.texts, llm, chat)
         reports["llm_names"] = report.as_dict()
     vectors = tag_vectors(ids, vocabulary, items)
@@ -243,12 +231,9 @@ def _make_tags(
             )
             reports["neighbours_agreement"] = _mean_by_level(agreement)
         else:
-            from hidvae.features.tags.from_llm import fill_with_llm
-
             assert chat is not None
-            filled, report = fill_with_llm(
-                ids, vocabulary, items.texts, items.text_vectors, vectors, llm, chat
-            )
+            candidates = Candidates(vocabulary, items.texts, items.text_vectors, vectors)
+            filled, report = fill_with_llm(ids, candidates, llm, chat)
             reports["llm"] = report.as_dict()
         sources[(ids < 0) & (filled >= 0)] = SOURCES.index(config.fill_missing)
         ids = filled
@@ -262,8 +247,6 @@ def _open_chat(config: TagConfig, llm: LLMConfig) -> Iterator[ChatModel | None]:
     if not config.uses_llm:
         yield None
         return
-    from hidvae.features.tags.llm_client import open_chat
-
     with open_chat(llm) as chat:
         yield chat
 

@@ -7,7 +7,7 @@ import pytest
 from tests.features.tags.llm_samples import Shop, make_shop
 
 from hidvae.errors import ShapeError
-from hidvae.features.tags.llm_candidates import Candidates, with_known_parents
+from hidvae.features.tags.from_llm import Candidates, with_known_parents
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def shop() -> Shop:
 
 
 def candidates_of(shop: Shop) -> Candidates:
-    return Candidates(shop.vocabulary, shop.item_vectors, shop.tag_vectors)
+    return shop.candidates
 
 
 def test_candidates_are_children_of_the_tag_above_nearest_first(shop: Shop) -> None:
@@ -84,4 +84,4 @@ def test_arrays_that_do_not_belong_together(shop: Shop, part: str) -> None:
     if part == "level":
         tags = tags[:2]
     with pytest.raises(ShapeError, match="expected .* found "):
-        Candidates(shop.vocabulary, items, tags).check_shapes(ids, len(shop.texts))
+        Candidates(shop.vocabulary, shop.texts, items, tags).check_shapes(ids)
