@@ -183,7 +183,7 @@ def test_interruption_is_one_line_and_130(
     code, out, err = hidvae("run", "--output", tmp_path / "run")
     assert (code, out) == (130, "")
     assert err.strip().splitlines() == [
-        "hidvae: stopped; the same command goes on from the last checkpoint"
+        "hidvae: stopped; run the same command again to continue"
     ]
 
 

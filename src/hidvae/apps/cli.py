@@ -19,7 +19,7 @@ from hidvae.errors import HidvaeError, MissingExtraError
 from hidvae.log import logging_to_stderr
 
 app = typer.Typer(
-    help="Generative recommendation with hierarchical, interpretable semantic IDs (HiD-VAE).",
+    help="Recommend the next item and say why, with semantic IDs that people can read (HiD-VAE).",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -29,22 +29,26 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # wherever Typer k
 _INTERRUPTED = 130
 
 Output = Annotated[
-    Path, typer.Option("--output", metavar="RUN", help="Run folder; a folder per stage inside.")
+    Path, typer.Option("--output", metavar="RUN", help="Run folder; holds one folder per stage.")
 ]
 Data = Annotated[
     Path | None,
     typer.Option(
-        "--data", metavar="FOLDER", help="Folder of interactions.* and items.* (Parquet, CSV)."
+        "--data", metavar="FOLDER", help="Folder with items.* and interactions.* (CSV, Parquet)."
     ),
 ]
 Configs = Annotated[
     list[Path] | None,
-    typer.Option("--config", metavar="FILE.gin", help="Settings; repeatable, later ones win."),
+    typer.Option(
+        "--config", metavar="FILE.gin", help="File of settings; repeatable, the last one wins."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="One setting, TokenizerConfig.epochs=10; repeatable."
+        "--set",
+        metavar="NAME=VALUE",
+        help="One setting, such as TokenizerConfig.epochs=10; repeatable.",
     ),
 ]
 Model = Annotated[
@@ -52,62 +56,77 @@ Model = Annotated[
 ]
 History = Annotated[
     str,
-    typer.Option("--history", metavar="ITEM,ITEM,...", help="Item ids of the user, oldest first."),
+    typer.Option(
+        "--history", metavar="ITEM,ITEM,...", help="Ids of the user's items, oldest first."
+    ),
 ]
-TopK = Annotated[int, typer.Option("--top-k", help="Items to recommend.", min=1)]
+TopK = Annotated[int, typer.Option("--top-k", help="Number of items to recommend.", min=1)]
 IncludeHistory = Annotated[
-    bool, typer.Option("--include-history", help="Let items of the history be recommended again.")
+    bool, typer.Option("--include-history", help="Allow items of the history on the list.")
 ]
 Under = Annotated[
     list[str] | None,
-    typer.Option("--under", metavar="PATH", help='Only under this tag path, "A > B"; repeatable.'),
+    typer.Option(
+        "--under", metavar="PATH", help='Only items under this tag path, "A > B"; repeatable.'
+    ),
 ]
 NotUnder = Annotated[
     list[str] | None,
-    typer.Option("--not-under", metavar="PATH", help="Nothing under this tag path; repeatable."),
+    typer.Option("--not-under", metavar="PATH", help="No items under this tag path; repeatable."),
 ]
 Without = Annotated[
-    str, typer.Option("--without", metavar="ITEM,ITEM,...", help="Items not to recommend.")
+    str, typer.Option("--without", metavar="ITEM,ITEM,...", help="Never list these items.")
 ]
 MostPerTag = Annotated[
-    int, typer.Option("--most-per-tag", help="Most items of one tag; 0 sets no limit.", min=0)
+    int,
+    typer.Option(
+        "--most-per-tag", help="At most so many items with the same tag; 0: no limit.", min=0
+    ),
 ]
 TagLevel = Annotated[
-    int, typer.Option("--tag-level", help="Level of --most-per-tag, 0 is the coarsest.", min=0)
+    int, typer.Option("--tag-level", help="Tag level for --most-per-tag; 0 is the coarsest.", min=0)
 ]
 Diversity = Annotated[
     float,
-    typer.Option("--diversity", help="Nats that an item loses for being like one above it.", min=0),
+    typer.Option(
+        "--diversity", help="Penalty for items like those above them; 0: off, 1: strong.", min=0
+    ),
 ]
 InputShards = Annotated[
     Path, typer.Option("--input", metavar="DIR", help="Folder of Parquet shards to read.")
 ]
 OutputShards = Annotated[
-    Path, typer.Option("--output", metavar="DIR", help="Folder for shards of the same names.")
+    Path, typer.Option("--output", metavar="DIR", help="Folder to write; shards keep their names.")
 ]
 NumWorkers = Annotated[
     int | None,
-    typer.Option("--workers", help="Processes; more than 1 need Ray. Default: 1, or all of Ray's."),
+    typer.Option(
+        "--workers", help="Number of processes; more than 1 needs Ray. Default: 1, or all of Ray's."
+    ),
 ]
 RayAddress = Annotated[
     str | None,
     typer.Option(
-        "--ray", metavar="ADDRESS", help="Ray cluster to work on; local starts one on this machine."
+        "--ray", metavar="ADDRESS", help="Ray cluster to use; local starts one on this machine."
     ),
 ]
-NumThreads = Annotated[int, typer.Option("--threads", help="Threads of each worker.")]
+NumThreads = Annotated[int, typer.Option("--threads", help="Threads per worker.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 InspectHtml = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a page with plots instead of text."),
+    typer.Option(
+        "--html", metavar="FILE", help="Write a page with plots instead of printing text."
+    ),
 ]
-InspectSamples = Annotated[int, typer.Option("--samples", help="Users and items to show.", min=0)]
+InspectSamples = Annotated[
+    int, typer.Option("--samples", help="Number of users and items to show.", min=0)
+]
 Live = Annotated[
-    bool, typer.Option("--live", help="Serve the curves of a running training on this machine.")
+    bool, typer.Option("--live", help="Show the curves of a running training in a browser.")
 ]
 LivePort = Annotated[
-    int, typer.Option("--port", help="Port of --live; 0 takes a free one.", min=0, max=65535)
+    int, typer.Option("--port", help="Port for --live; 0: any free port.", min=0, max=65535)
 ]
 LIVE_PORT = 8010
 
@@ -119,7 +138,7 @@ def _example(command: str) -> str:
 @app.callback()
 def _common(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show an error's traceback; may stand anywhere.")
+        bool, typer.Option("--debug", help="Show the traceback of an error; may be given anywhere.")
     ] = False,
 ) -> None:
     """Declare --debug for the help; ``main`` reads it."""
@@ -135,7 +154,7 @@ def prepare(
     config: Configs = None,
     set_: Settings = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Only check the tables and list what is wrong.")
+        bool, typer.Option("--check", help="Only check the tables and list their problems.")
     ] = False,
 ) -> None:
     """Check and split the raw tables (RUN/dataset)."""
@@ -165,12 +184,12 @@ def tag(
         typer.Option(
             "--dry-run",
             metavar="ITEMS",
-            help="Only print what a language model would be asked about so many items.",
+            help="Only print the questions that a language model would get for so many items.",
             min=0,
         ),
     ] = 0,
 ) -> None:
-    """Give every item a tag per level (RUN/tags)."""
+    """Give every item one tag per level (RUN/tags)."""
     if dry_run:
         _preview_tags(output, config, set_, dry_run)
     else:
@@ -181,9 +200,9 @@ def tag(
     epilog=_example("hidvae tokenize --output runs/my_shop --set TokenizerConfig.codebook_size=128")
 )
 def tokenize(output: Output, config: Configs = None, set_: Settings = None) -> None:
-    """Train the tokenizer, give every item its semantic ID.
+    """Train the tokenizer and give every item its semantic ID.
 
-    Writes RUN/tokenizer and RUN/semantic_ids. Stopped, it goes on from its last checkpoint.
+    Writes RUN/tokenizer and RUN/semantic_ids. After a stop, the same command continues.
     """
     _run_stage("tokenize", output, None, config, set_)
 
@@ -192,7 +211,7 @@ def tokenize(output: Output, config: Configs = None, set_: Settings = None) -> N
 def train(output: Output, config: Configs = None, set_: Settings = None) -> None:
     """Train the retriever on the histories (RUN/retriever).
 
-    Stopped, it goes on from its last checkpoint.
+    After a stop, the same command continues from the last checkpoint.
     """
     _run_stage("train", output, None, config, set_)
 
@@ -204,15 +223,13 @@ def evaluate(
     set_: Settings = None,
     baselines: Annotated[
         bool,
-        typer.Option(
-            "--baselines", help="Score all baselines, training those that need it, and compare."
-        ),
+        typer.Option("--baselines", help="Train all baselines and compare with them."),
     ] = False,
 ) -> None:
-    """Score validation and test, by item (RUN/evaluation).
+    """Measure the ranking on validation and test (RUN/evaluation).
 
-    Ranks the whole catalogue, with and without the items of the history, beside the baselines of
-    EvaluationConfig.baselines; with --baselines beside all there are, in one table.
+    Ranks the whole catalogue, with and without the items of the history, and compares with the
+    baselines in EvaluationConfig.baselines, or with all of them (--baselines).
     """
     from hidvae.apps.show.terminal import print_comparison, print_metrics
     from hidvae.evaluation.baselines.by_name import ALL
@@ -228,11 +245,10 @@ def evaluate(
 
 @app.command(epilog=_example("hidvae run --data my_shop --output runs/my_shop"))
 def run(output: Output, data: Data = None, config: Configs = None, set_: Settings = None) -> None:
-    """Run all stages and show what came out; a report of it is RUN/report.html.
+    """Run all stages, print the results and write the report RUN/report.html.
 
-    Stages that are up to date are skipped. The command line is the whole description of the run:
-    settings that it does not give have their defaults. With no --data, --config and --set it goes
-    on with the settings that the run already has.
+    Stages that are up to date are skipped. Settings that you do not give have their defaults.
+    Without --data, --config and --set, the run keeps the settings that it has.
     """
     from hidvae.apps.show.terminal import print_run
     from hidvae.run.pipeline import resolve_config, run_pipeline
@@ -263,7 +279,7 @@ def recommend(
     diversity: Diversity = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Recommend the next items, with reasons."""
+    """Recommend the next items for a history, with reasons."""
     from hidvae.apps.show.terminal import print_recommendations, recommendations_json
     from hidvae.ranking.filters import Orders
     from hidvae.ranking.recommender import Recommender
@@ -295,14 +311,14 @@ def add_items(
         typer.Option(
             "--items",
             metavar="FILE",
-            help="Table with item_id and the catalogue's columns: CSV, TSV, JSON Lines, Parquet.",
+            help="Table of items (CSV, TSV, JSON Lines, Parquet) with item_id and other columns.",
         ),
     ],
     update: Annotated[
-        bool, typer.Option("--update", help="The items are there already; replace their rows.")
+        bool, typer.Option("--update", help="Replace the rows of items that exist already.")
     ] = False,
 ) -> None:
-    """Give new items a semantic ID and recommend them from now on, without training."""
+    """Add new items to a run without training; from now on they are recommended."""
     from hidvae.apps.show.terminal import print_items
     from hidvae.data.schema import TEXT_COLUMNS, Columns
     from hidvae.data.tables import read_table
@@ -322,10 +338,10 @@ def add_items(
 def remove_items(
     model: Model,
     items: Annotated[
-        str, typer.Option("--items", metavar="ITEM,ITEM", help="Items, separated by commas.")
+        str, typer.Option("--items", metavar="ITEM,ITEM", help="Item ids, separated by commas.")
     ],
 ) -> None:
-    """Never recommend these items again; histories may still hold them."""
+    """Stop recommending these items; histories may still contain them."""
     from hidvae.ranking.recommender import Recommender
 
     changed = Recommender.load(model).remove_items(_split(items))
@@ -336,10 +352,10 @@ def remove_items(
 def explain(
     model: Model,
     history: History,
-    item: Annotated[str, typer.Option("--item", metavar="ITEM", help="Item to explain.")],
+    item: Annotated[str, typer.Option("--item", metavar="ITEM", help="Id of the item to explain.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say how probable one item is, and why."""
+    """Show how probable one item is after a history, and why."""
     from hidvae.apps.show.terminal import print_explanation, recommendation_json
     from hidvae.ranking.recommender import Recommender
 
@@ -354,22 +370,26 @@ def explain(
 def export_(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained model.")],
     output: Annotated[
-        Path, typer.Option("--output", metavar="FOLDER", help="New folder, or an older export.")
+        Path,
+        typer.Option(
+            "--output", metavar="FOLDER", help="A new folder, or an older export to replace."
+        ),
     ],
     top_k: TopK = 10,
     longest_history: Annotated[
-        int, typer.Option("--longest-history", help="Most items of a history.", min=3)
+        int,
+        typer.Option("--longest-history", help="Longest history that the program accepts.", min=3),
     ] = 250,
     license_: Annotated[
-        str, typer.Option("--license", metavar="NAME", help="Of the model, for its card.")
+        str, typer.Option("--license", metavar="NAME", help="Licence of the model, for its card.")
     ] = "other",
     with_run: Annotated[
         bool, typer.Option("--with-run", help="Add the run itself, without the users' histories.")
     ] = False,
 ) -> None:
-    """Write a program that ranks with torch alone, the items' names and a model card.
+    """Write a program that needs only torch, the names of the items, and a model card.
 
-    With --with-run the folder can also be loaded as a run, from a disk or the Hugging Face Hub.
+    With --with-run, the folder is also a run that can be loaded from disk or the Hugging Face Hub.
     """
     from hidvae.apps.export.export_run import export_run
 
@@ -395,7 +415,7 @@ def inspect(
     html: InspectHtml = None,
     samples: InspectSamples = 3,
 ) -> None:
-    """Look at a dataset: counts, lengths, ties, tags, some users and items. Changes nothing."""
+    """Describe a dataset: counts, lengths, ties, tags, some users and items. Changes nothing."""
     from hidvae.apps.show.views import inspect_dataset
 
     typer.echo(inspect_dataset(place, html, samples))
@@ -406,15 +426,15 @@ def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="Page to write; RUN/report.html by default."),
+        typer.Option("--output", metavar="FILE", help="File to write; RUN/report.html by default."),
     ] = None,
     live: Live = False,
     port: LivePort = LIVE_PORT,
 ) -> None:
-    """Write a run as one page: curves, semantic IDs, metrics, users, settings.
+    """Write one page about a run: metrics, users, curves, semantic IDs, settings.
 
-    The page needs nothing beside it and no network. With --live nothing is written: the curves of
-    a running training are served to a browser and drawn anew after each epoch, until Ctrl-C.
+    The page is one file that opens offline. With --live nothing is written: a browser shows the
+    curves of a running training, redrawn after each epoch, until Ctrl-C.
     """
     from hidvae.apps.show.follow_training import follow
     from hidvae.apps.show.report import write_report
@@ -430,20 +450,22 @@ def report(
 def serve(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained model.")],
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for every network.")
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0: all networks.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", help="0 takes a free one.", min=0, max=65535)
+        int, typer.Option("--port", help="Port to listen on; 0: any free port.", min=0, max=65535)
     ] = 8000,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", help="Of the search.", min=1, show_default="half of the cores"),
+        typer.Option(
+            "--threads", help="Threads per search.", min=1, show_default="half of the cores"
+        ),
     ] = None,
 ) -> None:
-    """Answer over HTTP: recommendations, reasons, the catalogue, and a page at /.
+    """Serve recommendations, reasons and the catalogue over HTTP, and a page at /.
 
-    Items may be added, updated and removed by whoever gives the token of the environment variable
-    HIDVAE_TOKEN. Changes of the run's folder are taken up. Ctrl-C stops.
+    Requests that change items need the token in the environment variable HIDVAE_TOKEN. The server
+    picks up changes in the run's folder by itself. Ctrl-C stops it.
     """
     from hidvae.apps.serve import serve_run
 
@@ -505,7 +527,7 @@ def ids_import(
 
 
 batch = typer.Typer(
-    help="Embed, tokenize and recommend over folders of Parquet shards, on one machine or many.",
+    help="Embed, tokenize or recommend over folders of Parquet files, on one machine or many.",
     rich_markup_mode=None,
 )
 app.add_typer(batch, name="batch")
@@ -522,7 +544,7 @@ def batch_embed(
     ray: RayAddress = None,
     threads: NumThreads = 1,
 ) -> None:
-    """Items (item_id and text columns) to the text part of their vectors."""
+    """Turn items (item_id and text columns) into the text part of their vectors."""
     from hidvae.apps.batch import Workers, embed_shards
 
     embed_shards(model, input_, output, Workers(workers, ray, threads))
@@ -540,7 +562,7 @@ def batch_tokenize(
     ray: RayAddress = None,
     threads: NumThreads = 1,
 ) -> None:
-    """Vectors (item_id, vector) to semantic IDs, unique among them all, and predicted tags."""
+    """Turn vectors (item_id, vector) into unique semantic IDs and predicted tags."""
     from hidvae.apps.batch import Workers, tokenize_shards
 
     tokenize_shards(model, input_, output, Workers(workers, ray, threads))
@@ -562,7 +584,7 @@ def batch_recommend(
     ray: RayAddress = None,
     threads: NumThreads = 1,
 ) -> None:
-    """Users (user_id, history: item ids, oldest first) to their next items and scores."""
+    """Turn users (user_id, history: item ids, oldest first) into ranked lists."""
     from hidvae.apps.batch import Workers, recommend_shards
 
     chosen = Workers(workers, ray, threads)
@@ -659,7 +681,7 @@ def run_app(program: typer.Typer, name: str, arguments: Sequence[str] | None = N
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     if code == _INTERRUPTED:  # Typer may turn Ctrl-C into an exit code of its own
-        return _fail("stopped; the same command goes on from the last checkpoint", code)
+        return _fail("stopped; run the same command again to continue", code)
     return int(code)
 
 
