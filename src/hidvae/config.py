@@ -651,8 +651,8 @@ PUBLISHED_NAMES: dict[str, str] = {
     "tag_class_counts": "not needed (read from the tags)",
     "gradient_accumulate_every": "not needed (raise the batch size)",
     "force_dataset_process": "not needed (a stage is made again when its inputs change)",
-    "pretrained_hrqvae_path": "not needed (a stopped training goes on by itself)",
-    "pretrained_decoder_path": "not needed (a stopped training goes on by itself)",
+    "pretrained_hrqvae_path": "not needed (the same command continues a training)",
+    "pretrained_decoder_path": "not needed (the same command continues a training)",
     "model_jagged_mode": "not needed (histories are padded by length)",
 }
 """``train.<name>`` of the published gin files -> the name here (docs/configuration.md)."""

@@ -182,9 +182,7 @@ def test_interruption_is_one_line_and_130(
     monkeypatch.setattr(pipeline, "run_pipeline", interrupted)
     code, out, err = hidvae("run", "--output", tmp_path / "run")
     assert (code, out) == (130, "")
-    assert err.strip().splitlines() == [
-        "hidvae: stopped; run the same command again to continue"
-    ]
+    assert err.strip().splitlines() == ["hidvae: stopped; run the same command again to continue"]
 
 
 def test_error_of_ours_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

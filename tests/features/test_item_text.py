@@ -65,7 +65,7 @@ def test_no_label_of_the_path_reaches_the_text(catalogue_of: CatalogueOf) -> Non
 
 
 def test_categories_as_a_text_column_are_refused(catalogue_of: CatalogueOf) -> None:
-    with pytest.raises(ConfigError, match="categories.*read off the input"):
+    with pytest.raises(ConfigError, match="categories.*measured on its own input"):
         item_texts(catalogue_of(title=["A"]), ("title", "categories"))
 
 

@@ -47,7 +47,7 @@ def test_a_number_parts_items_where_ids_have_one() -> None:
 
 def test_no_id_left_is_said() -> None:
     every = np.array(list(itertools.product(range(3), range(3))))
-    with pytest.raises(DataError, match="all of them are taken by 9 items"):
+    with pytest.raises(DataError, match="all of them taken by 9 items"):
         free_id(np.array([0.0]), BOOKS, np.array([0, 0]), every)
 
 

@@ -29,7 +29,7 @@ class Sequences:
         ends = (int(self.offsets[0]), int(self.offsets[-1]))
         if ends != (0, self.items.size) or (np.diff(self.offsets) < 0).any():
             raise ShapeError(
-                f"expected offsets that rise from 0 to {self.items.size} (one per event); found "
+                f"expected offsets rising from 0 to {self.items.size} (one per event); found "
                 f"them from {ends[0]} to {ends[1]}, smallest step "
                 f"{int(np.diff(self.offsets).min(initial=0))}"
             )

@@ -116,7 +116,7 @@ def find_table(folder: Path, stem: str) -> Path:
     if len(found) > 1:
         raise DataError(
             f"{folder}: expected one {stem} table; found {', '.join(path.name for path in found)}; "
-            "keep the one that is meant and move the others away"
+            "keep the right one and move the others away"
         )
     return found[0]
 
@@ -204,7 +204,7 @@ def reading(file: str | Path) -> Iterator[None]:
             reason = _first_broken_line(path) or reason
         raise DataError(
             f"{file}: expected a readable {_FORMAT_NAMES.get(_format(path), 'table')} file; found: "
-            f"{reason}; mend the file or export it again"
+            f"{reason}; repair the file or export it again"
         ) from error
 
 

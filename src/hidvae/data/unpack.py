@@ -52,7 +52,7 @@ def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ()) -> dict[s
         if missing or not sizes:
             raise DataError(
                 f"{archive}: expected {', '.join(missing) or 'files'} in it; found none; it is "
-                "another archive than expected and was not used; run the command again to fetch it"
+                "a different archive and was not used; run the command again to download it"
             )
         for entry in sorted(temporary.iterdir()):
             _replace(entry, folder / entry.name)
@@ -65,7 +65,7 @@ def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ()) -> dict[s
         reason = " ".join(str(error).split())
         raise DataError(
             f"{archive}: expected a whole archive; it is damaged ({reason}) and was not used; run "
-            "the command again to fetch it"
+            "the command again to download it"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -124,8 +124,8 @@ def write_content(embeddings: StageFolder, dataset: StageFolder, output: Path) -
     if not content.shape[1]:
         raise ConfigError(
             f"{embeddings.path}: expected a text, file or image part, found the parts "
-            f"{', '.join(embeddings.facts['parts'])}; a model of content alone (the baseline "
-            "tiger) needs one, leave it out or set EmbeddingConfig.text_encoder"
+            f"{', '.join(embeddings.facts['parts'])}; the baseline tiger reads content "
+            "only; leave it out or set EmbeddingConfig.text_encoder"
         )
     inputs = {"dataset": dataset.fingerprint, "embeddings": embeddings.fingerprint}
     with write_stage(output, stage="content", config={}, inputs=inputs) as stage:

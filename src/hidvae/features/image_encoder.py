@@ -109,7 +109,7 @@ def check_images(found: ImageVectors, config: EmbeddingConfig) -> None:
     num_named = len(found.vectors) - found.num_without
     if not num_named:
         raise DataError(
-            "items: expected some with an image, as EmbeddingConfig.image_encoder is "
+            "items: expected images, because EmbeddingConfig.image_encoder is "
             f"{config.image_encoder!r}; found none; set EmbeddingConfig.image_column, or "
             "image_encoder=none"
         )

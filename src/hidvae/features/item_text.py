@@ -46,8 +46,8 @@ def item_texts(
     if Columns.CATEGORIES in text_columns:
         raise ConfigError(
             f"EmbeddingConfig.text_columns: expected columns other than {Columns.CATEGORIES!r}, "
-            "which would let tag accuracy be read off the input; remove it (your own vectors go "
-            "into EmbeddingConfig.embeddings_file)"
+            "because tag accuracy would be measured on its own input; remove it (your own vectors "
+            "go into EmbeddingConfig.embeddings_file)"
         )
     frame = catalogue.frame
     present = [name for name in text_columns if name in frame.columns]
@@ -63,7 +63,7 @@ def item_texts(
     if Columns.TEXT in frame.columns:
         num_silent = int((spoken == "").sum())
         if num_silent:
-            logger.info("%d of %d items take their text column", num_silent, len(spoken))
+            logger.info("%d of %d items use their text column", num_silent, len(spoken))
         own_text = frame.select(_plain(Columns.TEXT, frame.schema, cut=True)).to_series()
         spoken = pl.select(pl.when(spoken == "").then(own_text).otherwise(spoken)).to_series()
     _check_texts(spoken, catalogue, present, allow_missing, allow_equal)
@@ -94,7 +94,7 @@ def _check_texts(
         )
     if len(texts) > 1 and texts.n_unique() == 1 and not allow_equal:
         raise DataError(
-            f"items: expected texts that tell items apart; found {texts[0][:60]!r} for all "
+            f"items: expected texts that differ between items; found {texts[0][:60]!r} for all "
             f"{len(texts)} items (columns {columns}); set EmbeddingConfig.text_columns, or "
             "EmbeddingConfig.text_encoder=none"
         )

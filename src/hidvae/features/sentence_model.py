@@ -90,7 +90,7 @@ def vector_size(model: Any, name: str, setting: str = "text_encoder") -> int:
     dim = getattr(model, new_name if hasattr(model, new_name) else old_name)()
     if not isinstance(dim, int):
         raise ConfigError(
-            f"EmbeddingConfig.{setting}: {name!r} does not tell the size of its vectors; "
+            f"EmbeddingConfig.{setting}: {name!r} does not report the size of its vectors; "
             "choose a dense sentence-transformers model"
         )
     return dim

@@ -39,7 +39,7 @@ def free_id(
     found = _search(latent, list(codebooks), codes, taken, num_numbers, 0)
     if found is None:
         raise DataError(
-            f"expected a free semantic ID; found that all of them are taken by {len(taken)} items; "
+            f"expected a free semantic ID; found all of them taken by {len(taken)} items; "
             "train again with a larger TokenizerConfig.codebook_size"
         )
     return np.array(found, dtype=np.int64)

@@ -57,7 +57,7 @@ class Trie:
         if len(node_starts[-1]) != num_items:
             raise DataError(
                 f"{num_items} items have only {len(node_starts[-1])} distinct semantic IDs; run "
-                "`hidvae tokenize` again, which parts items that share one"
+                "`hidvae tokenize` again, which separates items that share one"
             )
         return cls(
             tuple(child_start),

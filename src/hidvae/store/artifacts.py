@@ -146,7 +146,7 @@ def write_stage(
         reason = os.strerror(errno.ENOSPC) if _is_full(error) else " ".join(str(error).split())
         raise ArtifactError(
             f"could not write {path}: {reason}; free some space or choose another --output, then "
-            "run the same command again (nothing was half-written)"
+            "run the same command again (no stage was left half-written)"
         ) from error
 
 
@@ -203,7 +203,7 @@ def check_stage(path: Path, produced_by: str) -> StageFolder:
         _check_file(path, name, stage.manifest, produced_by)
     if _fingerprint_of(stage.manifest["files"]) != stage.fingerprint:
         raise ArtifactError(
-            f"{path / MANIFEST}: expected the fingerprint of its files; found another; the "
+            f"{path / MANIFEST}: expected the fingerprint of its files; found a different one; the "
             f"artifact is damaged, delete {path} and run `{produced_by}` again"
         )
     return stage

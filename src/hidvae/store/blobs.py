@@ -107,7 +107,7 @@ class BlobStore:
             if checksum == _checksum(key, blob):
                 found[key] = blob
             else:
-                logger.warning("%s: an entry is damaged; it is made anew", self.file)
+                logger.warning("%s: an entry is damaged and will be made again", self.file)
                 connection.execute("DELETE FROM blobs WHERE key = ?", [key])
         return found
 
@@ -125,9 +125,9 @@ class BlobStore:
             except (sqlite3.Error, OSError) as error:
                 self._undo()
                 raise ArtifactError(
-                    f"{self.file}: expected a cache that can be written; found: {error}; free some "
-                    "space, set $HIDVAE_CACHE to another folder, or delete the file (what it holds "
-                    "is then made again)"
+                    f"{self.file}: expected a writable cache; found: {error}; free some "
+                    "space, set $HIDVAE_CACHE to another folder, or delete the file (its contents "
+                    "are then made again)"
                 ) from error
 
     def _undo(self) -> None:
@@ -140,7 +140,7 @@ class BlobStore:
         kind = getattr(error, "sqlite_errorcode", 0) & _LOWEST_BYTE
         if kind in _DAMAGE:
             if self._number_on_disk() == self._file_number:  # else another process has done it
-                logger.warning("%s: damaged (%s); it is made anew", self.file, error)
+                logger.warning("%s: damaged (%s), and will be made again", self.file, error)
                 for ending in ("", "-wal", "-shm"):
                     self.file.with_name(self.file.name + ending).unlink(missing_ok=True)
         elif self.file.exists():

@@ -35,8 +35,8 @@ def writing(run: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise ArtifactError(
-            f"{run}: expected no other command that writes it; found {_holder(run)}; wait for it "
-            "to end or stop it, or choose another --output"
+            f"{run}: expected no other command that changes it; found {_holder(run)}; wait for it, "
+            "stop it, or choose another --output"
         ) from None
     except OSError as error:
         raise ArtifactError(

@@ -100,7 +100,7 @@ def test_output_folders_that_would_be_mixed_up(
     tiny_run: Path, made: Made, fails: Invoke, tmp_path: Path
 ) -> None:
     same = fails("recommend", *options(tiny_run, made.users, made.users / "." / ""))
-    assert "expected another folder than --input" in same
+    assert "expected a folder other than --input" in same
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old.parquet").write_bytes(b"")
     other = fails("recommend", *options(tiny_run, made.users, tmp_path / "out"))

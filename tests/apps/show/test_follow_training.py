@@ -109,7 +109,7 @@ def test_it_gives_nothing_but_the_page(served: Served) -> None:
 
 def test_a_port_that_is_taken_and_no_run_are_one_line(run: Path, served: Served) -> None:
     port = served.server.server_port
-    with pytest.raises(ConfigError, match=f"port {port} cannot be had.+--port"):
+    with pytest.raises(ConfigError, match=f"port {port} cannot be used.+--port"):
         start_server(run, port)
     with pytest.raises(NotTrainedError, match="is no run"):
         start_server(run / "absent", 0)

@@ -353,7 +353,7 @@ def test_a_run_of_settings_alone_has_a_report(tiny_run: Path, tmp_path: Path) ->
     (tmp_path / "config.json").write_bytes((tiny_run / "config.json").read_bytes())
     page = Page(run_page(tmp_path))
     assert page.parts["Settings"].tables
-    assert page.parts["Time"].text.strip() == "Not in this report: no stage has ended yet"
+    assert page.parts["Time"].text.strip() == "Not in this report: no stage is complete yet"
 
 
 @pytest.mark.parametrize("name", ["absent", "."])

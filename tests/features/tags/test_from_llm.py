@@ -175,7 +175,7 @@ def test_a_run_whose_server_died_goes_on_and_ends_alike(
         return Reply(hang_up=True) if dying and number >= 17 else choose_by_hash(request)
 
     with serve(dies_on_the_second_level) as server:
-        with pytest.raises(HidvaeError, match="the same command goes on"):
+        with pytest.raises(HidvaeError, match="the same command continues"):
             fill_over_http(shop, server.url)
         dying, asked = False, len(server.requests)
         resumed, report = fill_over_http(shop, server.url)

@@ -54,5 +54,5 @@ def test_a_cache_that_cannot_be_written_is_named(
 ) -> None:
     monkeypatch.setenv("HIDVAE_CACHE", str(tmp_path / "in the way"))
     (tmp_path / "in the way").write_text("")
-    with pytest.raises(ArtifactError, match=r"could not be put together.*\$HIDVAE_CACHE"):
+    with pytest.raises(ArtifactError, match=r"could not be assembled.*\$HIDVAE_CACHE"):
         offline_server(1).__enter__()

@@ -49,14 +49,16 @@ def check_output(output: Path, input: Path, shards: Sequence[str]) -> None:
         DataError: If it is a file, or holds shards that the input lacks.
     """
     if output.resolve() == input.resolve():
-        raise ConfigError(f"--output: expected another folder than --input; found {output} twice")
+        raise ConfigError(
+            f"--output: expected a folder other than --input; found {output} for both"
+        )
     if output.exists() and not output.is_dir():
         raise DataError(f"{output}: expected a folder; found a file; choose another --output")
     others = sorted(set(_shard_names(output)) - set(shards))
     if others:
         raise DataError(
-            f"{output}: expected shards of the names in {input}; found {others[0]!r} "
-            f"({len(others)} such); delete it or choose another --output"
+            f"{output}: expected only shards with names from {input}; found {others[0]!r} "
+            f"({len(others)} like it); delete it or choose another --output"
         )
 
 

@@ -163,7 +163,7 @@ class _OwnVectors:
                 raise DataError(
                     f"{path}, column {VECTOR}, item_id {item_ids[wrong[0]]!r}: expected a {name} "
                     f"part of length {length:g} or 0; found {norms[wrong[0]]:.3g} ({len(wrong)} "
-                    "such rows); scale it so, or use what `hidvae batch embed` writes"
+                    "such rows); scale it, or use what `hidvae batch embed` writes"
                 )
 
 
@@ -201,5 +201,5 @@ def _resolve(
         write_shard(rows, output / shard, record)
         start += frame.height
     num_colliding = sum(len(group) for group in colliding_groups(codes))
-    logger.info("%d of %d items shared an ID, none does now", num_colliding, len(codes))
+    logger.info("%d of %d items shared an ID before; none do now", num_colliding, len(codes))
     return num_colliding

@@ -54,8 +54,8 @@ def export_run(
     recommender = Recommender.load(run, device="cpu")
     if with_run and recommender.version:
         raise ConfigError(
-            f"--with-run: expected a run as it was trained; found {run} with items changed since, "
-            "for whose graph a copy would need the users' histories; leave --with-run out"
+            "--with-run: expected a run whose items were not changed since training; found "
+            f"changes in {run}, and a copy would need the users' histories; leave out --with-run"
         )
     folders = {name: read_stage(run / name, produced_by=by) for name, by in PRODUCED_BY.items()}
     settings = {

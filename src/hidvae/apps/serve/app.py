@@ -99,14 +99,16 @@ async def _watch(server: ServerState, every_seconds: float) -> None:
                 await server.in_changes(server.live.reload)
                 is_new = True
                 server.metrics.reloads.labels("taken up").inc()
-                logger.info("took up the changed run, version %d", server.live.current.version)
+                logger.info("loaded the changed run, version %d", server.live.current.version)
             last_failure = ""
         except Exception as error:  # such as a training half way: the last whole run is kept
             is_new = False
             server.metrics.reloads.labels("failed").inc()
             if str(error) != last_failure:
                 last_failure = str(error)
-                logger.warning("the run as it is now cannot be used: %s", last_failure)
+                logger.warning(
+                    "the changed run cannot be used; the old one stays in use: %s", last_failure
+                )
 
 
 operating = APIRouter(tags=["operation"])

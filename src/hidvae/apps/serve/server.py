@@ -68,7 +68,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise ConfigError(
-            f"expected a free address to listen on; found {host} port {port}: {error.strerror}; "
+            f"expected an address to listen on; {host} port {port} is not free ({error.strerror}); "
             "choose another --host or --port"
         ) from error
     return listening

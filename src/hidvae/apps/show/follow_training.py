@@ -54,7 +54,7 @@ def follow(run: Path, port: int) -> None:
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            logger.info("stopped; the training goes on")
+            logger.info("stopped; the training itself continues")
 
 
 def start_server(run: Path, port: int) -> ThreadingHTTPServer:
@@ -88,7 +88,7 @@ def start_server(run: Path, port: int) -> ThreadingHTTPServer:
         return ThreadingHTTPServer((HOST, port), Handler)
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"port {port} cannot be had on {HOST} ({error}); choose another with --port"
+            f"port {port} cannot be used on {HOST} ({error}); choose another with --port"
         ) from error
 
 

@@ -37,7 +37,7 @@ def timing_parts(run: Path) -> Iterator[Markup]:
     """Wall time of each stage."""
     taken = {name: folder.wall_seconds for name, folder in stages_of(run).items()}
     if not taken:
-        raise NotTrainedError("no stage has ended yet")
+        raise NotTrainedError("no stage is complete yet")
     drawn = stacked_rows("timing", list(taken), {"wall time": list(taken.values())}, x="seconds")
     yield figures([("Wall time", drawn)])
     rows = [(name, seconds(value)) for name, value in taken.items()]
@@ -66,7 +66,7 @@ def manifest_parts(run: Path) -> Iterator[Markup]:
     """Each stage's manifest; its metrics stand in the other sections."""
     folders = stages_of(run)
     if not folders:
-        raise NotTrainedError("no stage has ended yet")
+        raise NotTrainedError("no stage is complete yet")
     rows = [
         (
             name,

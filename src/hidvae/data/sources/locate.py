@@ -73,6 +73,6 @@ def _check_download(folder: Path, wanted: str, has_files: Callable[[Path], bool]
     if has_files(folder):
         return folder
     raise DataError(
-        f"{folder}: expected {wanted} in what was downloaded; found other files; the publisher may "
-        "have changed the dataset: name a folder of yours with --set DatasetConfig.folder=PATH"
+        f"{folder}: expected {wanted} in the download; found other files; the publisher may "
+        "have changed the dataset; name a folder that has them with --set DatasetConfig.folder=PATH"
     )

@@ -156,7 +156,7 @@ def _check_missing(labels: pl.DataFrame, catalogue: Catalogue, allow_missing: bo
 def _check_depths(labels: pl.DataFrame, depths: Sequence[int]) -> None:
     if depths[-1] >= labels.width:
         raise DataError(
-            f"TagConfig.depths: expected depths of the category paths, which are 0 to "
+            f"TagConfig.depths: expected depths within the category paths, 0 to "
             f"{labels.width - 1} here; found {depths[-1]}; leave it out or choose a smaller one"
         )
 

@@ -70,8 +70,9 @@ def tags_from_clusters(
             if level == 0 and children.max(initial=-1) < 0:
                 raise DataError(
                     f"item vectors: expected at least two groups of {smallest} items "
-                    f"(TagConfig.min_count) to make tags from; found none among {len(members)} "
-                    "items; add items or embeddings, or use --set TagConfig.source=none"
+                    f"(TagConfig.min_count) to split the items into; found none among "
+                    f"{len(members)} items; add items or embeddings, or use "
+                    "--set TagConfig.source=none"
                 )
             is_split = children >= 0
             ids[members[is_split], level] = children[is_split] + len(parents_here)

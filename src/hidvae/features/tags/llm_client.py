@@ -208,7 +208,9 @@ class CachedChat:
                 if refused not in parameters:
                     raise
                 if self._parameters.pop(refused, None) is not None:  # the first thread to see it
-                    logger.warning("%s takes no %s; going on without", self._config.model, refused)
+                    logger.warning(
+                        "%s does not accept %s; continuing without", self._config.model, refused
+                    )
 
 
 def _default_parameters(config: LLMConfig) -> dict[str, Any]:
@@ -276,7 +278,7 @@ def _explained_errors(config: LLMConfig) -> Iterator[None]:
     import openai
 
     address = _address(config)
-    goes_on = "the answers so far are cached, and the same command goes on from there"
+    goes_on = "answers so far are cached; the same command continues from there"
     try:
         yield
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:

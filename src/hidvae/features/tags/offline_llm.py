@@ -107,7 +107,7 @@ def _model_file() -> Path:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise ArtifactError(
-                f"{target}: the model could not be put together ({error}); free 250 MB, or set "
+                f"{target}: the model could not be assembled ({error}); free 250 MB, or set "
                 "$HIDVAE_CACHE to another folder"
             ) from error
     digest = fingerprint_file(target)

@@ -260,8 +260,8 @@ def _check_settings(config: TagConfig, embedding: EmbeddingConfig) -> None:
         )
     if config.fill_missing == "llm" and embedding.text_encoder == "none":
         raise ConfigError(
-            "EmbeddingConfig.text_encoder: expected an encoder, by which a language model's "
-            "candidates are found (TagConfig.fill_missing=llm); found 'none'; set it to hashing "
+            "EmbeddingConfig.text_encoder: expected an encoder, which finds the language model's "
+            "candidates (TagConfig.fill_missing=llm); found 'none'; set it to hashing "
             "(or a model), or set TagConfig.fill_missing=neighbours"
         )
 
@@ -291,7 +291,7 @@ def _log_levels(levels: list[Metrics]) -> None:
                 f" (coverage {found['coverage_before']:.1%} before missing tags were filled)"
             )
         if found["classes"] < 2:
-            logger.warning("%s; it tells no items apart", described)
+            logger.warning("%s; it does not distinguish any items", described)
         elif found["coverage"] < 0.5 or found["singletons"] > found["classes"] / 2:
             logger.warning("%s; consider fewer levels or TagConfig.min_count", described)
         else:
