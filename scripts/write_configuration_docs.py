@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -13,17 +14,19 @@ HEAD = """# Configuration
 
 Written by `make docs` from `src/hidvae/config.py`; edit there.
 
-Settings are [gin](https://github.com/google/gin-config) bindings in a file (`--config FILE.gin`,
-repeatable, later ones win) or on the command line (`--set NAME=VALUE`, repeatable, wins over
-files). An unknown name or a value out of range stops the run and names the nearest known one.
-`hidvae run` stores the resolved settings as `RUN/config.json`, and every stage those it ran with in
-its `manifest.json`; the single commands (`hidvae train --output RUN`, …) start from
+Give settings in a [gin](https://github.com/google/gin-config) file (`--config FILE.gin`) or on the
+command line (`--set NAME=VALUE`). Both can be repeated; the last one wins, and the command line
+wins over files. An unknown name or a value out of range is an error that names the nearest known
+one.
+
+`hidvae run` stores all settings as `RUN/config.json`, and each stage stores those it used in its
+`manifest.json`. The commands of single stages (`hidvae train --output RUN`, …) start from
 `RUN/config.json`.
 """
 PUBLISHED_HEAD = """## Published names
 
-What the published gin files call `train.…`. A file that uses such a name is refused, and the
-message says the new one. A published name that is not in this table has no counterpart."""
+The published gin files bind `train.…`. Such a name is an error, and the message gives the new name.
+A published name that is missing from this table has no counterpart."""
 TYPE_WORDS: dict[Any, str] = {
     bool: "True or False",
     int: "whole number",
@@ -65,6 +68,7 @@ def section(cls: type, node: ast.ClassDef) -> list[str]:
             limits = (values_of(hints[name]), config.allowed_range(cls, name), wanted.get(name))
             values = ", ".join(limit for limit in limits if limit)
             meaning = " ".join(ast.literal_eval(text.value).split()).replace("|", "\\|")
+            meaning = re.sub(r"\bdocs/((?:[\w-]+/)?[\w-]+)\.md", r"[\1](\1.md)", meaning)
             lines.append(f"| `{name}` | `{default}` | {values} | {meaning} |")
     return lines
 

@@ -116,71 +116,73 @@ _KINDS = {
 
 @_settings
 class RunConfig:
-    """What all stages share."""
+    """Settings that all stages share."""
 
     size: Literal["small", "base", "large"] = "base"
-    """Other defaults by the size of the catalogue: small, hundreds of items; base; large, a million
-    items and tens of millions of events (docs/large.md)."""
+    """Chooses other defaults: small for hundreds of items, base, or large for a million items and
+    tens of millions of events (docs/large.md)."""
     seed: Seed = 0
-    """Seed of every random choice in training; data and embeddings do not depend on it."""
+    """Seed of all random choices in training; data and embeddings do not depend on it."""
     device: str = "auto"
-    """auto, cpu, cuda, or a Fabric accelerator name; auto takes a GPU where there is one."""
+    """auto, cpu, cuda, or a Fabric accelerator name; auto uses a GPU if there is one."""
     precision: str = "32-true"
     """Fabric precision, e.g. 32-true or bf16-mixed."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """What torchrun's processes do: ddp, each holds the whole model; fsdp, they share out the
-    retriever's weights, gradients and optimizer state."""
+    """How several processes (torchrun) work: ddp, each holds the whole model; fsdp, each holds a
+    part of the retriever's weights, gradients and optimizer state."""
     checkpoint_every_seconds: NotNegative = 60.0
-    """Wall time between training checkpoints; 0 writes one after every step."""
+    """Seconds between checkpoints of a training; 0 writes one after every step."""
     loggers: tuple[Literal["csv", "tensorboard", "wandb", "mlflow"], ...] = ("csv",)
-    """Where both trainings log their epochs: csv (log.csv, always), tensorboard, wandb, mlflow; an
-    extra of that name brings each."""
+    """Where trainings log their epochs: csv (log.csv, always), tensorboard, wandb, mlflow; each but
+    csv needs the extra of its name."""
 
 
 @_settings
 class DatasetConfig:
-    """Where items and events come from, and how the log is cut (stage prepare)."""
+    """Where items and events come from, and how the log is split (stage prepare)."""
 
     source: Literal["demo", "folder", "amazon", "kuairand", "movielens"] = "folder"
-    """demo is generated, folder is your own tables, the others are read in their official files."""
+    """demo is generated, folder is your own tables, the others are public datasets
+    (docs/datasets.md)."""
     dataset_split: str = ""
-    """Amazon category (beauty, sports, toys; of 2023 any, such as All_Beauty), KuaiRand release
+    """Amazon category (beauty, sports, toys; for 2023 any, such as All_Beauty), KuaiRand release
     (pure, 1k, 27k) or MovieLens release (100k, 1m, 32m); empty for demo and folder."""
     folder: str = ""
-    """Folder of the files; empty looks in $HIDVAE_DATA and ./data, then downloads."""
+    """Folder with the files; if empty, $HIDVAE_DATA and ./data are searched, then files
+    downloaded."""
     download: bool = True
-    """Fetch a public dataset that is on no disk here into the cache ($HIDVAE_CACHE);
-    HIDVAE_OFFLINE=1 forbids it too."""
+    """Download a public dataset that is not found into the cache ($HIDVAE_CACHE); HIDVAE_OFFLINE=1
+    forbids it too."""
     accept_license: bool = False
-    """You have read the dataset's licence and accept it; asked for where the publisher does."""
+    """You have read the dataset's licence and accept it; needed if the publisher requires it."""
     column_names: tuple[str, ...] = ()
-    """Your names of columns (folder), "user_id=customer" for each that differs from ours."""
+    """Your column names (folder): "user_id=customer" for each name that differs from ours."""
     tie_order: Literal["seeded", "file"] = "seeded"
-    """Order of a user's events of equal timestamp: drawn from tie_seed, or as in the file."""
+    """Order of a user's events with equal timestamps: random by tie_seed, or as in the file."""
     tie_seed: NoCount = 0
     """Seed of tie_order = "seeded"."""
     repeated_items: Literal["keep", "first", "last"] = "keep"
-    """Events of an item that the user had before: all of them, or only the first or last."""
+    """Which events of an item to keep if a user took it more than once: all, the first or the
+    last."""
     amazon_release: Annotated[Literal["p5", "2014", "2023"], BeforeValidator(str)] = "p5"
-    """P5's archive (the split of the literature), the original files of 2014, or Reviews 2023."""
+    """P5's archive (as in most papers), the original files of 2014, or Reviews 2023."""
     kuairand_signal: Literal[
         "is_click", "long_view", "is_like", "is_follow", "is_comment", "is_forward"
     ] = "is_click"
     """What makes an exposure an event (KuaiRand)."""
     kuairand_random_log: Literal["exclude", "include"] = "exclude"
-    """Events of the log whose videos were inserted at random (KuaiRand); nobody chose what was
-    shown there."""
+    """Whether to use the log of randomly inserted videos (KuaiRand)."""
     movielens_min_rating: Annotated[float, Field(ge=0, le=5)] = 0.0
-    """Lowest rating that makes an event, in stars (MovieLens); 0 takes all."""
+    """Lowest rating, in stars, that counts as an event (MovieLens); 0 takes all."""
     cold_item_share: HalfAtMost = 0.0
-    """Share of the items held out of training and validation, for the test to ask for; 0 splits
-    leave-one-out."""
+    """Share of the items held out of training and validation, to test cold items
+    (docs/recommend.md); 0 splits leave-one-out."""
     cold_item_seed: NoCount = 0
     """Seed of which items are held out."""
     min_events: NoCount = 0
-    """k-core: drop users and items below this many events until none is left; 0 keeps all."""
+    """k-core: repeatedly drop users and items with fewer events than this; 0 keeps all."""
     short_histories: Literal["refuse", "drop"] = "refuse"
-    """What to do with users of fewer than 3 events, who cannot be split leave-one-out."""
+    """What to do with users with fewer than 3 events, who cannot be split leave-one-out."""
     unknown_items: Literal["refuse", "drop"] = "refuse"
     """What to do with events whose item is not in the catalogue."""
     demo_num_items: Annotated[int, Field(ge=60)] = 600
@@ -203,18 +205,18 @@ class EmbeddingConfig:
     text_encoder: str = "all-MiniLM-L6-v2"
     """A sentence-transformers model (name or path), "hashing" (no model, for tests) or "none"."""
     text_backend: Literal["torch", "torch-bf16", "onnx-int8"] = "torch"
-    """What runs the text encoder; torch-bf16 multiplies in bfloat16 (quick where the hardware has
-    it), onnx-int8 quantizes its weights (extra onnx)."""
+    """What runs the text encoder: torch, torch-bf16 (bfloat16, fast if the hardware supports it) or
+    onnx-int8 (quantized weights, extra onnx)."""
     text_columns: tuple[str, ...] = ("title", "keywords", "brand", "price", "description")
-    """Columns that make an item's text, where present; the category path is left out on purpose."""
+    """Columns that form an item's text, if present; the category path is left out on purpose."""
     missing_text: Literal["refuse", "zero"] = "refuse"
-    """What to do with items that have no text at all; zero gives them a text part of zeros."""
+    """What to do with items without any text; zero gives them a text part of zeros."""
     text_weight: NotNegative = 1.0
-    """Length of the text part's rows (or your own matrix's) before the parts are concatenated."""
+    """Length of the text part's rows (or of your own vectors) before the parts are concatenated."""
     batch_size: Count = 64
-    """Images per encoder batch, or texts of 16 tokens: fewer longer ones, more shorter ones."""
+    """Images per batch of the encoder, or texts of 16 tokens (fewer if longer, more if shorter)."""
     use_cache: bool = True
-    """Reuse vectors of the same content and model from the cache ($HIDVAE_CACHE)."""
+    """Reuse cached vectors of the same content and model ($HIDVAE_CACHE)."""
     image_encoder: str = "none"
     """A CLIP-like sentence-transformers model (name or path) for image_column, or "none"."""
     image_column: str = "image"
@@ -226,45 +228,47 @@ class EmbeddingConfig:
     cooccurrence_weight: NotNegative = 1.0
     """Length of the co-occurrence part's rows."""
     cooccurrence_window: Count = 5
-    """Two items of one training history are linked when at most this many steps apart."""
+    """Two items of a training history count together if at most this many steps lie between
+    them."""
     categorical_columns: tuple[str, ...] = ()
     """Columns appended as 0/1 features, which the tokenizer reconstructs with cross-entropy."""
     embeddings_file: str = ""
-    """Your own matrix (.npy, .safetensors, .parquet), a row per item, instead of the encoder."""
+    """Your own vectors (.npy, .safetensors, .parquet), one row per item, instead of the encoder."""
 
 
 @_settings
 class TagConfig:
-    """Which tags an item carries, one per level, coarse to fine (stage tag)."""
+    """The tags of an item, one per level, coarse to fine (stage tag)."""
 
     source: Literal["categories", "clusters", "none"] = "categories"
-    """categories reads the category path; clusters, for want of one, groups the items' content
-    vectors (all real parts where there are none); none leaves tags unknown (plain RQ-VAE)."""
+    """categories reads the category path; clusters groups items by content, for catalogues without
+    paths; none leaves tags unknown (plain RQ-VAE)."""
     num_levels: Levels = 3
-    """Tag levels L; equals the tokenizer's number of levels."""
+    """Number of tag levels; must equal the tokenizer's number of levels."""
     depths: tuple[int, ...] = ()
-    """Depths of the category path that become levels (0 is the root), such as (1, 2, 4); empty
-    takes the first num_levels on which items differ."""
+    """Depths of the category path that become levels (0 is the root), such as (1, 2, 4); if empty,
+    the first num_levels at which items differ."""
     missing_categories: Literal["refuse", "unknown"] = "refuse"
-    """What to do with items that have no category path at all; unknown gives them tag -1, as does
-    any fill_missing."""
+    """What to do with items without a category path; unknown leaves them untagged (-1), as does any
+    fill_missing."""
     min_count: Count = 1
-    """Tags of fewer items than this are merged into one extra class of their level."""
+    """Tags with fewer items than this are merged into one class "Other" per level."""
     max_singletons: NoCount = 200
-    """Most classes of one item that a level may have."""
+    """Largest number of tags with a single item that a level may have."""
     many_singletons: Literal["refuse", "coarsen"] = "coarsen"
-    """A level with more: refuse it, or give its singletons no tag there (-1), which fill_missing
-    may then fill."""
+    """What to do with a level that has more: refuse it, or drop the tags of those items at this
+    level and below (-1); fill_missing may then fill them."""
     fill_missing: Literal["none", "neighbours", "llm"] = "none"
-    """Who fills tags that the source does not know: nobody, the most similar items, or an LLM."""
+    """What fills in missing tags: nothing, the most similar items, or a language model."""
     num_neighbours: Count = 10
     """Similar items that vote on a missing tag (fill_missing = "neighbours")."""
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Smallest share of the neighbours' votes that fills a tag; below, it stays unknown."""
+    """Share of the neighbours' votes that a tag needs; with less, it stays unknown."""
     num_clusters: tuple[int, ...] = (12, 8, 6)
-    """Clusters of level 0, then the most children of each cluster on every further level."""
+    """Number of clusters at level 0, then the largest number of children per cluster at each
+    level."""
     cluster_names: Literal["words", "llm"] = "words"
-    """Clusters are named by their most telling words (c-TF-IDF), or by an LLM from samples."""
+    """What names clusters: their most telling words (c-TF-IDF), or a language model."""
     cluster_seed: int = 0
     """Seed of the clustering."""
 
@@ -282,23 +286,22 @@ class TagConfig:
 
 @_settings
 class LLMConfig:
-    """The language model that fills and names tags: any OpenAI-compatible server.
+    """The language model that fills in tags and names clusters: any OpenAI-compatible server.
 
     The key comes from the environment ($OPENAI_API_KEY) and is stored nowhere.
     """
 
     model: Annotated[str, Field(min_length=1)] = "gemma-3-270m"
-    """Name of the model on the server; with base_url "offline", the packaged one."""
+    """Name of the model on the server; with base_url "offline", that of the packaged model."""
     base_url: str = "offline"
-    """Address of the server; "offline" starts one here with the packaged model (extra offline-llm),
-    empty takes $OPENAI_BASE_URL or the client's default. No password in it: it is kept in the
-    manifest."""
+    """Address of the server; "offline" runs the packaged model here (extra offline-llm), empty uses
+    $OPENAI_BASE_URL or the client's default. Put no password in it: the manifest stores it."""
     num_candidates: Count = 10
-    """Tags of a level that the model may choose from, the most similar to the item's text."""
+    """Number of tags that the model may choose from: those most similar to the item's text."""
     items_per_request: Count = 1
-    """Items that share one prompt; more is cheaper, and harder for small models."""
+    """Items per prompt; more is cheaper, and harder for small models."""
     concurrency: Count = 4
-    """Requests under way at once."""
+    """Requests at the same time."""
 
 
 @_settings
@@ -311,7 +314,7 @@ class TokenizerConfig:
     """Semantic IDs of another tool: index JSON, Parquet, a RecBole .item file, or a folder as
     LC-Rec has it."""
     num_levels: Levels = 3
-    """Codebooks [L]."""
+    """Number of levels [L]."""
     codebook_size: Annotated[int, Field(ge=2, le=65536)] = 256
     """Codes per level [K]."""
     latent_dim: Count = 32
@@ -321,25 +324,25 @@ class TokenizerConfig:
     dropout: Share = 0.1
     """Dropout in the tag heads."""
     normalize_latents: bool = True
-    """L2-normalise the encoder's output, as published."""
+    """Scale the encoder's output to length 1, as published."""
     gradient_mode: GradientMode = "rotation"
-    """How gradients pass the quantizer."""
+    """How gradients pass the quantizer (docs/decisions/0005-gradient-estimator.md)."""
     sim_vq: bool = False
     """Learn one linear map over a frozen codebook instead of the codebook (SimVQ)."""
     commitment_weight: NotNegative = 0.25
     """Weight of the commitment loss [beta_commit]."""
     tag_alignment_weight: NotNegative = 0.1
-    """Weight of the supervised contrastive alignment with the tags [beta_sup]; 0 turns it off."""
+    """Weight of the alignment with the tags [beta_sup]; 0 turns it off."""
     tag_prediction_weight: NotNegative = 0.3
     """Weight of the tag classifiers [beta_sup]; 0 turns it off."""
     uniqueness_weight: NotNegative = 1.0
     """Weight of the uniqueness loss [beta_unique]; 0 turns it off."""
     uniqueness_margin: Annotated[float, Field(ge=-1, le=1)] = 0.9
-    """Cosine similarity below which a colliding pair costs nothing [m]."""
+    """Cosine similarity below which two items with equal IDs add no loss [m]."""
     alignment_temperature: Positive = 0.07
     """Temperature of the alignment [tau]."""
     focal_gamma: NotNegative = 2.0
-    """Focusing power of the focal loss; 0 is plain cross-entropy."""
+    """Exponent of the focal loss; 0 is plain cross-entropy."""
     held_out_fraction: HalfAtMost = 0.05
     """Share of items that training never sees; tag accuracy is measured on them."""
     epochs: Count = 30
@@ -349,7 +352,8 @@ class TokenizerConfig:
     learning_rate: Positive = 1e-3
     """Peak learning rate of AdamW; cosine decay to 1 % of it."""
     collisions: Literal["reassign", "disambiguate"] = "reassign"
-    """Part items that still share an ID: move last codes at least cost, or append one more code."""
+    """What to do with items that still share an ID: move them to the nearest free IDs, or append a
+    code."""
 
     def __post_init__(self) -> None:
         is_named = self.source != "file" or bool(self.ids_file)
@@ -364,12 +368,12 @@ class TokenizerConfig:
 
 @_settings
 class RetrieverConfig:
-    """The transformer that generates the next item's semantic ID (stage train)."""
+    """The transformer that predicts the next item's semantic ID (stage train)."""
 
     architecture: Literal["item_softmax", "item_decoder", "encoder_decoder"] = "item_softmax"
-    """item_softmax reads items and compares all IDs at once; item_decoder reads items and decodes
-    code by code, at a cost that does not grow with the catalogue; encoder_decoder reads the
-    flattened codes (as published)."""
+    """item_softmax reads items and compares all IDs at once; item_decoder reads items and predicts
+    code by code, at a cost that does not grow with the catalogue; encoder_decoder reads codes (as
+    published)."""
     dim: Count = 192
     """Model width."""
     num_layers: Count = 2
@@ -379,7 +383,7 @@ class RetrieverConfig:
     dropout: Share = 0.5
     """Dropout on inputs, attention outputs and feed-forward outputs."""
     max_history: Count = 50
-    """Latest items of a history that the model reads."""
+    """Number of latest items in a history that the model reads."""
     code_input: bool = True
     """Add the embeddings of its codes to an item's input (encoder_decoder reads nothing else)."""
     content_input: bool = True
@@ -387,27 +391,27 @@ class RetrieverConfig:
     item_input: bool = True
     """Add a learned embedding of the item itself to its input (not encoder_decoder)."""
     new_item_dropout: Share = 0.0
-    """Share of the items that a training step takes for new ones, without an embedding of their own
-    and without transitions; .25 has new items found more often (docs/recommend.md; not
+    """Share of the items that a training step treats as new, without a learned vector and without
+    co-occurrences; with .25, new items are found more often (docs/recommend.md; not for
     encoder_decoder)."""
     num_negatives: NoCount = 0
-    """Items drawn per step and process that targets compete with, besides each other (item_softmax
-    alone); 0 takes all items, which costs more the larger the catalogue (docs/large.md)."""
+    """Items drawn in each step and process for the targets to compete with (item_softmax only); 0
+    takes all items, which costs more in a larger catalogue (docs/large.md)."""
     num_user_buckets: NoCount = 0
-    """Rows of a hashed user embedding that the model reads with the history; 0 leaves it out."""
+    """Size of a hashed table of user embeddings that the model reads too; 0 leaves it out."""
     prefix_normalized: bool = True
-    """Normalise each code's probability over the codes that exist under the prefix."""
+    """Normalise a code's probability over the codes that exist under its prefix."""
     label_smoothing: Share = 0.1
-    """Label smoothing over the codes that a step may choose."""
+    """Label smoothing over the possible codes."""
     order_noise: NotNegative = 0.0
-    """Noise on the positions of a training history, drawn in [0, order_noise) every epoch: events
-    closer than this may change places; 0 keeps the order, above 1 swaps neighbours."""
+    """Random number in [0, order_noise) added to positions in a training history, new in every
+    epoch: closer events may change places; 0 keeps the order, above 1 swaps neighbours."""
     epochs: Count = 12
-    """Most passes over the training histories."""
+    """Largest number of passes over the training histories."""
     max_steps: NoCount = 0
-    """Most steps of training; 0 sets no limit. For logs so long that an epoch is too much."""
+    """Largest number of training steps; 0 sets no limit. For logs too long for a whole epoch."""
     patience: NoCount = 3
-    """Validations without a better ndcg@10 before training stops; 0 never stops early."""
+    """Validations without a better ndcg@10 after which training stops; 0 never stops early."""
     validate_every: Count = 2
     """Epochs between validations."""
     batch_tokens: Count = 1024
@@ -417,7 +421,7 @@ class RetrieverConfig:
     warmup_steps: NoCount = 200
     """Steps of linear warm-up."""
     weight_average: Share = 0.999
-    """Decay of an exponential moving average of the weights per step; 0 turns it off."""
+    """Decay per step of the moving average of the weights; 0 turns it off."""
 
     def __post_init__(self) -> None:
         _check(self.dim % self.num_heads == 0, self, "num_heads", f"a divisor of dim = {self.dim}")
@@ -441,9 +445,9 @@ class SasRecConfig:
     dropout: Share = 0.5
     """Dropout on inputs, attention outputs and feed-forward outputs."""
     max_history: Count = 50
-    """Latest items of a history that the model reads."""
+    """Number of latest items in a history that the model reads."""
     epochs: Count = 20
-    """Most passes over the training histories."""
+    """Largest number of passes over the training histories."""
     learning_rate: Positive = 2e-3
     """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
 
@@ -461,10 +465,10 @@ class SasRecConfig:
 
 @_settings
 class GraphConfig:
-    """The item graph that is added to the generator's scores at decoding (stage train).
+    """The item graph, whose score is added to the retriever's (stage train).
 
-    The graph is untrained: neighbours of the latest history items by training transitions, by
-    content and by common words. Only its weight is chosen, by ndcg@10 on validation.
+    The graph is not trained: it links items by co-occurrence in training, by content and by words
+    they share. Only its weight is chosen, by ndcg@10 on validation.
     """
 
     weights: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (
@@ -475,14 +479,13 @@ class GraphConfig:
         8.0,
         12.0,
     )
-    """Weights to choose from; a single one is taken as it is, and (0.0,) leaves the graph out."""
+    """Weights to choose from; a single one is used as it is, and (0.0,) leaves the graph out."""
     content_weight: NotNegative = 0.1
-    """Weight of the cosine of two items' content."""
+    """Weight of the similarity of two items' content."""
     tfidf_weight: NotNegative = 0.2
-    """Weight of the likeness of two texts word by word."""
+    """Weight of the similarity of two texts' TF-IDF vectors."""
     cold_factor: NotNegative = 2.0
-    """Times that the weight counts for items without a training event, of which the generator
-    knows little."""
+    """Factor on the weight for cold items, about which the retriever knows little."""
 
 
 @_settings
@@ -492,12 +495,12 @@ class EvaluationConfig:
     cutoffs: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 5, 10, 20, 50)
     """Cut-offs k of recall@k and ndcg@k."""
     beam_width: Count = 50
-    """Beams W of the constrained search."""
+    """Prefixes that a search keeps per level (not item_softmax, whose search is exact)."""
     max_users: NoCount = 0
-    """Users drawn for test and for validation, the same for every ranker; 0 takes all."""
+    """Number of users to evaluate, drawn at random but the same for every ranker; 0 takes all."""
     baselines: tuple[str, ...] = ("popularity",)
-    """Baselines scored on the same split: popularity, text_similarity, content_graph, and, trained
-    when needed, sasrec and tiger; or "all"."""
+    """Baselines to compare with: popularity, text_similarity, content_graph, and the trained sasrec
+    and tiger; or "all"."""
 
     def __post_init__(self) -> None:
         largest = max(self.cutoffs)

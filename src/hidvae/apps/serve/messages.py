@@ -44,9 +44,11 @@ class User(_Request):
     )
 
     history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | SkipJsonSchema[None] = Field(
-        default=None, description="Item ids, oldest first; unknown ones are ignored and reported."
+        default=None, description="Item ids, oldest first; unknown ids are ignored and reported."
     )
-    user_id: Id | SkipJsonSchema[None] = Field(default=None, description="As in the interactions.")
+    user_id: Id | SkipJsonSchema[None] = Field(
+        default=None, description="Id of a user in the dataset."
+    )
 
     @model_validator(mode="after")
     def _is_either(self) -> User:
@@ -57,21 +59,30 @@ class User(_Request):
 
 
 class OrdersMessage(_Request):
-    """What the list must keep to; see docs/recommend.md."""
+    """Rules for a list; see docs/recommend.md."""
 
     under: list[TagPath] = Field(
-        default=[], max_length=_MAX_NAMES, description="Only under one of these."
+        default=[], max_length=_MAX_NAMES, description="Only items under one of these tag paths."
     )
     not_under: list[TagPath] = Field(
-        default=[], max_length=_MAX_NAMES, description="Nothing under these."
+        default=[], max_length=_MAX_NAMES, description="No items under these tag paths."
     )
     without: list[Id] = Field(default=[], max_length=_MAX_NAMES, description="None of these items.")
     most_per_tag: int = Field(
-        default=0, ge=0, le=MAX_K, description="At tag_level; 0 sets no limit."
+        default=0,
+        ge=0,
+        le=MAX_K,
+        description="At most so many items with the same tag at tag_level; 0 sets no limit.",
     )
-    tag_level: int = Field(default=0, ge=0, le=20, description="0 is the coarsest.")
+    tag_level: int = Field(
+        default=0, ge=0, le=20, description="Level for most_per_tag; 0 is the coarsest."
+    )
     diversity: float = Field(
-        default=0.0, ge=0, le=100, allow_inf_nan=False, description="Nats lost for likeness."
+        default=0.0,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="Penalty for items like those above them, in units of the score; 1 is strong.",
     )
 
     def to_orders(self) -> Orders:
@@ -87,7 +98,7 @@ class OrdersMessage(_Request):
 
 
 class RecommendRequest(_Request):
-    """One list for each of the users."""
+    """Users, and what their lists should be like."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -99,23 +110,21 @@ class RecommendRequest(_Request):
     )
 
     users: list[User] = Field(
-        min_length=1, max_length=MAX_USERS, description="Each gets a list of their own."
+        min_length=1, max_length=MAX_USERS, description="Each user gets a list."
     )
     k: int = Field(default=10, ge=1, le=MAX_K, description="Length of each list.")
-    exclude_history: bool = Field(default=True, description="Leave the history's own items out.")
+    exclude_history: bool = Field(default=True, description="Leave out the items of the history.")
     beam_width: int | None = Field(
         default=None,
         ge=1,
         le=MAX_BEAM_WIDTH,
-        description="Beams of the search, at least k; if not given, those of the run.",
+        description="Prefixes that the search keeps, at least k; by default those of the run.",
     )
-    orders: OrdersMessage = Field(
-        default=OrdersMessage(), description="What each list must keep to."
-    )
+    orders: OrdersMessage = Field(default=OrdersMessage(), description="Rules for each list.")
 
 
 class ExplainRequest(User):
-    """One item after a history, whatever its rank."""
+    """A history and the item to explain after it."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -156,7 +165,7 @@ class NewItem(ItemColumns):
         }
     )
 
-    item_id: Id = Field(description="One that the catalogue does not have.")
+    item_id: Id = Field(description="An id that the catalogue does not have.")
 
 
 class AddItemsRequest(_Request):
@@ -171,7 +180,7 @@ class AddItemsRequest(_Request):
     )
 
     items: list[NewItem] = Field(
-        min_length=1, max_length=MAX_NEW_ITEMS, description="All are added, or none."
+        min_length=1, max_length=MAX_NEW_ITEMS, description="Either all are added or none."
     )
 
 
@@ -179,24 +188,24 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-Version = Annotated[int, Field(description="Of the catalogue; rises with every change.")]
+Version = Annotated[int, Field(description="Version of the catalogue; grows with every change.")]
 InCatalogue = Annotated[str, Field(description="As in the catalogue.")]
 Codes = Annotated[
     list[str], Field(description="The semantic ID.", examples=[["<a_12>", "<b_3>", "<c_7>"]])
 ]
 PredictedTags = Annotated[list[str], Field(description="Predicted tags, coarse to fine.")]
-TagConfidences = Annotated[list[float], Field(description="Of each tag, in [0, 1].")]
-SharedLevels = Annotated[int, Field(description="Length of the common prefix.")]
+TagConfidences = Annotated[list[float], Field(description="Confidence in each tag, in [0, 1].")]
+SharedLevels = Annotated[int, Field(description="Number of first codes in common.")]
 CommonTag = Annotated[
-    str | None, Field(description="Path of the commonest tag of the items below.")
+    str | None, Field(description="Path of the most common tag of the items below.")
 ]
 Purity = Annotated[
-    float | None, Field(description="Share of the tagged items below that carry it.")
+    float | None, Field(description="Share of the tagged items below that have this tag.")
 ]
 
 
 class Match(_Answer):
-    """An item of the history whose semantic ID begins like the recommended one."""
+    """An item of the history whose semantic ID starts like the recommended one."""
 
     item_id: InCatalogue
     title: InCatalogue
@@ -208,15 +217,19 @@ class RecommendedItem(_Answer):
 
     item_id: InCatalogue
     title: InCatalogue
-    reason: str = Field(description="One sentence.")
+    reason: str = Field(description="Why it is recommended, in one sentence.")
     score: float = Field(
         description="What it is ranked by, in nats; of a popular item the log of its share of the "
         "training events."
     )
-    log_prob: float | None = Field(description="Of its semantic ID; null for a popular item.")
-    prob: float | None = Field(description="The same as a probability.")
+    log_prob: float | None = Field(
+        description="Log-probability of its semantic ID; null for a popular item."
+    )
+    prob: float | None = Field(description="The probability of its semantic ID.")
     codes: Codes
-    code_probs: list[float] = Field(description="Of each code; empty for a popular item.")
+    code_probs: list[float] = Field(
+        description="Probability of each code; empty for a popular item."
+    )
     tag_path: PredictedTags
     tag_confidences: TagConfidences
     because: list[Match] = Field(description="Longest common prefix first; at most three.")
@@ -226,8 +239,10 @@ class RecommendedList(_Answer):
     """The answer to one user."""
 
     items: list[RecommendedItem] = Field(description="Best first.")
-    history: list[str] = Field(description="What was read of the history.")
-    unknown_items: list[str] = Field(description="Of the history; they were ignored.")
+    history: list[str] = Field(description="The items of the history that were used.")
+    unknown_items: list[str] = Field(
+        description="Items of the history that are unknown and were ignored."
+    )
     is_fallback: bool = Field(
         description="No item of the history is known: these are the most popular items."
     )
@@ -245,8 +260,10 @@ class ExplainResponse(_Answer):
 
     version: Version
     item: RecommendedItem = Field(description="The item that was asked for.")
-    history: list[str] = Field(description="What was read of the history.")
-    unknown_items: list[str] = Field(description="Of the history; they were ignored.")
+    history: list[str] = Field(description="The items of the history that were used.")
+    unknown_items: list[str] = Field(
+        description="Items of the history that are unknown and were ignored."
+    )
     is_fallback: bool = Field(description="No item of the history is known: no probability.")
 
 
@@ -265,16 +282,16 @@ class ItemsResponse(_Answer):
 
     version: Version
     total: int = Field(description="Items found, on all pages.")
-    items: list[ItemCard] = Field(description="Of this page.")
+    items: list[ItemCard] = Field(description="Items on this page.")
 
 
 class ItemResponse(ItemCard):
-    """An item with all that the catalogue knows of it."""
+    """An item with everything that the catalogue knows about it."""
 
     version: Version
-    fields: dict[str, Any] = Field(description="Its columns of the catalogue.")
+    fields: dict[str, Any] = Field(description="Its columns in the catalogue.")
     num_sharing: list[int] = Field(
-        description="For each length of prefix, how many items have it, this one included."
+        description="For each prefix length, the number of items with this prefix, itself included."
     )
 
 
@@ -289,24 +306,24 @@ class SimilarResponse(_Answer):
     """Longest common prefix first, then the most similar."""
 
     version: Version
-    items: list[SimilarItem] = Field(description="Without the item itself.")
+    items: list[SimilarItem] = Field(description="Similar items, without the item itself.")
 
 
 class TagNode(_Answer):
     """A tag and the tags below it."""
 
     name: str = Field(description="Empty for the root.")
-    path: str = Field(description="With the tags above, as orders name it.")
-    level: int = Field(description="0 is the coarsest; -1 the root, which is no tag.")
-    count: int = Field(description="Items that carry it.")
-    children: list[TagNode] = Field(description="The tags right below.")
+    path: str = Field(description="The tag with those above it, as filters take it.")
+    level: int = Field(description="0 is the coarsest; -1 is the root, which is not a tag.")
+    count: int = Field(description="Number of items with this tag.")
+    children: list[TagNode] = Field(description="The tags directly below.")
 
 
 class Branch(_Answer):
-    """A code that a prefix may go on with."""
+    """A code that can follow a prefix."""
 
-    code: str = Field(description="What comes after the prefix.")
-    count: int = Field(description="Items below.")
+    code: str = Field(description="The code after the prefix.")
+    count: int = Field(description="Number of items below.")
     tag: CommonTag
     purity: Purity
 
@@ -316,40 +333,40 @@ class TreeResponse(_Answer):
 
     version: Version
     prefix: list[str] = Field(description="Codes from the root to here.")
-    count: int = Field(description="Items below.")
+    count: int = Field(description="Number of items below.")
     tag: CommonTag
     purity: Purity
     children: list[Branch] = Field(description="Empty where the ID ends.")
-    items: list[ItemCard] = Field(description="Items below, the most popular first.")
+    items: list[ItemCard] = Field(description="Items below, most popular first.")
 
 
 class KnownUser(_Answer):
     """A user of the run's dataset."""
 
-    user_id: str = Field(description="As in the interactions.")
-    num_events: int = Field(description="Length of their history.")
+    user_id: str = Field(description="Id of a user in the dataset.")
+    num_events: int = Field(description="Number of their events.")
 
 
 class UsersResponse(_Answer):
-    """Some of the users there are."""
+    """Some users of the dataset."""
 
     version: Version
-    total: int = Field(description="Users of the dataset.")
+    total: int = Field(description="Number of users in the dataset.")
     users: list[KnownUser] = Field(description="Spread evenly over the dataset.")
 
 
 class VersionResponse(_Answer):
-    """After a change."""
+    """The catalogue after a change."""
 
     version: Version
 
 
 class StatusResponse(_Answer):
-    """How the server is."""
+    """State of the server."""
 
     status: str = Field(description="Either alive or ready.")
     version: Version
-    num_items: int = Field(description="Items that may be recommended.")
+    num_items: int = Field(description="Number of items that can be recommended.")
 
 
 class Problem(_Answer):
@@ -358,6 +375,6 @@ class Problem(_Answer):
     type: str = Field(
         description="Always about:blank; the status says what kind.", examples=["about:blank"]
     )
-    title: str = Field(description="The status in words.", examples=["Not Found"])
-    status: int = Field(description="That of the answer.", examples=[404])
+    title: str = Field(description="The status as text.", examples=["Not Found"])
+    status: int = Field(description="The status code of the answer.", examples=[404])
     detail: str = Field(description="What went wrong, in one line.")

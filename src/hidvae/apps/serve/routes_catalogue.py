@@ -40,7 +40,7 @@ def search_items(
         int, Query(ge=0, le=1_000_000_000, description="Found items to leave out before.")
     ] = 0,
 ) -> Any:
-    """Search the catalogue; the most popular items first."""
+    """Search the catalogue, most popular items first."""
     total, items = snapshot.view.search(q, under or None, limit, offset)
     return {"version": snapshot.version, "total": total, "items": items}
 
@@ -53,7 +53,7 @@ def similar_items(
     snapshot: Current,
     k: Annotated[int, Query(ge=1, le=MAX_K, description="Most items to show.")] = 10,
 ) -> Any:
-    """Other items: longest common prefix of the semantic ID first, then the most similar."""
+    """Similar items: longest common prefix first, then by content."""
     items = snapshot.view.similar(snapshot.index_of(item_id), k)
     return {"version": snapshot.version, "items": items}
 
@@ -67,13 +67,13 @@ def change_similar_items(item_id: ItemId) -> None:
 
 @router.get("/items/{item_id:path}", response_model=ItemResponse, responses=described(404, 422))
 def get_item(item_id: ItemId, snapshot: Current) -> Any:
-    """All that the catalogue knows of an item."""
+    """Everything that the catalogue knows about an item."""
     return {"version": snapshot.version, **snapshot.view.item(snapshot.index_of(item_id))}
 
 
 @router.get("/tags", response_model=TagNode)
 def tag_tree(snapshot: Current) -> Any:
-    """All tags with how many items carry them, from a root that is no tag."""
+    """All tags with their number of items, as a tree."""
     return snapshot.view.tag_tree
 
 
@@ -91,7 +91,7 @@ def tree_node(
     ] = "",
     limit: Annotated[int, Query(ge=0, le=MAX_PAGE, description="Most items to show.")] = 20,
 ) -> Any:
-    """A node of the tree of semantic IDs: what it goes on with, and items below."""
+    """A node of the tree of semantic IDs: the codes that can follow, and items below."""
     node = snapshot.view.node(prefix.split(",") if prefix else [], limit)
     return {"version": snapshot.version, **node}
 
@@ -101,6 +101,6 @@ def some_users(
     snapshot: Current,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most users to show.")] = 20,
 ) -> Any:
-    """Some users to try: spread evenly over the dataset, the same at every call."""
+    """Some users to try, spread evenly over the dataset, the same in every call."""
     total, users = snapshot.some_users(limit)
     return {"version": snapshot.version, "total": total, "users": users}

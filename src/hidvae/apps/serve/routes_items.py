@@ -50,7 +50,7 @@ router = APIRouter(tags=["changes"], dependencies=[Depends(_authorize)])
     responses=described(401, 403, 409, 413, 422, 503),
 )
 async def add_items(request: AddItemsRequest, server: Server) -> Any:
-    """Add items; all or none. Nothing is trained, and they may be recommended at once."""
+    """Add items, all or none. Nothing is trained; they can be recommended at once."""
     rows = [item.columns() for item in request.items]
 
     def change(snapshot: Snapshot) -> Recommender:
@@ -71,7 +71,7 @@ async def add_items(request: AddItemsRequest, server: Server) -> Any:
     responses=described(401, 403, 404, 413, 422, 503),
 )
 async def update_item(item_id: ItemId, columns: ItemColumns, server: Server) -> Any:
-    """Replace an item's columns as a whole."""
+    """Replace all columns of an item."""
     row = {**columns.columns(), "item_id": item_id}
 
     def change(snapshot: Snapshot) -> Recommender:
@@ -87,7 +87,7 @@ async def update_item(item_id: ItemId, columns: ItemColumns, server: Server) -> 
     responses=described(401, 403, 404, 422, 503),
 )
 async def remove_item(item_id: ItemId, server: Server) -> Any:
-    """Never recommend an item any more; histories may still hold it."""
+    """Stop recommending an item; histories may still contain it."""
 
     def change(snapshot: Snapshot) -> Recommender:
         snapshot.index_of(item_id)

@@ -61,7 +61,7 @@ async def recommend(request: RecommendRequest, snapshot: Current, server: Server
 
 @router.post("/explain", response_model=ExplainResponse, responses=described(404, 413, 422, 503))
 async def explain(request: ExplainRequest, snapshot: Current, server: Server) -> Any:
-    """Why, and how probable, one item is after a history, whatever its rank."""
+    """How probable one item is after a history, and why."""
     history, unknown = _history(request, snapshot)
     item = snapshot.index_of(request.item_id)
     if history:
