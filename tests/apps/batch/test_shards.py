@@ -104,7 +104,7 @@ def test_output_folders_that_would_be_mixed_up(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old.parquet").write_bytes(b"")
     other = fails("recommend", *options(tiny_run, made.users, tmp_path / "out"))
-    assert "found 'old.parquet' (1 such); delete it" in other
+    assert "found 'old.parquet' (1 like it); delete it" in other
     (tmp_path / "file").write_bytes(b"")
     file = fails("recommend", *options(tiny_run, made.users, tmp_path / "file"))
     assert "file: expected a folder; found a file" in file
