@@ -20,7 +20,7 @@ from typing import Any
 from bench_prepare import generate
 from harness import Bar, argument_parser, print_table, report, set_threads
 
-from hidvae.run.pipeline import COMMANDS
+from hidvae.run.stages import COMMANDS
 from hidvae.store.artifacts import read_json, write_json
 
 CONFIG = Path(__file__).parent.parent / "configs" / "large.gin"

@@ -22,7 +22,7 @@ from harness import Bar, Timing, argument_parser, print_table, report, set_threa
 from hidvae.config import load_config
 from hidvae.data.prepare import load_dataset
 from hidvae.ranking.recommender import Recommender
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.store.artifacts import read_json
 
 DEMO = Path(__file__).parent.parent / "configs" / "demo.gin"
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         run = Path(temporary) / "run"
         started = time.perf_counter()
-        folders = run_pipeline(config, run)
+        folders = Run(run).make(config)
         run_seconds = time.perf_counter() - started
         wall = read_json(run / "evaluation" / "metrics.json")["wall_seconds"]
         split = load_dataset(folders["dataset"]).split

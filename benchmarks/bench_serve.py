@@ -35,7 +35,7 @@ from harness import Bar, argument_parser, print_table, report, set_threads
 
 from hidvae.config import load_config
 from hidvae.data.prepare import load_dataset
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.store.artifacts import MANIFEST, read_stage
 
 K, BEAMS = 10, 50
@@ -232,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             shutil.copytree(arguments.run, run)
         else:
             settings = ["RunConfig.device=cpu", *(QUICK if arguments.quick else [])]
-            run_pipeline(load_config([DEMO], settings), run)
+            Run(run).make(load_config([DEMO], settings))
         with serving(run, arguments.threads) as url:
             found = asyncio.run(load(url, run, arguments))
     rows = [{"": name, **found[name]} for name in ("as_fast_as_it_goes", "at_a_rate")]

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from hidvae import Recommender, load_config
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 
 GENRES = {"Drama": ("Family", "Courtroom"), "Comedy": ("Romantic", "Heist"), "Horror": ("Ghost",)}
 SETTINGS = [
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     write_tables(options.data)
     config = load_config([], [f"DatasetConfig.folder={options.data}", *SETTINGS, *options.set])
-    folders = run_pipeline(config, options.output)
+    folders = Run(options.output).make(config)
     prepared = folders["dataset"].metrics
     print(f"{prepared['num_users']} viewers, {prepared['dropped_users']} dropped")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hidvae import Recommender, load_config
 from hidvae.data.prepare import load_dataset
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.store.artifacts import read_json
 
 DEMO = Path(__file__).parent.parent / "configs" / "demo.gin"
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = load_config([DEMO], options.set)
 
     # 2. All stages, each a folder under the run; those that are up to date are skipped.
-    folders = run_pipeline(config, options.output)
+    folders = Run(options.output).make(config)
 
     # 3. Metrics, beside the popularity baseline of the same split.
     metrics = read_json(folders["evaluation"].path / "metrics.json")

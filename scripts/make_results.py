@@ -31,7 +31,7 @@ from hidvae.evaluation.baselines.by_name import ALL
 from hidvae.evaluation.bootstrap import paired_bootstrap
 from hidvae.evaluation.evaluate_run import METRICS, RANKS, rankers_of
 from hidvae.evaluation.metrics import ndcg_at, recall_at
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.store.artifacts import read_json, write_json
 
 RUNS = Path("runs/results")
@@ -206,7 +206,7 @@ def run_experiment(config: Config, output: Path, is_brief: bool) -> dict[str, An
         is_brief: Keep the metrics of test alone, without slices.
     """
     others = sorted(RUNS.glob("*/*/*/"))
-    folders = run_pipeline(config, output, reuse=[run for run in others if run != output])
+    folders = Run(output).make(config, reuse=[run for run in others if run != output])
     manifest = folders["retriever"].manifest
     metrics = read_json(output / "evaluation" / METRICS)
     del metrics["comparisons"]  # of this seed alone; pooled ones are kept

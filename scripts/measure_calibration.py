@@ -20,7 +20,7 @@ import numpy as np
 from hidvae.config import load_config
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import load_tags
-from hidvae.run.pipeline import open_folders, run_pipeline
+from hidvae.run.run import Run
 from hidvae.store.artifacts import describe_machine, git_commit, write_json
 from hidvae.tokenizer.encode import encode_items
 from hidvae.tokenizer.temperatures import Judged, calibration_errors, judge
@@ -49,7 +49,7 @@ def main() -> None:
             f"RunConfig.seed={seed}",
         ]
         run = RUNS / f"{arguments.data.name}-seed-{seed}"
-        run_pipeline(load_config(arguments.config, overrides), run, until="tokenize")
+        Run(run).make(load_config(arguments.config, overrides), until="tokenize")
         judged.append(judge_run(run))
     together = [put_together(levels) for levels in zip(*judged, strict=True)]
     found = {
@@ -68,7 +68,7 @@ def main() -> None:
 
 def judge_run(run: Path) -> list[Judged]:
     """The predictions of a run's tokenizer for the items that it never saw, per level."""
-    folders = open_folders(run, {"dataset", "embeddings", "tags", "tokenizer"})
+    folders = Run(run).folders(["dataset", "embeddings", "tags", "tokenizer"])
     model = load_tokenizer(folders["tokenizer"], folders["tags"])
     _, codes = encode_items(model, load_embeddings(folders["embeddings"]).matrix)
     return judge(model, codes, load_tags(folders["tags"]).ids, load_held_out(folders["tokenizer"]))

@@ -28,7 +28,7 @@ from hidvae.evaluation.baselines.untrained import TextSimilarity
 from hidvae.evaluation.evaluate_ranker import evaluate_ranker
 from hidvae.ranking.lists import Ranker
 from hidvae.ranking.recommender import Recommender
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.store.artifacts import describe_machine, git_commit, read_stage, write_json
 
 RUNS = Path("runs/new-items")
@@ -65,7 +65,7 @@ def main() -> None:
         "DatasetConfig.short_histories=drop",  # users who lost too many events
         "EvaluationConfig.baselines=()",
     ]
-    run_pipeline(load_config(arguments.config, overrides), folder / "run", until="train")
+    Run(folder / "run").make(load_config(arguments.config, overrides), until="train")
     found = {
         "dataset": arguments.data.name,
         "share": arguments.share,

@@ -38,7 +38,7 @@ from hidvae.features.tags.items_to_tag import ItemsToTag
 from hidvae.features.tags.llm_client import open_chat
 from hidvae.features.tags.tag import tag_vectors, tags_from_source
 from hidvae.features.tags.vocabulary import TagVocabulary
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.store.artifacts import describe_machine, git_commit, library_versions, write_json
 
 RUNS = Path("runs/tags")
@@ -88,7 +88,7 @@ def load_tagged(data: Path, overrides: Sequence[str]) -> Tagged:
     """Prepare and embed a dataset, and read its tags from the category paths."""
     bindings = ["DatasetConfig.source=folder", f"DatasetConfig.folder={data}"]
     config = load_config([], [*bindings, *overrides])
-    folders = run_pipeline(config, RUNS / data.name, until="embed")
+    folders = Run(RUNS / data.name).make(config, until="embed")
     items = ItemsToTag.load(folders["dataset"], folders["embeddings"], config.embedding)
     ids, vocabulary = tags_from_source(config.tags, items)
     return Tagged(config, items, ids, vocabulary)

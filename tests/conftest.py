@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from tests.stages import prepare
 
 from hidvae.config import DatasetConfig
-from hidvae.data.prepare import Dataset, load_dataset, prepare
+from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.data.sources.demo import Demo, generate_demo
 from hidvae.store.artifacts import StageFolder
 
@@ -88,8 +89,8 @@ def tiny_settings() -> list[str]:
 def tiny_run(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run with ``tiny_settings``; do not write into it."""
     from hidvae.config import load_config
-    from hidvae.run.pipeline import run_pipeline
+    from hidvae.run.run import Run
 
     output = tmp_path_factory.mktemp("runs") / "tiny"
-    run_pipeline(load_config([], tiny_settings), output)
+    Run(output).make(load_config([], tiny_settings))
     return output

@@ -17,7 +17,7 @@ from hidvae.evaluation.metrics import ndcg_at
 from hidvae.features.embeddings import load_embeddings
 from hidvae.ranking.recommender import Recommender
 from hidvae.retriever import train_retriever as retriever_train
-from hidvae.run.pipeline import open_folders, run_pipeline
+from hidvae.run.run import Run
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import StageFolder, read_json, read_stage
 from hidvae.tokenizer.train_tokenizer import load_held_out
@@ -51,13 +51,13 @@ def run(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retriever_train, "build_retriever", seen)
-        run_pipeline(config, output)
+        Run(output).make(config)
     return output
 
 
 @pytest.fixture(scope="module")
 def folders(run: Path) -> dict[str, StageFolder]:
-    return open_folders(run)
+    return Run(run).folders()
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,7 @@ def test_what_an_override_runs_is_refused_as_well() -> None:
 
 
 def test_a_former_name_is_answered_with_the_new_one() -> None:
-    message = message_of(overrides=["FusionConfig.weights=(0.0,)"])
+    message = message_of(overrides=["GraphConfig.weights=(0.0,)"])
     assert "now it is GraphConfig.weights" in message
 
 

@@ -18,7 +18,8 @@ from hidvae.ranking.beam_search import beam_search
 from hidvae.ranking.recommender import Recommender
 from hidvae.retriever import train_retriever as train
 from hidvae.retriever.interface import HistoryBatch
-from hidvae.run.pipeline import STAGES, run_pipeline
+from hidvae.run.run import Run
+from hidvae.run.stages import STAGES
 from hidvae.store.artifacts import StageFolder, read_json
 from hidvae.training.prefetch import on_device
 
@@ -39,7 +40,7 @@ def train_on_gpu(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFact
     def call(*settings: str, output: Path | None = None) -> Folders:
         config = load_config([], [*tiny_settings, f"RunConfig.device={DEVICE}", *settings])
         output = output or tmp_path_factory.mktemp("gpu") / "run"
-        return run_pipeline(config, output, until="train")
+        return Run(output).make(config, until="train")
 
     return call
 
@@ -49,7 +50,7 @@ def gpu_run(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFactory) 
     """All stages on the device, with the trained baselines."""
     output = tmp_path_factory.mktemp("gpu") / "whole"
     settings = [f"RunConfig.device={DEVICE}", "EvaluationConfig.baselines=('sasrec', 'tiger')"]
-    run_pipeline(load_config([], [*tiny_settings, *settings]), output)
+    Run(output).make(load_config([], [*tiny_settings, *settings]))
     return output
 
 
@@ -108,7 +109,7 @@ def test_batches_copied_ahead_are_the_same_while_the_device_is_busy() -> None:
 
 
 def test_a_whole_run_with_trained_baselines(gpu_run: Path) -> None:
-    assert all((gpu_run / stage.folder / "manifest.json").is_file() for stage in STAGES)
+    assert all((gpu_run / stage.name / "manifest.json").is_file() for stage in STAGES)
     assert torch.cuda.get_device_name() in read_json(gpu_run / "retriever/manifest.json")["machine"]
     metrics = read_json(gpu_run / "evaluation" / "metrics.json")
     assert set(metrics["baselines"]) == {"sasrec", "tiger"}

@@ -33,6 +33,8 @@ ORDER = (
     {"errors", "threads"},
 )
 """A part may import itself and later groups; parts of one group do not know each other."""
+UPWARDS = ("hidvae.ranking.recommender", "hidvae.run.run")
+"""The one import that points up: ``Recommender.load``, the way in of version 0.1."""
 RANK = {part: rank for rank, group in enumerate(ORDER) for part in group}
 
 TORCH = {"torch", "lightning_fabric"}
@@ -104,6 +106,8 @@ def test_imports_point_to_later_parts_only(file: Path) -> None:
     for imported in imports_of(file):
         target = part_of(imported)
         if target is None or target == part or imported not in MODULES:
+            continue
+        if (module, imported) == UPWARDS:
             continue
         assert RANK[target] > RANK[part], f"{module} may not import {imported}"
 

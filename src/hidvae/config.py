@@ -683,7 +683,7 @@ FORMER_NAMES: dict[str, str] = {
             "FusionConfig.num_candidates",
             "FusionConfig.validation_users",
         ),
-        f"{_ALWAYS} (a constant in ranking/fusion.py)",
+        f"{_ALWAYS} (a constant in ranking/graph_weight.py)",
     ),
     "LLMConfig.max_retries": f"{_ALWAYS} (5)",
     "LLMConfig.timeout_seconds": f"{_ALWAYS} (60)",

@@ -174,24 +174,24 @@ def test_debug_adds_the_traceback_wherever_it_stands(hidvae: Invoke, tmp_path: P
 def test_interruption_is_one_line_and_130(
     hidvae: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hidvae.run import pipeline
+    from hidvae.run.run import Run
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "run_pipeline", interrupted)
+    monkeypatch.setattr(Run, "make", interrupted)
     code, out, err = hidvae("run", "--output", tmp_path / "run")
     assert (code, out) == (130, "")
     assert err.strip().splitlines() == ["hidvae: stopped; run the same command again to continue"]
 
 
 def test_error_of_ours_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hidvae.run import pipeline
+    from hidvae.run.run import Run
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(pipeline, "run_pipeline", broken)
+    monkeypatch.setattr(Run, "make", broken)
     with pytest.raises(ZeroDivisionError):
         run_app(app, "hidvae", ["run", "--output", str(tmp_path / "run")])
 

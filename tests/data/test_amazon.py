@@ -6,9 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from tests.data.amazon_samples import write_2014, write_2023, write_p5
+from tests.stages import prepare
 
 from hidvae.config import DatasetConfig
-from hidvae.data.prepare import load_dataset, prepare
+from hidvae.data.prepare import load_dataset
 from hidvae.data.schema import check_items
 from hidvae.data.sources.amazon import read_amazon, source_files
 from hidvae.errors import DataError

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.stages import prepare
 
 from hidvae.config import DatasetConfig
 from hidvae.data.check import ProblemReport, find_problems
-from hidvae.data.prepare import prepare, read_source
+from hidvae.data.prepare import read_source
 from hidvae.data.sources.folder import read_folder
 from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.stages import prepare
 
 from hidvae.config import DatasetConfig
 from hidvae.data.check import find_problems
-from hidvae.data.prepare import prepare
 from hidvae.data.sources.folder import read_folder
 from hidvae.errors import HidvaeError
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.stages import prepare
 
 from hidvae.config import DatasetConfig, load_config
-from hidvae.data.prepare import load_dataset, prepare
+from hidvae.data.prepare import load_dataset
 from hidvae.data.schema import check_items
 from hidvae.data.sources import kuairand_captions
 from hidvae.data.sources.kuairand import read_kuairand, source_files

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.stages import prepare
 
 from hidvae.config import DatasetConfig, load_config
-from hidvae.data.prepare import load_dataset, prepare
+from hidvae.data.prepare import load_dataset
 from hidvae.data.sources.movielens import read_movielens, source_files
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ConfigError, DataError

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.stages import prepare
 
 from hidvae.config import DatasetConfig, build_section
-from hidvae.data.prepare import Dataset, load_dataset, prepare, raw_fingerprints
+from hidvae.data.prepare import Dataset, load_dataset, raw_fingerprints
 from hidvae.data.sources.demo import Demo
 from hidvae.errors import ArtifactError, DataError
 from hidvae.store.artifacts import StageFolder, is_current
@@ -226,7 +227,7 @@ def test_the_fingerprint_does_not_depend_on_the_number_of_threads(tmp_path: Path
     ).write_parquet(tmp_path / "interactions.parquet")
     code = (
         "import sys, pathlib; from hidvae.config import DatasetConfig; "
-        "from hidvae.data.prepare import prepare; folder, output = sys.argv[1:]; "
+        "from tests.stages import prepare; folder, output = sys.argv[1:]; "
         "print(prepare(DatasetConfig(folder=folder), pathlib.Path(output)).fingerprint)"
     )
     found = {

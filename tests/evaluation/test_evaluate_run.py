@@ -18,7 +18,7 @@ from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_run import SUFFIX, rankers_of, tasks_of
 from hidvae.evaluation.metrics import ndcg_at, recall_at
 from hidvae.evaluation.slices import slice_metrics
-from hidvae.run.pipeline import run_stage
+from hidvae.run.run import Run
 from hidvae.store.artifacts import read_json
 
 KEYS = [task + suffix for task in ("test", "validation") for suffix in SUFFIX.values()]
@@ -102,7 +102,8 @@ def test_a_further_mode_stands_beside_the_baselines_and_an_equal_one_differs_by_
         return {"hidvae": ranker, "hidvae (again)": ranker}
 
     monkeypatch.setattr(scoring, "own_rankers", twice)
-    run_stage("evaluate", load_config([], [*tiny_settings, "EvaluationConfig.beam_width=11"]), run)
+    config = load_config([], [*tiny_settings, "EvaluationConfig.beam_width=11"])
+    Run(run).make(config, only="evaluate")
     metrics = read_json(run / "evaluation" / "metrics.json")
     assert list(rankers_of(metrics)) == ["hidvae", "hidvae (again)", "popularity", "content_graph"]
     compared = metrics["comparisons"]
@@ -130,7 +131,7 @@ def test_every_target_is_ranked_once_per_ranker(
 
     monkeypatch.setattr(Popularity, "rank", counted)
     config = load_config([], [*tiny_settings, "EvaluationConfig.beam_width=11"])
-    run_stage("evaluate", config, run)
+    Run(run).make(config, only="evaluate")
     assert sum(ranked) == 2 * 200  # test and validation
 
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from tests.stages import embed
 
 from hidvae.config import EmbeddingConfig
 from hidvae.features import cached_encoding, text_vectors
-from hidvae.features.embed import embed
 from hidvae.features.text_encoder import cut_by_tokens
 from hidvae.store.artifacts import read_stage
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.stages import prepare
 
 from hidvae.config import DatasetConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.prepare import prepare
 from hidvae.data.schema import check_items
 from hidvae.store.artifacts import StageFolder
 

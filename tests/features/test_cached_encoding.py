@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.features.batch_encoder import CONFIG, BatchEncoder
+from tests.stages import embed
 
 from hidvae.errors import DataError
 from hidvae.features import cached_encoding, text_vectors
 from hidvae.features.cached_encoding import content_key, encode_cached
-from hidvae.features.embed import embed
 from hidvae.store.artifacts import StageFolder
 from hidvae.store.cache import cache_folder
 

@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 from safetensors.numpy import save_file
+from tests.stages import embed, prepare
 
 from hidvae.config import DatasetConfig, EmbeddingConfig
-from hidvae.data.prepare import load_dataset, prepare
+from hidvae.data.prepare import load_dataset
 from hidvae.errors import ArtifactError, ConfigError, DataError
 from hidvae.features.cooccurrence import cooccurrence_embedding
-from hidvae.features.embed import embed, embed_inputs
 from hidvae.features.embeddings import EMBEDDINGS_FILE, load_embeddings
 from hidvae.features.item_text import item_texts
 from hidvae.features.text_encoder import HashingEncoder
@@ -64,9 +64,10 @@ def test_the_same_settings_give_the_same_folder(demo_dataset: StageFolder, tmp_p
     first = embed(CONFIG, demo_dataset, tmp_path / "first")
     second = embed(CONFIG, demo_dataset, tmp_path / "second")
     assert first.fingerprint == second.fingerprint
-    inputs = embed_inputs(CONFIG, demo_dataset)
-    settings = dataclasses.asdict(CONFIG)
-    assert is_current(tmp_path / "first", config=settings, inputs=inputs, seed=None)
+    inputs = {"dataset": demo_dataset.fingerprint}
+    assert is_current(
+        tmp_path / "first", config=dataclasses.asdict(CONFIG), inputs=inputs, seed=None
+    )
 
 
 @pytest.mark.parametrize("off", [{"cooccurrence_dim": 0}, {"cooccurrence_weight": 0.0}])
@@ -136,8 +137,9 @@ def test_the_users_own_matrix_takes_the_place_of_the_text(
     np.testing.assert_array_equal(embeddings.content, embeddings.part("file"))
     before = folder.manifest["inputs"]
     np.save(file, np.tile([[4.0, 3.0]], (60, 1)))
-    assert embed_inputs(config, demo_dataset)["dataset"] == before["dataset"]
-    assert embed_inputs(config, demo_dataset)["embeddings_file"] != before["embeddings_file"]
+    after = embed(config, demo_dataset, tmp_path / "after").manifest["inputs"]
+    assert after["dataset"] == before["dataset"]
+    assert after["embeddings_file"] != before["embeddings_file"]
 
 
 def test_a_matrix_of_other_items_is_refused(demo_dataset: StageFolder, tmp_path: Path) -> None:

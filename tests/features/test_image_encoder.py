@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 from tests.features.conftest import make_catalogue
 from tests.features.tiny_models import save_tiny_bert, save_tiny_clip
+from tests.stages import embed, prepare
 
 from hidvae.config import DatasetConfig, EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.prepare import load_dataset, prepare
+from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError, DataError
 from hidvae.features import image_encoder
-from hidvae.features.embed import embed, embed_inputs
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.image_encoder import (
     ImageEncoder,
@@ -154,7 +154,7 @@ def test_the_stage_puts_images_beside_the_text(
     assert folder.facts["image_encoder"] == tiny_clip
     before = folder.manifest["inputs"]
     Image.new("RGB", (9, 9)).save(pictures / "1.png")
-    after = embed_inputs(config, dataset)
+    after = embed(config, dataset, tmp_path / "after").manifest["inputs"]
     assert after["dataset"] == before["dataset"]
     assert after["images"] != before["images"]
 

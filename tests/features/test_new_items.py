@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.stages import embed, prepare, tag
 
 from hidvae.config import DatasetConfig, EmbeddingConfig, TagConfig, load_config
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.prepare import load_dataset, prepare
+from hidvae.data.prepare import load_dataset
 from hidvae.errors import DataError
-from hidvae.features.embed import embed
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.new_items import NewItemEncoder
-from hidvae.features.tags.tag import tag
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
 from hidvae.store.artifacts import StageFolder, read_stage
 

@@ -17,7 +17,7 @@ from hidvae.ranking.beam_search import beam_search, exhaustive_scores
 from hidvae.ranking.filters import Orders
 from hidvae.ranking.item_changes import FOLDER, version_on_disk
 from hidvae.ranking.recommender import Recommender
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_other_architectures_take_items_too(
         "RetrieverConfig.epochs=1",
         "TokenizerConfig.collisions=disambiguate",
     ]
-    run_pipeline(load_config([], settings), tmp_path / "run", until="train", reuse=[tiny_run])
+    Run(tmp_path / "run").make(load_config([], settings), until="train", reuse=[tiny_run])
     recommender = Recommender.load(tmp_path / "run", device="cpu")
     history = recommender.catalogue.item_ids[:2]
     after = recommender.add_items([like(recommender, 7, "new")]).remove_items(history[:1])
@@ -190,7 +190,7 @@ def test_two_writers_do_not_overwrite_each_other(run: Path) -> None:
 def test_changes_of_another_training_are_refused(run: Path, tiny_settings: list[str]) -> None:
     first = Recommender.load(run, device="cpu")
     first.add_items([like(first, 7, "new")]).save_changes()
-    run_pipeline(load_config([], [*tiny_settings, "RunConfig.seed=5"]), run, until="train")
+    Run(run).make(load_config([], [*tiny_settings, "RunConfig.seed=5"]), until="train")
     with pytest.raises(FingerprintMismatch, match="item_changes"):
         Recommender.load(run, device="cpu")
 
@@ -200,7 +200,7 @@ def test_a_damaged_folder_says_what_to_do(run: Path) -> None:
     first.add_items([like(first, 7, "new")]).save_changes()
     file = run / FOLDER / "items.parquet"
     file.write_bytes(b"x" * file.stat().st_size)
-    with pytest.raises(ArtifactError, match="delete it"):
+    with pytest.raises(ArtifactError, match="damaged, delete .*item_changes"):
         Recommender.load(run, device="cpu")
 
 

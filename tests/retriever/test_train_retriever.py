@@ -19,15 +19,15 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.stages import train_retriever
 
 from hidvae.config import RetrieverConfig, RunConfig
 from hidvae.data.interactions import Sequences
 from hidvae.data.prepare import EVENTS_FILE, load_dataset, write_events
 from hidvae.data.split import leave_one_out
-from hidvae.errors import DataError, FingerprintMismatch, HidvaeError
+from hidvae.errors import DataError, HidvaeError
 from hidvae.retriever import train_retriever as train
 from hidvae.retriever.interface import Retriever
-from hidvae.retriever.train_retriever import train_retriever
 from hidvae.store.artifacts import StageFolder, read_stage
 from hidvae.training.progress import Stopwatch
 from training.fake_streams import fake_streams
@@ -350,6 +350,7 @@ from hidvae.store.artifacts import read_stage
 from hidvae.config import RetrieverConfig, RunConfig
 from hidvae.retriever import train_retriever as train
 import json
+from tests import stages
 run, output, settings, saves = sys.argv[1:]
 save, done = train.save_checkpoint, []
 def saving(*arguments, **options):
@@ -360,7 +361,7 @@ def saving(*arguments, **options):
 train.save_checkpoint = saving
 needs = json.loads(settings)["needs"]
 folders = [read_stage(Path(run) / name, produced_by="hidvae") for name in needs]
-train.train_retriever(
+stages.train_retriever(
     RetrieverConfig(**json.loads(settings)["retriever"]),
     RunConfig(**json.loads(settings)["run"]),
     *folders,
@@ -430,19 +431,6 @@ def test_a_failed_training_keeps_the_older_stage(folders: Folders, tmp_path: Pat
 
 def assert_one_line(error: pytest.ExceptionInfo[HidvaeError]) -> None:
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("other", ["dataset", "embeddings", "tags"])
-def test_semantic_ids_of_other_inputs_are_refused(
-    folders: Folders, tmp_path: Path, other: str
-) -> None:
-    replaced = StageFolder(
-        folders[other].path, {**folders[other].manifest, "fingerprint": "f" * 64}
-    )
-    with pytest.raises(FingerprintMismatch, match=rf"{other}.*ffffffff.*hidvae tokenize") as error:
-        fit({**folders, other: replaced}, tmp_path / "retriever")
-    assert_one_line(error)
-    assert list(tmp_path.iterdir()) == []
 
 
 def with_events(

@@ -82,7 +82,9 @@ def test_logs_are_checked_but_do_not_change_the_fingerprint(tmp_path: Path) -> N
 
 
 def test_wall_time_of_resumed_attempts_is_added(tmp_path: Path) -> None:
-    assert write(tmp_path / "tokenizer", wall_seconds_before=100.0).wall_seconds >= 100
+    with write_stage(tmp_path / "tokenizer", stage="s", config={}, inputs={}) as writer:
+        writer.seconds_before = 100.0
+    assert read_stage(tmp_path / "tokenizer", produced_by="hidvae tokenize").wall_seconds >= 100
 
 
 def test_error_inside_the_block_leaves_the_old_folder(tmp_path: Path) -> None:

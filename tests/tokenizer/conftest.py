@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.stages import embed, tag, train_tokenizer
 
 from hidvae.config import EmbeddingConfig, LLMConfig, RunConfig, TagConfig, TokenizerConfig
-from hidvae.features.embed import embed
 from hidvae.features.embeddings import load_embeddings, save_embeddings
-from hidvae.features.tags.tag import tag
 from hidvae.store.artifacts import StageFolder, read_stage, write_stage
 from hidvae.tokenizer.residual_quantizer import ResidualQuantizer
-from hidvae.tokenizer.train_tokenizer import train_tokenizer
 
 EMBEDDING = EmbeddingConfig(text_encoder="hashing", cooccurrence_dim=8, use_cache=False)
 

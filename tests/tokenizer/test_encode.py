@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,28 +8,20 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from tests.stages import embed, encode_catalogue, prepare, tag, train_tokenizer
 
 from hidvae.config import DatasetConfig, LLMConfig, RunConfig, TagConfig, TokenizerConfig
-from hidvae.data.prepare import ITEMS_FILE, load_dataset, prepare
-from hidvae.errors import FingerprintMismatch
+from hidvae.data.prepare import ITEMS_FILE, load_dataset
 from hidvae.evaluation.id_quality import id_quality
-from hidvae.features.embed import embed
 from hidvae.features.embeddings import load_embeddings
-from hidvae.features.tags.tag import tag
 from hidvae.features.tags.vocabulary import load_tags
 from hidvae.semantic_ids.collisions import collision_rate
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import StageFolder, read_json
 from hidvae.tokenizer import encode as encode_module
-from hidvae.tokenizer.encode import (
-    QUALITY,
-    encode_catalogue,
-    encode_items,
-    predict_tags,
-    tag_accuracy,
-)
+from hidvae.tokenizer.encode import QUALITY, encode_items, predict_tags, tag_accuracy
 from hidvae.tokenizer.model import HiDVAE
-from hidvae.tokenizer.train_tokenizer import load_held_out, load_tokenizer, train_tokenizer
+from hidvae.tokenizer.train_tokenizer import load_held_out, load_tokenizer
 
 from .conftest import EMBEDDING
 
@@ -217,29 +208,6 @@ def test_without_supervision_there_are_ids_and_no_tags(
     assert ids.is_unique
     assert (ids.tag_ids == -1).all() and (ids.tag_confidence == 0).all()
     assert read_json(folder.path / QUALITY)["tag_accuracy"] == [None, None, None]
-
-
-def test_inputs_of_another_run_are_refused(
-    tokenizer: StageFolder,
-    demo_folder: StageFolder,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    equal_items: tuple[StageFolder, StageFolder, StageFolder],
-    changed_embeddings: Callable[[Callable[[np.ndarray], np.ndarray]], StageFolder],
-    tmp_path: Path,
-) -> None:
-    other_dataset, _, other_tags = equal_items
-    other_embeddings = changed_embeddings(lambda matrix: matrix + 1)
-    good = {"dataset": demo_folder, "embeddings": embeddings, "tags": tags}
-    for name, other in (
-        ("dataset", other_dataset),
-        ("embeddings", other_embeddings),
-        ("tags", other_tags),
-    ):
-        with pytest.raises(FingerprintMismatch, match=name) as error:
-            encode_catalogue(tokenizer, **{**good, name: other}, output=tmp_path / "ids")
-        assert "\n" not in str(error.value)
-        assert not (tmp_path / "ids").exists()
 
 
 def test_the_same_inputs_give_the_same_table(

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.stages import encode_catalogue, train_tokenizer
 from torch.optim import AdamW
 
 from hidvae.config import RunConfig, TokenizerConfig
@@ -23,8 +24,7 @@ from hidvae.errors import ArtifactError, NotTrainedError
 from hidvae.semantic_ids.table import FILE
 from hidvae.store.artifacts import StageFolder, read_stage
 from hidvae.tokenizer import train_tokenizer as train_module
-from hidvae.tokenizer.encode import encode_catalogue
-from hidvae.tokenizer.train_tokenizer import LOG, WEIGHTS, train_tokenizer
+from hidvae.tokenizer.train_tokenizer import LOG, WEIGHTS
 from hidvae.training import checkpoint as checkpoint_module
 
 from .conftest import kill_codes
@@ -236,6 +236,7 @@ from pathlib import Path
 from hidvae.store.artifacts import read_stage
 from hidvae.config import RunConfig, TokenizerConfig, build_section
 from hidvae.tokenizer import train_tokenizer as train
+from tests import stages
 
 class Slow(train.AdamW):
     def step(self, *args, **kwargs):
@@ -244,7 +245,7 @@ class Slow(train.AdamW):
 
 train.AdamW = Slow
 settings, run, dataset, embeddings, tags, output = json.loads(sys.argv[1])
-train.train_tokenizer(
+stages.train_tokenizer(
     build_section(TokenizerConfig, settings),
     build_section(RunConfig, run),
     read_stage(Path(dataset), produced_by=""),

@@ -10,20 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.stages import tag, train_tokenizer
 
 from hidvae.config import LLMConfig, RunConfig, TagConfig, TokenizerConfig
 from hidvae.errors import ArtifactError, ConfigError, DataError, NotTrainedError
 from hidvae.features.embeddings import load_embeddings
-from hidvae.features.tags.tag import tag
 from hidvae.store.artifacts import StageFolder, read_stage
 from hidvae.tokenizer import train_tokenizer as train_module
-from hidvae.tokenizer.train_tokenizer import (
-    LOG,
-    WEIGHTS,
-    load_held_out,
-    load_tokenizer,
-    train_tokenizer,
-)
+from hidvae.tokenizer.train_tokenizer import LOG, WEIGHTS, load_held_out, load_tokenizer
 from hidvae.training.parallel import Share
 
 from .conftest import EMBEDDING, kill_codes

@@ -15,7 +15,7 @@ import torch
 
 from hidvae.config import load_config
 from hidvae.retriever import train_retriever as retriever_train
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.tokenizer import train_tokenizer as tokenizer_train
 
 torch.set_num_threads(1)
@@ -30,4 +30,4 @@ if stage:
             sys.exit(1)
 
     module.save_checkpoint = save_then_die
-run_pipeline(load_config([], settings), Path(output), until="train")
+Run(Path(output)).make(load_config([], settings), until="train")

@@ -15,7 +15,7 @@ from lightning_fabric.loggers.logger import Logger
 from hidvae.config import RunConfig, load_config
 from hidvae.errors import ConfigError, MissingExtraError
 from hidvae.retriever import train_retriever as retriever_train
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.store.artifacts import read_stage
 from hidvae.tokenizer import train_tokenizer as tokenizer_train
 from hidvae.training import loggers as loggers_module
@@ -55,7 +55,7 @@ def test_a_missing_extra_is_named_before_anything_is_computed(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=rf'{name}.+pip install "hidvae\[{name}\]"'):
-        run_pipeline(load_config([], [f"RunConfig.loggers=('csv', '{name}')"]), tmp_path / "run")
+        Run(tmp_path / "run").make(load_config([], [f"RunConfig.loggers=('csv', '{name}')"]))
     assert not (tmp_path / "run").exists()
 
 
@@ -191,7 +191,7 @@ def test_tensorboard_has_the_numbers_of_both_trainings_and_changes_neither(
 ) -> None:
     pytest.importorskip("tensorboard")
     config = load_config([], [*tiny_settings, "RunConfig.loggers=('csv', 'tensorboard')"])
-    run_pipeline(config, tmp_path, until="train")
+    Run(tmp_path).make(config, until="train")
     for stage in STAGES:
         assert_alike(tensorboard_epochs(tmp_path, stage), epochs_of(tmp_path / stage / "log.csv"))
         ours, theirs = (read_stage(run / stage, produced_by="") for run in (tmp_path, tiny_run))
@@ -216,9 +216,9 @@ def test_a_resumed_training_is_in_tensorboard_once(
     with monkeypatch.context() as patched:
         patched.setattr(training, "_end_epoch", end_and_stop)
         with pytest.raises(Stopped):
-            run_pipeline(config, tmp_path, until="train")
+            Run(tmp_path).make(config, until="train")
     assert list(tensorboard_epochs(tmp_path, stage)) == [1, 2]
-    run_pipeline(config, tmp_path, until="train")
+    Run(tmp_path).make(config, until="train")
     assert_alike(tensorboard_epochs(tmp_path, stage), epochs_of(tmp_path / stage / "log.csv"))
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from hidvae.config import load_config
 from hidvae.retriever import train_retriever as retriever_train
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.tokenizer import train_tokenizer as tokenizer_train
 from hidvae.training.parallel import Share
 
@@ -40,7 +40,7 @@ def settings(tiny_settings: list[str]) -> list[str]:
 def whole(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one process."""
     output = tmp_path_factory.mktemp("parallel") / "one"
-    run_pipeline(load_config([], settings), output, until="train")
+    Run(output).make(load_config([], settings), until="train")
     return output
 
 
@@ -87,7 +87,7 @@ def test_one_process_goes_on_where_two_were_stopped(
     assert (run / f".{stage}.checkpoint" / "checkpoint.safetensors").is_file()
     assert not (run / stage).exists()
     with caplog.at_level(logging.INFO):
-        run_pipeline(load_config([], settings), run, until="train")
+        Run(run).make(load_config([], settings), until="train")
     assert "going on from epoch 1, step 1" in caplog.text
     assert_alike(run, whole)
 

@@ -251,12 +251,13 @@ def run(output: Output, data: Data = None, config: Configs = None, set_: Setting
     Without --data, --config and --set, the run keeps the settings that it has.
     """
     from hidvae.apps.show.terminal import print_run
-    from hidvae.run.pipeline import resolve_config, run_pipeline
+    from hidvae.run.run import Run
     from hidvae.training.runtime import alone, process_rank
 
     is_described = bool(data or config or set_)
-    settings = resolve_config(output, data, config or (), set_ or (), is_fresh=is_described)
-    run_pipeline(settings, output)
+    made = Run(output)
+    settings = made.resolve(data, config or (), set_ or (), is_fresh=is_described)
+    made.make(settings)
     if process_rank() == 0:
         with alone():  # the other processes have ended, and nobody waits for them
             print_run(output, settings.run.device)
@@ -404,6 +405,18 @@ def export_(
     typer.echo(f"wrote {output}")
 
 
+@app.command(epilog=_example("hidvae check runs/my_shop"))
+def check(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+) -> None:
+    """Compare every file of a run with the hash that was kept of it. Changes nothing."""
+    from hidvae.run.run import Run
+
+    for folder in Run(run).check():
+        name = folder.path.relative_to(run)
+        typer.echo(f"{name}: {len(folder.manifest['files'])} files as they were written")
+
+
 @app.command(epilog=_example("hidvae inspect runs/my_shop --html my_shop.html"))
 def inspect(
     place: Annotated[
@@ -494,11 +507,11 @@ def ids_export(
     A folder gets FOLDER.index.json by item number, FOLDER.item2id and FOLDER.item.json.
     """
     from hidvae.data.prepare import load_dataset
-    from hidvae.run.pipeline import open_folders
+    from hidvae.run.run import Run
     from hidvae.semantic_ids.interchange import export_folder, export_ids
     from hidvae.semantic_ids.table import SemanticIds
 
-    folders = open_folders(run, {"dataset", "semantic_ids"})
+    folders = Run(run).folders(["dataset", "semantic_ids"])
     found = SemanticIds.load(folders["semantic_ids"])
     if output.suffix and not output.is_dir():
         export_ids(found, output)
@@ -600,11 +613,10 @@ def _check_tables(
     """List the first problems of the raw tables; exit code 2 if there are any."""
     from hidvae.data.check import find_problems
     from hidvae.data.prepare import read_source
-    from hidvae.run.pipeline import resolve_config
+    from hidvae.run.run import Run
 
-    dataset = resolve_config(
-        output or Path(), data, config or (), settings or (), is_fresh=output is None
-    ).dataset
+    run = Run(output or Path())
+    dataset = run.resolve(data, config or (), settings or (), is_fresh=output is None).dataset
     report = find_problems(read_source(dataset), dataset)
     typer.echo("\n".join(report.lines()))
     if not report.is_clean:
@@ -615,20 +627,11 @@ def _preview_tags(
     run: Path, config: Sequence[Path] | None, settings: Sequence[str] | None, num_items: int
 ) -> None:
     from hidvae.features.tags.tag import preview_tags
-    from hidvae.run.pipeline import open_folders, resolve_config
+    from hidvae.run.run import Run
 
-    resolved = resolve_config(run, None, config or (), settings or ())
-    folders = open_folders(run, {"dataset", "embeddings"})
-    typer.echo(
-        preview_tags(
-            resolved.tags,
-            resolved.llm,
-            resolved.embedding,
-            folders["dataset"],
-            folders["embeddings"],
-            num_items,
-        )
-    )
+    opened = Run(run)
+    resolved = opened.resolve(None, config or (), settings or ())
+    typer.echo(preview_tags(opened, resolved, num_items))
 
 
 def _run_stage(
@@ -638,9 +641,10 @@ def _run_stage(
     config: Sequence[Path] | None,
     settings: Sequence[str] | None,
 ) -> None:
-    from hidvae.run.pipeline import resolve_config, run_stage
+    from hidvae.run.run import Run
 
-    run_stage(command, resolve_config(output, data, config or (), settings or ()), output)
+    run = Run(output)
+    run.make(run.resolve(data, config or (), settings or ()), only=command)
 
 
 def _write_report(run: Path) -> None:

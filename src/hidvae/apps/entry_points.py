@@ -67,12 +67,12 @@ def _train_hidvae(
     config: ConfigFile, data: Data = None, output: RunFolder = None, set_: Settings = None
 ) -> None:
     """Train the tokenizer on a dataset: prepare, embed, tag, tokenize."""
-    from hidvae.run.pipeline import resolve_config, run_pipeline
+    from hidvae.run.run import Run
 
     # No run to take settings from: the config file is the whole description.
-    settings = resolve_config(Path(), data, [config], set_ or (), is_fresh=True)
+    settings = Run(Path()).resolve(data, [config], set_ or (), is_fresh=True)
     run = output or default_run(settings)
-    run_pipeline(settings, run, until="tokenize")
+    Run(run).make(settings, until="tokenize")
     typer.echo(f"tokenizer and semantic IDs are in {run}; next: train_transformer.py")
 
 
@@ -91,15 +91,16 @@ def _train_transformer(
 ) -> None:
     """Train the retriever on a frozen tokenizer, then score validation and test."""
     from hidvae.apps.show.terminal import print_metrics
-    from hidvae.run.pipeline import copy_tokenizer, resolve_config, run_stage
+    from hidvae.run.run import Run
 
-    run = output or tokenizer or default_run(load_config([config], set_ or ()))
-    if tokenizer and tokenizer.resolve() != run.resolve():
-        copy_tokenizer(tokenizer, run)
-    settings = resolve_config(run, None, [config], set_ or ())
-    run_stage("train", settings, run)
-    run_stage("evaluate", settings, run)
-    print_metrics(run)
+    path = output or tokenizer or default_run(load_config([config], set_ or ()))
+    run = Run(path)
+    if tokenizer and tokenizer.resolve() != path.resolve():
+        run.take_tokenizer(Run(tokenizer))
+    settings = run.resolve(None, [config], set_ or ())
+    run.make(settings, only="train")
+    run.make(settings, only="evaluate")
+    print_metrics(path)
 
 
 def _view_processed_dataset(

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ import polars as pl
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from hidvae.config import DatasetConfig
+from hidvae.config import Config, DatasetConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.events import Events, find_ties, k_core, keep_repeated, put_in_order, read_events
 from hidvae.data.interactions import (
@@ -49,7 +49,10 @@ from hidvae.data.split import (
 )
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ArtifactError
-from hidvae.store.artifacts import StageFolder, fingerprint_file, read_json, read_stage, write_stage
+from hidvae.store.artifacts import StageFolder, StageWriter, fingerprint_file, read_json
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"
@@ -152,56 +155,52 @@ class DatasetWithoutLog(Dataset):
         )
 
 
-def prepare(config: DatasetConfig, output: Path, tables: SourceTables | None = None) -> StageFolder:
-    """Read, check and filter a dataset, and write it as a stage folder.
+def prepare(run: Run, config: Config, stage: StageWriter) -> None:
+    """Read, check and filter a dataset, and write the stage ``dataset``.
 
-    Args:
-        config: Where the tables are and how the log is cut.
-        output: Stage folder to write.
-        tables: Tables of a program, from ``tables_from``, instead of those the settings name.
+    The tables are those of ``Run.fit``, else those that the settings name.
 
     Raises:
         ConfigError: If the settings do not go together.
         DataError: If a table is missing or breaks its contract, or nothing is left of it.
-        ArtifactError: If the folder cannot be written.
     """
-    inputs = raw_fingerprints(config, tables)
-    settings = dataclasses.asdict(config)
-    with write_stage(output, stage="prepare", config=settings, inputs=inputs) as writer:
-        tables = tables or read_source(config)
-        items = check_items(tables.items, tables.items_file)
-        events, size = read_events(tables, items, config)
-        num_known = len(events)
-        events = put_in_order(events, items, config)
-        num_duplicates = num_known - len(events)
-        events = _filter_events(keep_repeated(events, config.repeated_items), tables, config)
-        items, events = _filter_items(items, events, config)
-        users, sequences = _to_sequences(events)
-        split = _cold_split(sequences, config) or leave_one_out(sequences)
-        items.write_parquet(writer.path / ITEMS_FILE)
-        users.write_parquet(writer.path / USERS_FILE)
-        write_events(split, writer.path / EVENTS_FILE)
-        found = _describe(items, sequences) | _count_ties(events, sequences) | _count_cold(split)
-        left_out = {
-            "dropped_users": size.num_users - found["num_users"],
-            "dropped_items": tables.items.height - items.height,
-            "dropped_events": size.num_events - len(events),
-            "unknown_item_events": size.num_unknown,
-            "duplicate_events": num_duplicates,
-        }
-        writer.metrics.update({**found, **left_out, **tables.counts})
-        counts = ("num_users", "num_items", "num_events", "dropped_users", "dropped_events")
-        writer.facts.update({"name": tables.name, **{key: writer.metrics[key] for key in counts}})
-        writer.facts["users_repeat_items"] = _do_users_repeat(split.train)
-        if Path(tables.items_file).is_file():  # where an item's image path starts
-            writer.facts["folder"] = str(Path(tables.items_file).resolve().parent)
-    return read_stage(output, produced_by="hidvae prepare")
+    settings = config.dataset
+    tables = run.tables or read_source(settings)
+    items = check_items(tables.items, tables.items_file)
+    events, size = read_events(tables, items, settings)
+    num_known = len(events)
+    events = put_in_order(events, items, settings)
+    num_duplicates = num_known - len(events)
+    events = _filter_events(keep_repeated(events, settings.repeated_items), tables, settings)
+    items, events = _filter_items(items, events, settings)
+    users, sequences = _to_sequences(events)
+    split = _cold_split(sequences, settings) or leave_one_out(sequences)
+    items.write_parquet(stage.path / ITEMS_FILE)
+    users.write_parquet(stage.path / USERS_FILE)
+    write_events(split, stage.path / EVENTS_FILE)
+    found = _describe(items, sequences) | _count_ties(events, sequences) | _count_cold(split)
+    left_out = {
+        "dropped_users": size.num_users - found["num_users"],
+        "dropped_items": tables.items.height - items.height,
+        "dropped_events": size.num_events - len(events),
+        "unknown_item_events": size.num_unknown,
+        "duplicate_events": num_duplicates,
+    }
+    stage.metrics.update({**found, **left_out, **tables.counts})
+    counts = ("num_users", "num_items", "num_events", "dropped_users", "dropped_events")
+    stage.facts.update({"name": tables.name, **{key: stage.metrics[key] for key in counts}})
+    stage.facts["users_repeat_items"] = _do_users_repeat(split.train)
+    if Path(tables.items_file).is_file():  # where an item's image path starts
+        stage.facts["folder"] = str(Path(tables.items_file).resolve().parent)
 
 
-def raw_fingerprints(config: DatasetConfig, tables: SourceTables | None = None) -> dict[str, str]:
-    """What the stage is made from: SHA-256 of each file, or the generator and its settings."""
-    if tables is not None:
-        return dict(tables.fingerprints)
+def raw_inputs(run: Run, config: Config) -> dict[str, str]:
+    """What the stage is made from: SHA-256 of each file or table, or the generator's settings."""
+    return dict(run.tables.fingerprints) if run.tables else raw_fingerprints(config.dataset)
+
+
+def raw_fingerprints(config: DatasetConfig) -> dict[str, str]:
+    """SHA-256 of each file, or the generator and its settings."""
     if config.source == "demo":
         return {
             "demo": f"version {GENERATOR_VERSION}, {config.demo_num_items} items, "

@@ -13,16 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hidvae.config import EvaluationConfig, RunConfig, SasRecConfig
+from hidvae.config import Config, EvaluationConfig, SasRecConfig
 from hidvae.data.interactions import Sequences, count_items
-from hidvae.data.prepare import load_dataset
 from hidvae.data.split import Split, choose_users
 from hidvae.evaluation.baselines.by_name import ALL, build_baseline, chosen_baselines
 from hidvae.evaluation.evaluate_ranker import (
@@ -35,17 +33,17 @@ from hidvae.evaluation.evaluate_ranker import (
 )
 from hidvae.evaluation.metrics import ndcg_at, recall_at
 from hidvae.evaluation.slices import slice_metrics
-from hidvae.features.tags.vocabulary import load_tags
 from hidvae.log import in_stage
 from hidvae.ranking.ranker import GenerativeRanker
-from hidvae.ranking.recommender import Recommender
-from hidvae.store.artifacts import StageFolder, read_json, read_stage, write_json, write_stage
+from hidvae.store.artifacts import StageWriter, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
+
 METRICS = "metrics.json"
 RANKS = "ranks.parquet"
-TRAINED_BASELINES = "baselines"
 MODEL_ALONE = "hidvae, model alone"
 """The generator without the item graph at decoding."""
 SUFFIX: dict[Protocol, str] = {"including": "", "excluding": "_excluding_history"}
@@ -79,14 +77,13 @@ Results = dict[str, EvaluationResult]
 """One ranker's results by task."""
 
 
-def own_rankers(
-    folders: Mapping[str, StageFolder], config: EvaluationConfig, run: RunConfig
-) -> dict[str, Ranker]:
+def own_rankers(run: Run, config: EvaluationConfig) -> dict[str, Ranker]:
     """The modes in which the run itself is scored, by name; the first is the main one.
 
-    The main one's metrics stand at the top of ``metrics.json``, further ones under ``variants``.
+    Items that were added or removed since the training play no part. The main one's metrics stand
+    at the top of ``metrics.json``, further ones under ``variants``.
     """
-    recommender = Recommender.load(folders["retriever"].path.parent, run.device)
+    recommender = run.as_trained
     recommender.beam_width = config.beam_width
     rankers: dict[str, Ranker] = {recommender.name: recommender}
     if recommender.prior is not None:
@@ -140,84 +137,59 @@ def evaluation_settings(config: EvaluationConfig, sasrec: SasRecConfig) -> dict[
     return settings
 
 
-def evaluate_run(
-    config: EvaluationConfig,
-    run: RunConfig,
-    sasrec: SasRecConfig,
-    folders: Mapping[str, StageFolder],
-    wall_seconds: Mapping[str, float],
-    output: Path,
-) -> StageFolder:
+def evaluate_run(run: Run, config: Config, stage: StageWriter) -> None:
     """Score the run and the baselines; write ``metrics.json`` and ``ranks.parquet``.
 
-    One ranker is in memory at a time. Baselines that are trained and not there yet are trained.
-
-    Args:
-        config: Cut-offs, beam width, baselines.
-        run: Seed of the resamples (and of a baseline's training), device.
-        sasrec: Settings of the baseline sasrec.
-        folders: The earlier stage folders of one run, by name.
-        wall_seconds: Wall time of the earlier commands, kept with the metrics.
-        output: The stage folder to write; trained baselines lie beside it, in ``baselines``.
+    One ranker is in memory at a time. Baselines that are trained and not there yet are trained,
+    below the run in ``baselines``.
 
     Raises:
         ConfigError: If a baseline is unknown.
     """
-    baseline_names = chosen_baselines(config.baselines, folders["embeddings"])
-    dataset = load_dataset(folders["dataset"])
+    settings, seed = config.evaluation, config.run.seed
+    baseline_names = chosen_baselines(settings.baselines, run.embeddings)
+    dataset = run.dataset
     num_items = dataset.catalogue.num_items
-    tasks = tasks_of(dataset.split, num_items, config.max_users, run.seed)
+    tasks = tasks_of(dataset.split, num_items, settings.max_users, seed)
     popularity = count_items(dataset.split.train, num_items)
     score = partial(
         _score,
         tasks=tasks,
         popularity=popularity,
-        tags=load_tags(folders["tags"]).ids,
-        config=config,
-        seed=run.seed,
+        tags=run.tags.ids,
+        config=settings,
+        seed=seed,
     )
-    with write_stage(
-        output,
-        stage="evaluate",
-        config=evaluation_settings(config, sasrec),
-        inputs={name: folder.fingerprint for name, folder in folders.items()},
-        seed=run.seed,
-    ) as writer:
-        started = time.perf_counter()
-        own = {
-            name: score(name, ranker) for name, ranker in own_rankers(folders, config, run).items()
-        }
-        own_seconds = time.perf_counter() - started
-        baselines: dict[str, Results] = {}
-        for name in baseline_names:
-            with in_stage(name):
-                ranker = build_baseline(
-                    name, run, sasrec, folders, output.parent / TRAINED_BASELINES
-                )
-            baselines[name] = score(name, ranker)
-        all_seconds = time.perf_counter() - started
-        described = partial(_described, tasks=tasks, popularity=popularity, config=config)
-        main, *further = own
-        num_cold = dataset.split.cold_items.size
-        metrics = {
-            **described(own[main]),
-            "variants": {name: described(own[name]) for name in further},
-            "baselines": {name: described(results) for name, results in baselines.items()},
-            "comparisons": _comparisons(own, baselines, config, run.seed),
-            **({"random_guess": _random_guess(num_cold, config)} if num_cold else {}),
-            "seed": run.seed,
-            "semantic_ids": read_json(folders["semantic_ids"].path / "quality.json"),
-            "wall_seconds": {
-                **wall_seconds,
-                "evaluate": round(own_seconds, 3),
-                "baselines": round(all_seconds - own_seconds, 3),
-            },
-        }
-        write_json(writer.path / METRICS, metrics)
-        frame = _ranks_frame({**own, **baselines}, tasks, max(config.cutoffs))
-        frame.write_parquet(writer.path / RANKS)
-        writer.metrics |= metrics
-    return read_stage(output, produced_by="hidvae evaluate")
+    started = time.perf_counter()
+    own = {name: score(name, ranker) for name, ranker in own_rankers(run, settings).items()}
+    own_seconds = time.perf_counter() - started
+    baselines: dict[str, Results] = {}
+    for name in baseline_names:
+        with in_stage(name):
+            ranker = build_baseline(name, run, config)
+        baselines[name] = score(name, ranker)
+    all_seconds = time.perf_counter() - started
+    described = partial(_described, tasks=tasks, popularity=popularity, config=settings)
+    main, *further = own
+    num_cold = dataset.split.cold_items.size
+    metrics = {
+        **described(own[main]),
+        "variants": {name: described(own[name]) for name in further},
+        "baselines": {name: described(results) for name, results in baselines.items()},
+        "comparisons": _comparisons(own, baselines, settings, seed),
+        **({"random_guess": _random_guess(num_cold, settings)} if num_cold else {}),
+        "seed": seed,
+        "semantic_ids": read_json(run.folder("semantic_ids").path / "quality.json"),
+        "wall_seconds": {
+            **run.wall_seconds(stage.inputs),
+            "evaluate": round(own_seconds, 3),
+            "baselines": round(all_seconds - own_seconds, 3),
+        },
+    }
+    write_json(stage.path / METRICS, metrics)
+    frame = _ranks_frame({**own, **baselines}, tasks, max(settings.cutoffs))
+    frame.write_parquet(stage.path / RANKS)
+    stage.metrics |= metrics
 
 
 def rankers_of(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -7,17 +7,16 @@ of ``categorical_columns`` come last, as they are. A part of weight 0 is left ou
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hidvae.config import EmbeddingConfig
+from hidvae.config import Config, EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError
 from hidvae.features.categorical import multi_hot
 from hidvae.features.cooccurrence import cooccurrence_embedding
@@ -30,13 +29,16 @@ from hidvae.features.matrix_file import read_matrix_file
 from hidvae.features.text_vectors import text_vectors
 from hidvae.features.tfidf import TfidfVocabulary
 from hidvae.features.unit_rows import unit_rows
-from hidvae.store.artifacts import StageFolder, fingerprint_file, read_stage, write_stage
+from hidvae.store.artifacts import StageFolder, StageWriter, fingerprint_file
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 logger = logging.getLogger(__name__)
 
 
-def embed(config: EmbeddingConfig, dataset: StageFolder, output: Path) -> StageFolder:
-    """Write the stage folder ``embeddings``.
+def embed(run: Run, config: Config, stage: StageWriter) -> None:
+    """Write the stage ``embeddings``.
 
     ``embeddings.safetensors`` holds ``item_embeddings`` (N, D) float32, the fused parts; rows of a
     part are zeros for items that it knows nothing of (no image, no training event). Beside them
@@ -49,34 +51,32 @@ def embed(config: EmbeddingConfig, dataset: StageFolder, output: Path) -> StageF
         DataError: If texts, images or the user's matrix break their contract.
         MissingExtraError: If an encoder's package is not installed.
     """
-    inputs = embed_inputs(config, dataset)
-    settings = dataclasses.asdict(config)
-    with write_stage(output, stage="embed", config=settings, inputs=inputs) as stage:
-        loaded = load_dataset(dataset)
-        texts = _texts(config, loaded.catalogue)
-        folder = _dataset_folder(dataset)
-        parts, values, stage.metrics["images"] = _parts(config, loaded, texts, folder)
-        stage.facts.update(_facts(config, parts, values))
-        stage.metrics["items_without_cooccurrence"] = _num_zero_rows(parts.get("cooccurrence"))
-        matrix = np.concatenate(list(parts.values()), axis=1)
-        tfidf = TfidfVocabulary.learn(texts).vectors(texts)
-        stage.facts["num_terms"] = tfidf.shape[1]
-        save_embeddings(matrix, tfidf, stage.path)
-        logger.info("embedded %d items in %d dimensions", *matrix.shape)
-    return read_stage(output, produced_by="hidvae embed", expect=inputs)
+    settings, dataset = config.embedding, run.dataset
+    texts = _texts(settings, dataset.catalogue)
+    folder = _dataset_folder(run.folder("dataset"))
+    parts, values, stage.metrics["images"] = _parts(settings, dataset, texts, folder)
+    stage.facts.update(_facts(settings, parts, values))
+    stage.metrics["items_without_cooccurrence"] = _num_zero_rows(parts.get("cooccurrence"))
+    matrix = np.concatenate(list(parts.values()), axis=1)
+    tfidf = TfidfVocabulary.learn(texts).vectors(texts)
+    stage.facts["num_terms"] = tfidf.shape[1]
+    save_embeddings(matrix, tfidf, stage.path)
+    logger.info("embedded %d items in %d dimensions", *matrix.shape)
 
 
-def embed_inputs(config: EmbeddingConfig, dataset: StageFolder) -> dict[str, str]:
-    """Fingerprints of what the stage reads: the dataset, the user's own matrix, local images.
+def embed_inputs(run: Run, config: Config) -> dict[str, str]:
+    """Fingerprints of what the stage reads besides the dataset: own matrix and local images.
 
     Images are told apart by name and size, as reading them all would take longer than it helps.
     """
-    inputs = {"dataset": dataset.fingerprint}
-    if config.embeddings_file:
-        inputs["embeddings_file"] = fingerprint_file(Path(config.embeddings_file))
-    if _has_images(config):
-        values = image_values(load_dataset(dataset).catalogue, config.image_column)
-        inputs["images"] = _fingerprint_of_images(values, _dataset_folder(dataset))
+    inputs: dict[str, str] = {}
+    settings = config.embedding
+    if settings.embeddings_file:
+        inputs["embeddings_file"] = fingerprint_file(Path(settings.embeddings_file))
+    if _has_images(settings):
+        values = image_values(run.dataset.catalogue, settings.image_column)
+        folder = _dataset_folder(run.folder("dataset"))
+        inputs["images"] = _fingerprint_of_images(values, folder)
     return inputs
 
 

@@ -13,7 +13,7 @@ from scipy import sparse
 from hidvae.errors import ArtifactError, ConfigError
 from hidvae.features.csr import csr_from_tensors, csr_to_tensors
 from hidvae.features.mapped import map_tensor
-from hidvae.store.artifacts import StageFolder, read_stage, write_stage
+from hidvae.store.artifacts import StageFolder, StageWriter
 
 EMBEDDINGS_FILE = "embeddings.safetensors"
 EMBEDDINGS_TENSOR = "item_embeddings"
@@ -109,13 +109,12 @@ def save_embeddings(matrix: np.ndarray, tfidf: sparse.csr_array, folder: Path) -
     save_file(tensors, folder / EMBEDDINGS_FILE)
 
 
-def write_content(embeddings: StageFolder, dataset: StageFolder, output: Path) -> StageFolder:
-    """A folder like that of ``hidvae embed`` with the content alone, for models that know no more.
+def write_content(embeddings: StageFolder, stage: StageWriter) -> None:
+    """A stage like that of ``hidvae embed`` with the content alone, for models that know no more.
 
     Args:
         embeddings: From ``hidvae embed``.
-        dataset: What they were made from.
-        output: The folder to write.
+        stage: What to write.
 
     Raises:
         ConfigError: If there is no content: neither text (or the user's own matrix) nor image.
@@ -127,13 +126,10 @@ def write_content(embeddings: StageFolder, dataset: StageFolder, output: Path) -
             f"{', '.join(embeddings.facts['parts'])}; the baseline tiger reads content "
             "only; leave it out or set EmbeddingConfig.text_encoder"
         )
-    inputs = {"dataset": dataset.fingerprint, "embeddings": embeddings.fingerprint}
-    with write_stage(output, stage="content", config={}, inputs=inputs) as stage:
-        save_embeddings(content, sparse.csr_array((len(content), 0)), stage.path)
-        stage.facts |= {
-            "dim": content.shape[1],
-            "parts": {"file": [0, content.shape[1]]},
-            "num_categorical": 0,
-            "num_terms": 0,
-        }
-    return read_stage(output, produced_by="hidvae evaluate")
+    save_embeddings(content, sparse.csr_array((len(content), 0)), stage.path)
+    stage.facts |= {
+        "dim": content.shape[1],
+        "parts": {"file": [0, content.shape[1]]},
+        "num_categorical": 0,
+        "num_terms": 0,
+    }

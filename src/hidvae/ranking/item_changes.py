@@ -32,6 +32,7 @@ from hidvae.store.artifacts import (
     write_json,
     write_stage,
 )
+from hidvae.store.files import settled
 
 FOLDER = "item_changes"
 _ITEMS, _FEATURES, _REMOVED = "items.parquet", "features.safetensors", "removed.json"
@@ -200,8 +201,19 @@ def write_changes(
 
 def version_on_disk(run: Path) -> int:
     """Version of a run's changes; 0 where there are none."""
-    manifest = run / FOLDER / MANIFEST
+    manifest = settled(run / FOLDER) / MANIFEST
     return int(read_json(manifest)["facts"]["version"]) if manifest.is_file() else 0
+
+
+def changes_fingerprint(run: Path) -> str:
+    """Fingerprint of a run's changes, "none" where there are none.
+
+    Raises:
+        ArtifactError: If the folder is damaged.
+    """
+    if version_on_disk(run) == 0:
+        return "none"
+    return read_stage(run / FOLDER, produced_by=_PRODUCED_BY).fingerprint
 
 
 def read_changes(run: Path, items: RunItems, inputs: Mapping[str, str]) -> ItemChanges:
@@ -216,7 +228,7 @@ def read_changes(run: Path, items: RunItems, inputs: Mapping[str, str]) -> ItemC
         FingerprintMismatch: If the run was trained again since.
         ArtifactError: If the folder is damaged.
     """
-    if not (run / FOLDER / MANIFEST).is_file():
+    if not (settled(run / FOLDER) / MANIFEST).is_file():
         return ItemChanges.none(items)
     try:
         folder = read_stage(run / FOLDER, produced_by=_PRODUCED_BY, expect=inputs)

@@ -17,7 +17,6 @@ import numpy as np
 import polars as pl
 import torch
 
-from hidvae.config import RunConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.interactions import Sequences
 from hidvae.data.prepare import Dataset
@@ -27,26 +26,14 @@ from hidvae.ranking.beam_search import beam_search
 from hidvae.ranking.explain import Explainer, Recommendation
 from hidvae.ranking.filters import POOL, ItemTagIndex, Orders, choose, diversified
 from hidvae.ranking.graph_score import GraphPrior
-from hidvae.ranking.item_changes import ItemChanges, read_changes, write_changes
+from hidvae.ranking.item_changes import ItemChanges, write_changes
 from hidvae.ranking.lists import Ranking
 from hidvae.ranking.ranker import GenerativeRanker
 from hidvae.ranking.updates import ItemUpdates
 from hidvae.retriever.interface import Retriever
 from hidvae.semantic_ids.table import SemanticIds
-from hidvae.store.artifacts import StageFolder, read_stage
-from hidvae.store.hub import local_folder
-from hidvae.training.runtime import start_fabric
 
 DEFAULT_BEAM_WIDTH = 50
-PRODUCED_BY = {
-    "dataset": "hidvae prepare",
-    "embeddings": "hidvae embed",
-    "tags": "hidvae tag",
-    "semantic_ids": "hidvae tokenize",
-    "retriever": "hidvae train",
-    "fusion": "hidvae train",
-}
-"""Stages that a recommender is loaded from, and the command that writes each."""
 
 
 class _Found(NamedTuple):
@@ -104,7 +91,6 @@ class Recommender:
             self._is_offered = ~is_removed
         self._updates: ItemUpdates | None = None
         self._changes: ItemChanges | None = None
-        self._run: Path | None = None
         self._version_on_disk = 0
 
     def __repr__(self) -> str:
@@ -115,7 +101,7 @@ class Recommender:
 
     @classmethod
     def load(cls, run: Path | str, device: str = "auto") -> Recommender:
-        """Load a run's folder.
+        """``Run(run, device).recommender``.
 
         Args:
             run: Folder that ``hidvae run`` or ``hidvae export --with-run`` wrote, or such a folder
@@ -126,22 +112,13 @@ class Recommender:
             NotTrainedError: If a stage has not been run.
             ArtifactError: If a stage is damaged, or was made from other inputs than those there.
         """
-        run = local_folder(run)
-        folders: dict[str, StageFolder] = {}
-        for name, command in PRODUCED_BY.items():
-            folder = read_stage(run / name, produced_by=command)
-            made_from = {
-                k: folders[k].fingerprint for k in folder.manifest["inputs"] if k in folders
-            }
-            folders[name] = read_stage(folder.path, produced_by=command, expect=made_from)
-        updates = ItemUpdates(folders, start_fabric(RunConfig(device=device)).device)
-        changes = read_changes(run, updates.items, updates.inputs)
-        recommender = cls._of(updates, changes)
-        recommender._run, recommender._version_on_disk = run, changes.version
-        return recommender
+        from hidvae.run.run import Run  # which stands above, as it recommends too
+
+        return Run(run, device).recommender
 
     @classmethod
-    def _of(cls, updates: ItemUpdates, changes: ItemChanges) -> Recommender:
+    def of_run(cls, updates: ItemUpdates, changes: ItemChanges) -> Recommender:
+        """Of a run as it was trained, and what was changed since."""
         items, retriever, prior = updates.serving(changes)
         recommender = cls(
             items.catalogue,
@@ -154,6 +131,7 @@ class Recommender:
             is_removed=items.is_removed,
         )
         recommender._updates, recommender._changes = updates, changes
+        recommender._version_on_disk = changes.version
         return recommender
 
     @property
@@ -239,9 +217,8 @@ class Recommender:
             ConfigError: If this recommender was not loaded from a run.
         """
         updates, changes = self._changeable
-        assert self._run is not None
         if changes.version != self._version_on_disk:
-            write_changes(changes, self._run, updates.inputs, self._version_on_disk)
+            write_changes(changes, updates.run.path, updates.inputs, self._version_on_disk)
             self._version_on_disk = changes.version
         return changes.version
 
@@ -256,9 +233,8 @@ class Recommender:
 
     def _changed(self, changes: ItemChanges) -> Recommender:
         updates, _ = self._changeable
-        other = Recommender._of(updates, changes)
-        other.beam_width = self.beam_width
-        other._run, other._version_on_disk = self._run, self._version_on_disk
+        other = Recommender.of_run(updates, changes)
+        other.beam_width, other._version_on_disk = self.beam_width, self._version_on_disk
         return other
 
     def recommend(

@@ -7,32 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from hidvae.config import GraphConfig, RetrieverConfig, build_section
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.data.prepare import Dataset
 from hidvae.data.schema import check_items
 from hidvae.errors import DataError
-from hidvae.features.embeddings import load_embeddings
 from hidvae.features.item_graph import ItemGraph
 from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder
-from hidvae.features.tags.vocabulary import load_tags
 from hidvae.ranking.changed_neighbours import changed_neighbours
 from hidvae.ranking.extend import over_catalogue
-from hidvae.ranking.fusion import NUM_NEIGHBOURS, build_graph, load_prior
 from hidvae.ranking.graph_score import GraphPrior
+from hidvae.ranking.graph_weight import NUM_NEIGHBOURS, build_graph
 from hidvae.ranking.item_changes import ItemChanges, RunItems
-from hidvae.retriever.build import load_retriever, scaled_content
+from hidvae.retriever.build import scaled_content
 from hidvae.retriever.interface import Retriever
-from hidvae.semantic_ids.table import SemanticIds
-from hidvae.store.artifacts import StageFolder, read_stage
 from hidvae.tokenizer.encode import ids_of_new_items
-from hidvae.tokenizer.model import HiDVAE
-from hidvae.tokenizer.train_tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 _ROWS = "items"
 """What a caller's rows are called in messages."""
@@ -52,41 +49,30 @@ class ItemUpdates:
     The encoder of the texts and the tokenizer are loaded when the first item is added.
     """
 
-    def __init__(self, folders: Mapping[str, StageFolder], device: Any) -> None:
-        """Open a run.
-
-        Args:
-            folders: The run's ``dataset``, ``embeddings``, ``tags``, ``semantic_ids``,
-                ``retriever`` and ``fusion``.
-            device: Of the retriever.
-        """
-        self._folders = folders
-        self.dataset: Dataset = load_dataset(folders["dataset"])
-        self.tags = load_tags(folders["tags"])
-        self._embeddings = load_embeddings(folders["embeddings"])
-        ids = SemanticIds.load(folders["semantic_ids"])
+    def __init__(self, run: Run) -> None:
+        """Open a run."""
+        self.run = run
+        self.dataset: Dataset = run.dataset
+        self.tags = run.tags
+        self._embeddings = run.embeddings
         num_items = self.dataset.catalogue.num_items
         self.items = RunItems(
             self.dataset.catalogue,
             self._embeddings.matrix,
             self._embeddings.tfidf,
             self.tags.ids,
-            ids,
+            run.semantic_ids,
             self.dataset.known_items,
             np.zeros(num_items, dtype=bool),
         )
-        self.config = build_section(RetrieverConfig, folders["retriever"].config)
-        retriever = load_retriever(
-            folders["retriever"], ids, self.items.vectors, self.items.is_known
-        )
-        prior = load_prior(folders["fusion"], self.dataset)
-        self._as_trained = Serving(self.items, retriever.to(device).eval(), prior)
+        self.config = build_section(RetrieverConfig, run.folder("retriever").config)
+        self._as_trained = Serving(self.items, run.retriever, run.graph)
 
     @property
     def inputs(self) -> dict[str, str]:
         """Fingerprints of the folders that changes are made with."""
         names = ("dataset", "embeddings", "tags", "semantic_ids")
-        return {name: self._folders[name].fingerprint for name in names}
+        return {name: self.run.folder(name).fingerprint for name in names}
 
     def serving(self, changes: ItemChanges) -> Serving:
         """The run with changes; what does not change is shared."""
@@ -125,7 +111,7 @@ class ItemUpdates:
             DataError: If a row breaks the contract of the catalogue, or is there already (or not).
             NotTrainedError: If the run's semantic IDs come from a file, so that nothing makes more.
         """
-        tokenizer = self._tokenizer
+        tokenizer = self.run.tokenizer
         now = self.items.changed(changes)
         catalogue = self._checked(rows)
         self._check_presence(catalogue, now, is_new)
@@ -137,7 +123,7 @@ class ItemUpdates:
         others[index[is_old]] = False
         ids = ids_of_new_items(
             tokenizer,
-            self._tokenizer_folder,
+            self.run.folder("tokenizer"),
             catalogue.item_ids,
             features.vectors,
             now.take(np.flatnonzero(others)).ids,
@@ -217,35 +203,23 @@ class ItemUpdates:
         return prior.over(neighbours, items.is_known)
 
     @cached_property
-    def _fusion(self) -> GraphConfig:
-        return build_section(GraphConfig, self._folders["fusion"].config)
+    def _graph_config(self) -> GraphConfig:
+        return build_section(GraphConfig, self.run.folder("graph").config)
 
     @cached_property
     def _graph(self) -> ItemGraph:
-        return build_graph(self._fusion, self.dataset, self._embeddings)
+        return build_graph(self._graph_config, self.dataset, self._embeddings)
 
     @cached_property
     def _encoder(self) -> NewItemEncoder:
-        images = self._folders["dataset"].facts.get("folder")
+        images = self.run.folder("dataset").facts.get("folder")
         return NewItemEncoder(
             self.items.catalogue,
-            self._folders["embeddings"],
+            self.run.folder("embeddings"),
             self._embeddings,
             self.tags.vocabulary,
             Path(images) if images else None,
         )
-
-    @cached_property
-    def _tokenizer_folder(self) -> StageFolder:
-        ids = self._folders["semantic_ids"]
-        folder = read_stage(ids.path.parent / "tokenizer", produced_by="hidvae tokenize")
-        expected = {"tokenizer": folder.fingerprint}
-        read_stage(ids.path, produced_by="hidvae tokenize", expect=expected)
-        return folder
-
-    @cached_property
-    def _tokenizer(self) -> HiDVAE:
-        return load_tokenizer(self._tokenizer_folder, self._folders["tags"])
 
 
 def _frame_of(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

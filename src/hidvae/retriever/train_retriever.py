@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,24 +14,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from hidvae.config import RetrieverConfig, RunConfig, SasRecConfig
-from hidvae.data.prepare import load_dataset
+from hidvae.config import Config, RetrieverConfig, RunConfig, SasRecConfig
 from hidvae.data.split import Split, choose_users
 from hidvae.errors import DataError
 from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
-from hidvae.features.embeddings import load_embeddings
 from hidvae.ranking.lists import Ranker
 from hidvae.ranking.ranker import VALIDATION_BEAMS, GenerativeRanker
 from hidvae.retriever.batches import EpochBatches, TrainingBatches
 from hidvae.retriever.build import WEIGHTS, build_retriever
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.transformer import Block
-from hidvae.semantic_ids.table import SemanticIds
-from hidvae.store.artifacts import StageFolder, read_stage, write_stage
+from hidvae.store.artifacts import StageWriter
 from hidvae.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
-    remove_checkpoint,
     restore,
     save_checkpoint,
     training_identity,
@@ -42,7 +37,6 @@ from hidvae.training.loggers import following
 from hidvae.training.parallel import (
     Share,
     first_decides,
-    first_writes,
     mean_over_processes,
     seed_parts,
 )
@@ -51,6 +45,9 @@ from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
 from hidvae.training.runtime import make_reproducible, start_fabric
 from hidvae.training.schedule import warmup_cosine
 from hidvae.training.sharding import whole, whole_weights
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 LOG = "log.csv"
 _GRADIENT_NORM = 1.0
@@ -65,59 +62,34 @@ WEIGHT_DECAY = 0.05
 logger = logging.getLogger("hidvae.train")
 
 
-def train_retriever(
-    config: RetrieverConfig,
-    run: RunConfig,
-    dataset: StageFolder,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    semantic_ids: StageFolder,
-    output: Path,
-) -> StageFolder:
-    """Train, select the epoch by ndcg@10 on validation, and write the stage folder ``retriever``.
+def train_retriever(run: Run, config: Config, stage: StageWriter) -> None:
+    """Train, select the epoch by ndcg@10 on validation, and write the stage ``retriever``.
 
-    A training that was stopped goes on from ``<output.parent>/.<output.name>.checkpoint`` and ends
-    with the weights an uninterrupted one would have had, bit for bit on one machine.
+    A training that was stopped goes on from its last checkpoint and ends with the weights an
+    uninterrupted one would have had, bit for bit on one machine.
 
     Raises:
         DataError: If no training history has two items.
     """
-    read_stage(
-        semantic_ids.path,
-        produced_by="hidvae tokenize",
-        expect={
-            name: folder.fingerprint
-            for name, folder in (("dataset", dataset), ("embeddings", embeddings), ("tags", tags))
-        },
-    )
-    data = load_dataset(dataset)
-    split = data.split
-    ids = SemanticIds.load(semantic_ids)
-    make_reproducible(run.seed)
-    items = load_embeddings(embeddings)
+    dataset, items, settings = run.dataset, run.embeddings, config.retriever
+    make_reproducible(config.run.seed)
     model = build_retriever(
-        config,
-        ids,
+        settings,
+        run.semantic_ids,
         items.matrix,
-        data.known_items,
+        dataset.known_items,
         transition_columns=items.parts.get("cooccurrence", (0, 0)),
-        histories=split.train,
+        histories=dataset.split.train,
     )
     batches = TrainingBatches(
-        split.train,
-        config.max_history,
-        config.batch_tokens,
-        every_position=config.architecture != "encoder_decoder",
-        order_noise=config.order_noise,
+        dataset.split.train,
+        settings.max_history,
+        settings.batch_tokens,
+        every_position=settings.architecture != "encoder_decoder",
+        order_noise=settings.order_noise,
     )
-    inputs = {
-        "dataset": dataset.fingerprint,
-        "embeddings": embeddings.fingerprint,
-        "tags": tags.fingerprint,
-        "semantic_ids": semantic_ids.fingerprint,
-    }
-    ranker = GenerativeRanker(model, VALIDATION_BEAMS, config.max_history)
-    return train_next_item(model, ranker, batches, split, config, run, inputs, output)
+    ranker = GenerativeRanker(model, VALIDATION_BEAMS, settings.max_history)
+    train_next_item(model, ranker, batches, dataset.split, settings, config.run, stage)
 
 
 def train_next_item(
@@ -127,20 +99,18 @@ def train_next_item(
     split: Split,
     config: LoopConfig,
     run: RunConfig,
-    inputs: Mapping[str, str],
-    output: Path,
-) -> StageFolder:
-    """Train any model of the next item and write its stage folder, named as ``output``.
+    stage: StageWriter,
+) -> None:
+    """Train any model of the next item and write its stage.
 
     Args:
         model: Called with a ``HistoryBatch`` and the label smoothing, it gives the loss.
         ranker: Ranks with ``model``; its ndcg@10 on validation selects the epoch.
         batches: What the model learns from.
         split: Its validation part is ranked.
-        config: Settings, kept in the manifest.
+        config: Settings of the loop.
         run: Seed, device, checkpoints.
-        inputs: Fingerprints of the folders that model and batches were made from.
-        output: The stage folder to write.
+        stage: What to write.
 
     Raises:
         DataError: If no training history has two items.
@@ -151,38 +121,24 @@ def train_next_item(
             "no transition to learn from; a longer log is needed"
         )
     fabric = start_fabric(run, layer=Block)
-    settings = asdict(config)
-    identity = training_identity(settings, inputs, run)
-    checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
+    identity = training_identity(stage.settings, stage.inputs, run)
+    checkpoint_file = stage.checkpoint / "checkpoint.safetensors"
     checkpoint = load_checkpoint(checkpoint_file, identity=identity)
-    folder = write_stage(
-        output,
-        stage=output.name,
-        config=settings,
-        inputs=inputs,
-        seed=run.seed,
-        wall_seconds_before=checkpoint.state["seconds"] if checkpoint else 0.0,
-    )
-    with (
-        first_writes(fabric, folder) as stage,
-        following(fabric, run.loggers, output, settings, checkpoint) as loggers,
-    ):
+    stage.seconds_before = checkpoint.state["seconds"] if checkpoint else 0.0
+    with following(fabric, run.loggers, stage.output, stage.settings, checkpoint) as loggers:
         loop = _Training(
             fabric, model, ranker, batches, split, config, run, checkpoint_file, identity
         )
         loop.log.loggers = loggers
         loop.run(checkpoint)
-        best = {name: whole(value).cpu() for name, value in loop.best_weights.items()}
-        save_file(best, stage.path / WEIGHTS)
-        loop.log.write(stage.path / LOG)
-        stage.facts |= {
-            "num_parameters": sum(p.numel() for p in model.parameters()),
-            "num_epochs": len(loop.log.rows),
-        }
-        stage.metrics |= {"best_epoch": loop.best_epoch, "validation_ndcg@10": loop.best_score}
-    if fabric.is_global_zero:
-        remove_checkpoint(checkpoint_file)
-    return read_stage(output, produced_by="hidvae train")
+    best = {name: whole(value).cpu() for name, value in loop.best_weights.items()}
+    save_file(best, stage.path / WEIGHTS)
+    loop.log.write(stage.path / LOG)
+    stage.facts |= {
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "num_epochs": len(loop.log.rows),
+    }
+    stage.metrics |= {"best_epoch": loop.best_epoch, "validation_ndcg@10": loop.best_score}
 
 
 class _Training:

@@ -18,6 +18,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -47,10 +48,24 @@ class StageWriter:
     """A stage folder under construction; fill ``path``, ``facts`` and ``metrics``."""
 
     path: Path
+    """Where to write; another name until the folder is whole."""
+    output: Path
+    """The folder that it becomes."""
+    settings: Mapping[str, Any]
+    """As the manifest keeps them."""
+    inputs: Mapping[str, str]
+    """Fingerprint of each input, by name."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the next stages must know (numbers of levels, of items, …); JSON values."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """What was measured; JSON values."""
+    seconds_before: float = 0.0
+    """Wall time of earlier attempts that this one resumed."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder beside it in which a training keeps its checkpoint; gone once it is whole."""
+        return self.output.parent / f".{self.output.name}.checkpoint"
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,6 @@ def write_stage(
     config: Mapping[str, Any],
     inputs: Mapping[str, str],
     seed: int | None = None,
-    wall_seconds_before: float = 0.0,
 ) -> Iterator[StageWriter]:
     """Build a stage folder; it appears under ``path`` only if the block ends without an error.
 
@@ -104,7 +118,6 @@ def write_stage(
         config: Resolved settings, JSON values.
         inputs: Fingerprint of each input, by stage name (or by file for raw data).
         seed: Seed of the stage, where it has one.
-        wall_seconds_before: Wall time of earlier attempts that this one resumed.
 
     Raises:
         ArtifactError: If the disk is full or the folder cannot be written; nothing is left behind.
@@ -116,7 +129,7 @@ def write_stage(
         path.parent.mkdir(parents=True, exist_ok=True)
         settled(path)
         temporary.mkdir()
-        writer = StageWriter(temporary)
+        writer = StageWriter(temporary, path, config, inputs)
         yield writer
         files = describe_files(temporary)
         manifest = {
@@ -129,13 +142,14 @@ def write_stage(
             "facts": writer.facts,
             "metrics": writer.metrics,
             "files": files,
-            "wall_seconds": round(wall_seconds_before + time.perf_counter() - started, 3),
+            "wall_seconds": round(writer.seconds_before + time.perf_counter() - started, 3),
             "versions": library_versions(),
             "machine": describe_machine(),
             "git_commit": git_commit(),
         }
         write_json(temporary / MANIFEST, manifest)
         replace_folder(temporary, path)
+        shutil.rmtree(writer.checkpoint, ignore_errors=True)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if is_first:
@@ -148,6 +162,15 @@ def write_stage(
             f"could not write {path}: {reason}; free some space or choose another --output, then "
             "run the same command again (no stage was left half-written)"
         ) from error
+
+
+@contextlib.contextmanager
+def scratch_stage(
+    path: Path, *, config: Mapping[str, Any], inputs: Mapping[str, str]
+) -> Iterator[StageWriter]:
+    """``write_stage`` of a process that takes part in a training but writes nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield StageWriter(Path(folder), path, config, inputs)
 
 
 def read_stage(

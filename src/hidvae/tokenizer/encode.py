@@ -4,46 +4,34 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from hidvae.config import TokenizerConfig, build_section
-from hidvae.data.prepare import load_dataset
+from hidvae.config import Config, TokenizerConfig
 from hidvae.evaluation.id_quality import id_quality
-from hidvae.features.embeddings import load_embeddings
-from hidvae.features.tags.vocabulary import ItemTags, load_tags
+from hidvae.features.tags.vocabulary import ItemTags
 from hidvae.semantic_ids.collisions import collision_rate, disambiguate, reassign
 from hidvae.semantic_ids.free_ids import free_id
 from hidvae.semantic_ids.interchange import files_of_ids, ids_of_catalogue
 from hidvae.semantic_ids.table import SemanticIds
-from hidvae.store.artifacts import (
-    StageFolder,
-    StageWriter,
-    fingerprint_file,
-    read_stage,
-    write_json,
-    write_stage,
-)
+from hidvae.store.artifacts import StageFolder, StageWriter, fingerprint_file, write_json
 from hidvae.tokenizer.codebook import ITEMS_PER_BLOCK
 from hidvae.tokenizer.model import HiDVAE
 from hidvae.tokenizer.temperatures import calibration_errors, judge
-from hidvae.tokenizer.train_tokenizer import load_held_out, load_tokenizer
+from hidvae.tokenizer.train_tokenizer import load_held_out
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 QUALITY = "quality.json"
 
 logger = logging.getLogger("hidvae.tokenize")
 
 
-def encode_catalogue(
-    tokenizer: StageFolder,
-    dataset: StageFolder,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    output: Path,
-) -> StageFolder:
-    """Write the stage folder ``semantic_ids``: ``semantic_ids.parquet`` and ``quality.json``.
+def encode_catalogue(run: Run, config: Config, stage: StageWriter) -> None:
+    """Write the stage ``semantic_ids``: ``semantic_ids.parquet`` and ``quality.json``.
 
     Collision rate, usage, perplexity and tag accuracy are measured on the IDs as the tokenizer gave
     them; ``collision_rate_after`` on the IDs as written, where it is 0.
@@ -53,57 +41,39 @@ def encode_catalogue(
     Raises:
         DataError: If that file is malformed, or does not fit the catalogue.
     """
-    learned_from = {
-        "dataset": dataset.fingerprint,
-        "embeddings": embeddings.fingerprint,
-        "tags": tags.fingerprint,
-    }
-    read_stage(tokenizer.path, produced_by="hidvae tokenize", expect=learned_from)
-    expected = {"dataset": dataset.fingerprint}
-    read_stage(embeddings.path, produced_by="hidvae embed", expect=expected)
-    read_stage(tags.path, produced_by="hidvae tag", expect=expected)
-    inputs = {"tokenizer": tokenizer.fingerprint, **learned_from}
-    config = build_section(TokenizerConfig, tokenizer.config)
-    if config.source == "file":
-        inputs |= ids_file_inputs(config)
-        with write_stage(
-            output, stage="semantic_ids", config=tokenizer.config, inputs=inputs
-        ) as stage:
-            take_from_file(config, load_dataset(dataset).catalogue.item_ids, load_tags(tags), stage)
-        return read_stage(output, produced_by="hidvae tokenize")
-    model = load_tokenizer(tokenizer, tags)
-    item_ids = load_dataset(dataset).catalogue.item_ids
-    item_tags = load_tags(tags)
-    with write_stage(output, stage="semantic_ids", config=tokenizer.config, inputs=inputs) as stage:
-        latents, codes = encode_items(model, load_embeddings(embeddings).matrix)
-        sizes = [tokenizer.config["codebook_size"]] * codes.shape[1]
-        quality = id_quality(codes, sizes, item_tags.ids)
-        quality["collision_rate_before"] = quality.pop("collision_rate")
-        held_out = load_held_out(tokenizer)
-        quality |= tag_accuracy(model, codes, item_tags.ids, held_out)
-        quality |= calibration_errors(judge(model, codes, item_tags.ids, held_out))
-        ids = unique_ids(model, tokenizer, item_ids, latents, codes)
-        moved = ids.codes[:, : codes.shape[1]] != codes
-        quality["items_moved"] = int(moved.any(axis=1).sum())
-        quality["collision_rate_after"] = collision_rate(ids.codes)
-        ids.save(stage.path)
-        write_json(stage.path / QUALITY, quality)
-        stage.facts |= ids.facts()
-        stage.metrics |= quality
+    item_ids, item_tags = run.dataset.catalogue.item_ids, run.tags
+    if config.tokenizer.source == "file":
+        take_from_file(config.tokenizer, item_ids, item_tags, stage)
+        return
+    tokenizer, model = run.folder("tokenizer"), run.tokenizer
+    latents, codes = encode_items(model, run.embeddings.matrix)
+    sizes = [tokenizer.config["codebook_size"]] * codes.shape[1]
+    quality = id_quality(codes, sizes, item_tags.ids)
+    quality["collision_rate_before"] = quality.pop("collision_rate")
+    held_out = load_held_out(tokenizer)
+    quality |= tag_accuracy(model, codes, item_tags.ids, held_out)
+    quality |= calibration_errors(judge(model, codes, item_tags.ids, held_out))
+    ids = unique_ids(model, tokenizer, item_ids, latents, codes)
+    moved = ids.codes[:, : codes.shape[1]] != codes
+    quality["items_moved"] = int(moved.any(axis=1).sum())
+    quality["collision_rate_after"] = collision_rate(ids.codes)
+    ids.save(stage.path)
+    write_json(stage.path / QUALITY, quality)
+    stage.facts |= ids.facts()
+    stage.metrics |= quality
     logger.info(
         "%d items: collision rate %.2f %% before assignment, %.2f %% after",
         len(item_ids),
         100 * quality["collision_rate_before"],
         100 * quality["collision_rate_after"],
     )
-    return read_stage(output, produced_by="hidvae tokenize")
 
 
-def ids_file_inputs(config: TokenizerConfig) -> dict[str, str]:
+def ids_file_inputs(run: Run, config: Config) -> dict[str, str]:
     """Fingerprints of the files that hold the semantic IDs; none where they are trained."""
-    if config.source != "file":
+    if config.tokenizer.source != "file":
         return {}
-    files = files_of_ids(Path(config.ids_file))
+    files = files_of_ids(Path(config.tokenizer.ids_file))
     return dict(zip(("ids_file", "item2id"), map(fingerprint_file, files), strict=False))
 
 

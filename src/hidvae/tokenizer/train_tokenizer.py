@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,21 +15,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import AdamW
 
-from hidvae.config import RunConfig, TokenizerConfig, build_section
-from hidvae.data.prepare import load_dataset
+from hidvae.config import Config, RunConfig, TokenizerConfig, build_section
 from hidvae.errors import ArtifactError, ConfigError, DataError, NotTrainedError
 from hidvae.evaluation.id_quality import id_quality
-from hidvae.features.embeddings import load_embeddings
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
 from hidvae.semantic_ids.interchange import ids_of_catalogue
-from hidvae.store.artifacts import StageFolder, read_stage, write_stage
+from hidvae.store.artifacts import StageFolder, StageWriter
 from hidvae.tokenizer.codebook import ITEMS_PER_BLOCK
 from hidvae.tokenizer.model import HiDVAE, TokenizerLosses, build_tokenizer
 from hidvae.tokenizer.temperatures import calibrate
 from hidvae.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
-    remove_checkpoint,
     restore,
     save_checkpoint,
     training_identity,
@@ -38,13 +35,15 @@ from hidvae.training.loggers import following
 from hidvae.training.parallel import (
     Share,
     first_decides,
-    first_writes,
     mean_over_processes,
     seed_parts,
 )
 from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
 from hidvae.training.runtime import epoch_generator, make_reproducible, start_fabric
 from hidvae.training.schedule import warmup_cosine
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 WEIGHTS = "model.safetensors"
 HELD_OUT = "held_out.safetensors"
@@ -79,17 +78,10 @@ class Survey:
     """(n, L, D)."""
 
 
-def train_tokenizer(
-    config: TokenizerConfig,
-    run: RunConfig,
-    dataset: StageFolder,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    output: Path,
-) -> StageFolder:
-    """Train on the items that are not held out, and write the stage folder ``tokenizer``.
+def train_tokenizer(run: Run, config: Config, stage: StageWriter) -> None:
+    """Train on the items that are not held out, and write the stage ``tokenizer``.
 
-    A training that was stopped goes on from ``<output.parent>/.<output.name>.checkpoint`` and ends
+    A training that was stopped goes on from its last checkpoint and ends
     with the weights an uninterrupted one would have had, bit for bit on one machine.
 
     With ``source = "file"`` nothing is trained; the folder then only says so.
@@ -98,36 +90,26 @@ def train_tokenizer(
         ConfigError: If the tags have another number of levels than the codebooks.
         DataError: If the catalogue does not fit the codebooks.
     """
-    settings = asdict(config)
-    inputs = {
-        "dataset": dataset.fingerprint,
-        "embeddings": embeddings.fingerprint,
-        "tags": tags.fingerprint,
-    }
-    if config.source == "file":
+    settings = config.tokenizer
+    if settings.source == "file":
         ids_of_catalogue(  # refused before a trained tokenizer is replaced
-            Path(config.ids_file),
-            load_dataset(dataset).catalogue.item_ids,
-            may_add_code=config.collisions == "disambiguate",
+            Path(settings.ids_file),
+            run.dataset.catalogue.item_ids,
+            may_add_code=settings.collisions == "disambiguate",
         )
-        folder = write_stage(
-            output, stage="tokenizer", config=settings, inputs=inputs, seed=run.seed
-        )
-        with first_writes(start_fabric(run), folder) as stage:
-            stage.facts |= {"ids_file": config.ids_file}
-        return read_stage(output, produced_by="hidvae tokenize")
-    items = load_embeddings(embeddings)
-    item_tags = load_tags(tags)
-    num_items = len(items.matrix)
-    held_out = _choose_held_out(num_items, config.held_out_fraction, run.seed)
-    held_out[load_dataset(dataset).split.cold_items] = True
-    _check_sizes(num_items, num_items - int(held_out.sum()), config)
-    _check_tag_levels(item_tags.vocabulary.sizes, config)
+        stage.facts |= {"ids_file": settings.ids_file}
+        return
+    items, item_tags = run.embeddings, run.tags
+    num_items, seed = len(items.matrix), config.run.seed
+    held_out = _choose_held_out(num_items, settings.held_out_fraction, seed)
+    held_out[run.dataset.split.cold_items] = True
+    _check_sizes(num_items, num_items - int(held_out.sum()), settings)
+    _check_tag_levels(item_tags.vocabulary.sizes, settings)
 
-    fabric = start_fabric(run)
-    make_reproducible(run.seed)
+    fabric = start_fabric(config.run)
+    make_reproducible(seed)
     model = build_tokenizer(
-        config,
+        settings,
         input_dim=items.matrix.shape[1],
         num_categorical=items.num_categorical,
         **_tag_tensors(item_tags),
@@ -135,46 +117,35 @@ def train_tokenizer(
     kept = np.flatnonzero(~held_out)
     training_items = TrainingItems(
         torch.tensor(items.matrix[kept]).to(fabric.device),
-        _tag_ids(item_tags.ids[kept], config.num_levels).to(fabric.device),
+        _tag_ids(item_tags.ids[kept], settings.num_levels).to(fabric.device),
         torch.from_numpy(kept).to(fabric.device),
     )
 
-    identity = training_identity(settings, inputs, run)
-    checkpoint_file = output.parent / f".{output.name}.checkpoint" / "checkpoint.safetensors"
+    identity = training_identity(stage.settings, stage.inputs, config.run)
+    checkpoint_file = stage.checkpoint / "checkpoint.safetensors"
     checkpoint = load_checkpoint(checkpoint_file, identity=identity)
-    folder = write_stage(
-        output,
-        stage="tokenizer",
-        config=settings,
-        inputs=inputs,
-        seed=run.seed,
-        wall_seconds_before=checkpoint.state["seconds"] if checkpoint else 0.0,
-    )
-    with (
-        first_writes(fabric, folder) as stage,
-        following(fabric, run.loggers, output, settings, checkpoint) as loggers,
-    ):
-        loop = _Training(fabric, model, training_items, config, run, checkpoint_file, identity)
+    stage.seconds_before = checkpoint.state["seconds"] if checkpoint else 0.0
+    with following(fabric, config.run.loggers, stage.output, stage.settings, checkpoint) as loggers:
+        loop = _Training(
+            fabric, model, training_items, settings, config.run, checkpoint_file, identity
+        )
         loop.log.loggers = loggers
         loop.run(checkpoint)
         calibrate(
             model,
             torch.tensor(items.matrix[held_out]).to(fabric.device),
-            _tag_ids(item_tags.ids[held_out], config.num_levels).to(fabric.device),
+            _tag_ids(item_tags.ids[held_out], settings.num_levels).to(fabric.device),
         )
-        save_file(model.state_dict(), stage.path / WEIGHTS)
-        save_file({"is_held_out": torch.from_numpy(held_out)}, stage.path / HELD_OUT)
-        loop.log.write(stage.path / LOG)
-        stage.facts |= {
-            "input_dim": items.matrix.shape[1],
-            "num_categorical": items.num_categorical,
-            "num_items": num_items,
-            "num_held_out": int(held_out.sum()),
-        }
-        stage.metrics |= loop.log.rows[-1]
-    if fabric.is_global_zero:
-        remove_checkpoint(checkpoint_file)
-    return read_stage(output, produced_by="hidvae tokenize")
+    save_file(model.state_dict(), stage.path / WEIGHTS)
+    save_file({"is_held_out": torch.from_numpy(held_out)}, stage.path / HELD_OUT)
+    loop.log.write(stage.path / LOG)
+    stage.facts |= {
+        "input_dim": items.matrix.shape[1],
+        "num_categorical": items.num_categorical,
+        "num_items": num_items,
+        "num_held_out": int(held_out.sum()),
+    }
+    stage.metrics |= loop.log.rows[-1]
 
 
 def load_tokenizer(folder: StageFolder, tags: StageFolder) -> HiDVAE:

@@ -11,16 +11,9 @@ are. Source: arXiv:2006.15704 for the averaging of gradients, which Lightning Fa
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-
-from hidvae.store.artifacts import StageWriter
 
 
 class Share:
@@ -67,18 +60,7 @@ def seed_parts(fabric: Fabric, seed: int, num_steps: int) -> None:
         torch.manual_seed(hash((seed, fabric.global_rank, num_steps)) % 2**63)
 
 
-@contextlib.contextmanager
-def first_writes(
-    fabric: Fabric, stage: contextlib.AbstractContextManager[StageWriter]
-) -> Iterator[StageWriter]:
-    """The first process writes the stage folder; what the others write is thrown away.
-
-    All leave together, when the folder is whole.
-    """
-    if fabric.is_global_zero:
-        with stage as writer:
-            yield writer
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            yield StageWriter(Path(folder))
-    fabric.barrier()
+def wait_for_all() -> None:
+    """Return when every process of a training has come here."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()

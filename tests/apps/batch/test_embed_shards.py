@@ -15,7 +15,7 @@ from hidvae.apps.batch import embed_shards
 from hidvae.config import load_config
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.embeddings import load_embeddings
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.store.artifacts import read_stage
 
 
@@ -40,7 +40,7 @@ def test_sharding_changes_a_models_vectors_by_rounding_only(
     changed = [f"EmbeddingConfig.text_encoder={model}", "EmbeddingConfig.use_cache=False"]
     config = load_config([], [*tiny_settings, *changed, "EmbeddingConfig.text_weight=2.0"])
     run = tmp_path / "run"
-    run_pipeline(config, run, until="embed")
+    Run(run).make(config, until="embed")
     counts = embed_shards(run, made.items, tmp_path / "vectors")
     assert counts == {"rows": 120, "items_without_text": 0}
     np.testing.assert_allclose(vectors_of(tmp_path / "vectors"), text_part(run), atol=2e-6)
@@ -72,7 +72,7 @@ def test_an_item_without_text_is_named_with_its_file(tiny_run: Path, tmp_path: P
 def test_missing_text_may_be_zeros(tiny_settings: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
     config = load_config([], [*tiny_settings, "EmbeddingConfig.missing_text=zero"])
-    run_pipeline(config, run, until="embed")
+    Run(run).make(config, until="embed")
     items = pl.DataFrame({"item_id": ["a", "b"], "title": ["Soap", None]})
     write_shards(items, tmp_path / "items", 1)
     counts = embed_shards(run, tmp_path / "items", tmp_path / "vectors")
@@ -90,6 +90,6 @@ def test_a_run_without_text_part_cannot_embed(
     run.mkdir()
     shutil.copytree(tiny_run / "dataset", run / "dataset")
     config = load_config([], [*tiny_settings, "EmbeddingConfig.text_encoder=none"])
-    run_pipeline(config, run, until="embed")
+    Run(run).make(config, until="embed")
     with pytest.raises(ConfigError, match="found the parts cooccurrence"):
         embed_shards(run, made.items, tmp_path / "vectors")

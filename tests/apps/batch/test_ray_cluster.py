@@ -19,7 +19,7 @@ from hidvae.apps.batch.shards import UNFINISHED
 from hidvae.apps.batch.workers import run_job
 from hidvae.config import EmbeddingConfig
 from hidvae.errors import ArtifactError, DataError, MissingExtraError, ServerError
-from hidvae.run.pipeline import open_folders
+from hidvae.run.run import Run
 
 # Ray sets its own deprecated settings when it starts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
@@ -56,8 +56,8 @@ def test_tokenizing(cluster: None, tiny_run: Path, made: Made, tmp_path: Path) -
 def test_recommending_with_a_killed_worker(
     cluster: None, tiny_run: Path, made: Made, tmp_path: Path
 ) -> None:
-    names = {"dataset", "embeddings", "tags", "semantic_ids", "retriever", "fusion"}
-    folders = open_folders(tiny_run, names)
+    names = {"dataset", "embeddings", "tags", "semantic_ids", "retriever", "graph"}
+    folders = Run(tiny_run).folders(names)
     fingerprints = {name: folder.fingerprint for name, folder in sorted(folders.items())}
     job = KillsFirstWorker(
         RecommendJob(tiny_run.resolve(), fingerprints, TOP_K, exclude_history=True),

@@ -14,7 +14,7 @@ from hidvae.apps.batch.tokenize_shards import ENCODED
 from hidvae.config import load_config
 from hidvae.errors import DataError, ShapeError
 from hidvae.features.embeddings import load_embeddings
-from hidvae.run.pipeline import open_folders, run_pipeline
+from hidvae.run.run import Run
 from hidvae.semantic_ids.collisions import collision_rate
 from hidvae.store.artifacts import read_stage
 from hidvae.tokenizer.encode import encode_items
@@ -41,7 +41,7 @@ def test_disambiguation_codes_are_those_of_the_run(
     tiny_settings: list[str], tiny_run: Path, made: Made, tmp_path: Path
 ) -> None:
     config = load_config([], [*tiny_settings, "TokenizerConfig.collisions=disambiguate"])
-    run_pipeline(config, tmp_path / "run", until="tokenize", reuse=[tiny_run])
+    Run(tmp_path / "run").make(config, until="tokenize", reuse=[tiny_run])
     tokenize_shards(tmp_path / "run", made.vectors, tmp_path / "ids")
     assert read_all(tmp_path / "ids").equals(own_table(tmp_path / "run"))
 
@@ -53,7 +53,7 @@ def test_new_items_have_no_transitions(tiny_run: Path, made: Made, tmp_path: Pat
     write_shards(pl.concat([known, new]), tmp_path / "vectors", 2)
     counts = tokenize_shards(tiny_run, tmp_path / "vectors", tmp_path / "ids")
     assert (counts["rows"], counts["new_items"]) == (6, 3)
-    folders = open_folders(tiny_run, {"dataset", "embeddings", "tags", "tokenizer"})
+    folders = Run(tiny_run).folders(["dataset", "embeddings", "tags", "tokenizer"])
     own = load_embeddings(folders["embeddings"]).matrix[:3]
     without = own.copy()
     without[:, known["vector"].list.len()[0] :] = 0

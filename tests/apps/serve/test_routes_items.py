@@ -13,7 +13,7 @@ import pytest
 
 from hidvae.config import load_config
 from hidvae.ranking.recommender import Recommender
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 
 from .conftest import AUTHORIZED, Running, assert_problem, running, wait_until
 
@@ -143,7 +143,7 @@ def test_a_run_that_was_trained_again_is_taken_up(
         assert scores(server) == before  # half a run is no run: the last whole one goes on
         shutil.move(hidden, own_run / "retriever")
         settings = [*tiny_settings, "RetrieverConfig.epochs=1"]
-        run_pipeline(load_config([], settings), own_run, until="train")
+        Run(own_run).make(load_config([], settings), until="train")
         wait_until(lambda: scores(server) != before)
         text = server.client.get("/metrics").text
         assert 'hidvae_reloads_total{outcome="taken up"}' in text

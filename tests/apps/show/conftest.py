@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.stages import prepare
 
 from hidvae.config import DatasetConfig
-from hidvae.data.prepare import prepare
 from hidvae.features.tags.vocabulary import TAGS_FILE, ItemTags, TagVocabulary, save_tags
 from hidvae.store.artifacts import StageFolder, read_stage, write_stage
 

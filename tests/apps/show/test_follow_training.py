@@ -26,9 +26,7 @@ ROWS = ["epoch,seconds,loss", "1,2.5,0.75", "2,5.5,0.5"]
 @pytest.fixture
 def run(tiny_run: Path, tmp_path: Path) -> Path:
     """A run whose retriever is in training; the stages before it are there."""
-    shutil.copytree(
-        tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("retriever", "fusion")
-    )
+    shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("retriever", "graph"))
     grow(tmp_path / "run", 2)
     return tmp_path / "run"
 
@@ -77,7 +75,7 @@ def test_it_says_where_the_run_is(served: Served) -> None:
     stages = page.parts["Stages"].table()
     assert stages["retriever"] == ["in training: epoch 2, 5.5 s"]
     assert stages["tokenizer"][0].startswith("took ")
-    assert stages["fusion"] == ["–"]
+    assert stages["graph"] == ["–"]
     assert "2 epochs in 5.5 s, training has not ended." in page.parts["Training"].text
     assert page.figure("retriever-loss")["y"] == [0.75, 0.5]
     page.assert_needs_nothing(may_connect=True)

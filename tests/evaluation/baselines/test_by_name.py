@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,90 +10,77 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from hidvae.config import RunConfig, SasRecConfig
+from hidvae.config import Config, RunConfig, SasRecConfig
 from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError
 from hidvae.evaluation.baselines import by_name as build
 from hidvae.evaluation.baselines.by_name import BASELINES, build_baseline, chosen_baselines
 from hidvae.features.embeddings import ItemEmbeddings
-from hidvae.store.artifacts import StageFolder, read_stage
+from hidvae.run.run import Run
 
-RUN = RunConfig(device="cpu")
-SASREC = SasRecConfig(dim=8, epochs=1)
-Folders = dict[str, StageFolder]
+SETTINGS = SasRecConfig(dim=8, epochs=1)
+CONFIG = Config(run=RunConfig(device="cpu"), sasrec=SETTINGS)
 
 
-@pytest.fixture(scope="module")
-def folders(tiny_run: Path) -> Folders:
-    names = ("dataset", "embeddings", "tags")
-    return {name: read_stage(tiny_run / name, produced_by="hidvae") for name in names}
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Run:
+    """Stages of the tiny run, with a place of its own for baselines."""
+    return Run(tmp_path, "cpu", borrowed=Run(tiny_run).folders(["dataset", "embeddings", "tags"]))
 
 
 @pytest.mark.parametrize("name", ["popularity", "content_graph", "sasrec"])
-def test_a_name_gives_a_ranker_of_that_name(
-    folders: Folders, demo_dataset: Dataset, tmp_path: Path, name: str
-) -> None:
-    ranker = build_baseline(name, RUN, SASREC, folders, tmp_path / "baselines")
+def test_a_name_gives_a_ranker_of_that_name(run: Run, demo_dataset: Dataset, name: str) -> None:
+    ranker = build_baseline(name, run, CONFIG)
     assert ranker.name == name
     histories = demo_dataset.split.test_histories
     ranking = ranker.rank(histories, 5, None)
     assert ranking.excluding.shape == (histories.num_users, 5)
     assert (np.diff(np.sort(ranking.excluding)) > 0).all()  # distinct items
-    assert (tmp_path / "baselines").exists() == (name == "sasrec")
+    assert (run.path / "baselines").exists() == (name == "sasrec")
 
 
-def test_tiger_is_given_its_own_folder(
-    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiger_is_given_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "tiger", lambda *arguments: arguments)
-    made: Any = build_baseline("tiger", RUN, SASREC, folders, tmp_path)
-    assert made == (RUN, folders, tmp_path / "tiger")
+    made: Any = build_baseline("tiger", run, CONFIG)
+    assert made == (run, CONFIG)
     assert "tiger" in BASELINES
 
 
-def test_a_second_time_trains_nothing(
-    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def build_it(run: RunConfig = RUN, sasrec: SasRecConfig = SASREC) -> None:
-        build_baseline("sasrec", run, sasrec, folders, tmp_path)
-
-    build_it()
+def test_a_second_time_trains_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_baseline("sasrec", run, CONFIG)
 
     def fail(*_: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(build, "train_sasrec", fail)
-    build_it()
+    monkeypatch.setattr(build, "SASREC", replace(build.SASREC, fit=fail))
+    build_baseline("sasrec", run, CONFIG)
     with pytest.raises(AssertionError, match="trained again"):
-        build_it(run=RunConfig(device="cpu", seed=1))
+        build_baseline("sasrec", run, replace(CONFIG, run=RunConfig(device="cpu", seed=1)))
     with pytest.raises(AssertionError, match="trained again"):
-        build_it(sasrec=SasRecConfig(dim=8, epochs=2))
+        build_baseline("sasrec", run, replace(CONFIG, sasrec=replace(SETTINGS, epochs=2)))
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("sasrek", "sasrec"), ("TIGER", "tiger")])
-def test_an_unknown_name_names_the_nearest(
-    folders: Folders, tmp_path: Path, name: str, nearest: str
-) -> None:
+def test_an_unknown_name_names_the_nearest(run: Run, name: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}.*did you mean {nearest}") as error:
-        build_baseline(name, RUN, SASREC, folders, tmp_path)
+        build_baseline(name, run, CONFIG)
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match=f"did you mean {nearest}"):
-        chosen_baselines(["popularity", name], folders["embeddings"])
+        chosen_baselines(["popularity", name], run.embeddings)
 
 
 def test_all_is_every_baseline_that_the_items_have_the_inputs_of(
-    folders: Folders, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert chosen_baselines(["tiger", "all"], folders["embeddings"]) == (
+    assert chosen_baselines(["tiger", "all"], run.embeddings) == (
         "tiger",
         *(name for name in BASELINES if name != "tiger"),
     )
-    assert chosen_baselines(["sasrec"], folders["embeddings"]) == ("sasrec",)
+    assert chosen_baselines(["sasrec"], run.embeddings) == ("sasrec",)
     nothing = ItemEmbeddings(
         np.zeros((5, 3), np.float32), 0, {"cooccurrence": (0, 3)}, sparse.csr_array((5, 0))
     )
-    monkeypatch.setattr(build, "load_embeddings", lambda folder: nothing)
-    without = chosen_baselines(["all"], folders["embeddings"])
+    without = chosen_baselines(["all"], nothing)
     assert without == ("popularity", "content_graph", "sasrec")
     assert "text_similarity and tiger" in caplog.text
-    assert chosen_baselines(["tiger"], folders["embeddings"]) == ("tiger",)  # refused when built
+    assert chosen_baselines(["tiger"], nothing) == ("tiger",)  # refused when built

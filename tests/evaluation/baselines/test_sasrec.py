@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from tests.stages import train_sasrec
 
 from hidvae.config import RunConfig, SasRecConfig
 from hidvae.data.interactions import Sequences, count_items
@@ -24,7 +25,6 @@ from hidvae.evaluation.baselines.sasrec import (
     build_sasrec,
     full_cross_entropy,
     load_sasrec,
-    train_sasrec,
 )
 from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_ranker import Ranker, evaluate_ranker
@@ -258,7 +258,7 @@ def test_what_the_folder_holds(trained: StageFolder, demo_folder: StageFolder) -
         "model.safetensors",
         "log.csv",
     }
-    assert trained.manifest["stage"] == "sasrec"
+    assert trained.manifest["stage"] == "baselines/sasrec"
     assert trained.manifest["inputs"] == {"dataset": demo_folder.fingerprint}
     assert trained.config == asdict(CONFIG)
     assert trained.metrics["validation_ndcg@10"] > 0
@@ -311,7 +311,7 @@ def test_a_log_without_transitions_is_refused(
 ) -> None:
     three_events = demo_dataset.interactions.sequences.last(3)  # one to train
     short = replace(demo_dataset, split=leave_one_out(three_events))
-    monkeypatch.setattr("hidvae.evaluation.baselines.sasrec.load_dataset", lambda folder: short)
+    monkeypatch.setattr("hidvae.run.run.load_dataset", lambda folder: short)
     with pytest.raises(DataError, match="no training history has two items"):
         train_sasrec(CONFIG, RUN, demo_folder, tmp_path / "sasrec")
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hidvae.config import RunConfig, load_config
+from hidvae.config import Config, RunConfig, load_config
 from hidvae.data.interactions import count_items
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError
@@ -20,12 +20,13 @@ from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_ranker import Ranker, evaluate_ranker
 from hidvae.features.embeddings import load_embeddings
 from hidvae.retriever import train_retriever as train
-from hidvae.run.pipeline import run_pipeline
+from hidvae.run.run import Run
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import StageFolder, read_json, read_stage
 
 RUN = RunConfig(device="cpu", checkpoint_every_seconds=0)
 STAGES = ("embeddings", "tokenizer", "semantic_ids", "retriever")
+BELOW = "baselines/tiger"
 Folders = dict[str, StageFolder]
 
 
@@ -35,8 +36,12 @@ class Stopped(Exception):
 
 @pytest.fixture(scope="module")
 def folders(tiny_run: Path) -> Folders:
-    names = ("dataset", "embeddings", "tags")
-    return {name: read_stage(tiny_run / name, produced_by="hidvae") for name in names}
+    return Run(tiny_run).folders(["dataset", "embeddings", "tags"])
+
+
+def make(run: RunConfig, folders: Folders, output: Path) -> Ranker:
+    """TIGER in ``output``/baselines/tiger."""
+    return tiger.tiger(Run(output, "cpu", borrowed=folders), Config(run=run))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,9 +71,9 @@ def small() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def made(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("baselines") / "tiger"
-    tiger.tiger(RUN, folders, output)
-    return output
+    output = tmp_path_factory.mktemp("run")
+    make(RUN, folders, output)
+    return output / BELOW
 
 
 def fingerprints(output: Path) -> dict[str, str]:
@@ -90,7 +95,7 @@ def cycle(tmp_path: Path, tiny_settings: list[str]) -> Folders:
     settings += ["TagConfig.source=none", "TokenizerConfig.tag_prediction_weight=0"]
     settings += ["TokenizerConfig.tag_alignment_weight=0"]
     config = load_config([], [*tiny_settings, *settings])
-    return run_pipeline(config, tmp_path / "run", until="tag")
+    return Run(tmp_path / "run").make(config, until="tag")
 
 
 def recall(ranker: Ranker, folders: Folders) -> float:
@@ -133,7 +138,7 @@ def test_it_learns_what_was_planted(
 ) -> None:
     longer = replace(tiger.RETRIEVER, dim=32, epochs=60, validate_every=20, batch_tokens=100)
     monkeypatch.setattr(tiger, "RETRIEVER", longer)
-    ranker = tiger.tiger(RunConfig(device="cpu"), cycle, tmp_path / "tiger")
+    ranker = make(RunConfig(device="cpu"), cycle, tmp_path / "other")
     assert ranker.name == "tiger"
     dataset = load_dataset(cycle["dataset"])
     popular = Popularity(dataset.split.train, dataset.catalogue.num_items)
@@ -143,17 +148,17 @@ def test_it_learns_what_was_planted(
 def test_a_second_time_trains_nothing(
     folders: Folders, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
 
-    for name in ("train_tokenizer", "encode_catalogue", "train_retriever", "write_content"):
-        monkeypatch.setattr(tiger, name, fail)
-    tiger.tiger(RUN, folders, made)
+    output = made.parents[1]
+    monkeypatch.setattr("hidvae.run.run.write_stage", fail)
+    make(RUN, folders, output)
     with pytest.raises(AssertionError, match="trained again"):
-        tiger.tiger(replace(RUN, seed=1), folders, made)
+        make(replace(RUN, seed=1), folders, output)
     monkeypatch.setattr(tiger, "RETRIEVER", replace(tiger.RETRIEVER, epochs=5))
     with pytest.raises(AssertionError, match="trained again"):
-        tiger.tiger(RUN, folders, made)
+        make(RUN, folders, output)
 
 
 def test_stopped_and_resumed_equals_uninterrupted(
@@ -170,10 +175,11 @@ def test_stopped_and_resumed_equals_uninterrupted(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "save_checkpoint", saving)
         with pytest.raises(Stopped):
-            tiger.tiger(RUN, folders, tmp_path)
-    assert (tmp_path / "semantic_ids").exists() and not (tmp_path / "retriever").exists()
-    tiger.tiger(RUN, folders, tmp_path)
-    assert fingerprints(tmp_path) == fingerprints(made)
+            make(RUN, folders, tmp_path)
+    own = tmp_path / BELOW
+    assert (own / "semantic_ids").exists() and not (own / "retriever").exists()
+    make(RUN, folders, tmp_path)
+    assert fingerprints(own) == fingerprints(made)
 
 
 def test_a_small_catalogue_gets_small_codebooks(
@@ -181,8 +187,9 @@ def test_a_small_catalogue_gets_small_codebooks(
 ) -> None:
     monkeypatch.setattr(tiger, "TOKENIZER", replace(tiger.TOKENIZER, codebook_size=256, epochs=1))
     monkeypatch.setattr(tiger, "RETRIEVER", replace(tiger.RETRIEVER, epochs=1))
-    tiger.tiger(RUN, folders, tmp_path)
-    assert read_stage(tmp_path / "tokenizer", produced_by="hidvae").config["codebook_size"] == 120
+    make(RUN, folders, tmp_path)
+    tokenizer = read_stage(tmp_path / BELOW / "tokenizer", produced_by="hidvae")
+    assert tokenizer.config["codebook_size"] == 120
 
 
 def test_items_without_content_are_refused(folders: Folders, tmp_path: Path) -> None:
@@ -190,9 +197,9 @@ def test_items_without_content_are_refused(folders: Folders, tmp_path: Path) -> 
     facts = {**embeddings.facts, "parts": {"cooccurrence": [0, embeddings.facts["dim"]]}}
     blind = StageFolder(embeddings.path, {**embeddings.manifest, "facts": facts})
     with pytest.raises(ConfigError, match=r"tiger.*EmbeddingConfig\.text_encoder") as error:
-        tiger.tiger(RUN, {**folders, "embeddings": blind}, tmp_path / "tiger")
+        make(RUN, {**folders, "embeddings": blind}, tmp_path)
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "tiger").exists()
+    assert list(tmp_path.rglob("manifest.json")) == []
 
 
 def test_the_published_shape() -> None:

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from tests.stages import embed, prepare, tag
 
-from hidvae.config import DatasetConfig, EmbeddingConfig, LLMConfig, TagConfig
-from hidvae.data.prepare import load_dataset, prepare
+from hidvae.config import Config, DatasetConfig, EmbeddingConfig, LLMConfig, TagConfig
+from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError, DataError, HidvaeError
-from hidvae.features.embed import embed
 from hidvae.features.tags.from_llm import Candidates
-from hidvae.features.tags.tag import preview_tags, tag, tag_inputs, tag_metrics, tag_settings
+from hidvae.features.tags.tag import preview_tags, tag_metrics, tag_settings
 from hidvae.features.tags.vocabulary import SOURCES, TagVocabulary, load_tags
 from hidvae.features.text_encoder import HashingEncoder
+from hidvae.run.run import Run
 from hidvae.store.artifacts import StageFolder, is_current
 
 HASHING = EmbeddingConfig(text_encoder="hashing", cooccurrence_dim=4)
@@ -115,7 +116,10 @@ def test_the_same_settings_give_the_same_folder(
     second = stages.tag(config, tmp_path / "second")
     assert first.fingerprint == second.fingerprint
     settings = tag_settings(config, LLM, HASHING)
-    inputs = tag_inputs(stages.dataset, stages.by_text)
+    inputs = {
+        "dataset": stages.dataset.fingerprint,
+        "embeddings": stages.by_text.fingerprint,
+    }
     assert is_current(first.path, config=settings, inputs=inputs, seed=None)
 
 
@@ -312,11 +316,12 @@ def test_a_language_model_is_not_opened_for_nothing(
 
 def test_the_preview_shows_prompts_and_writes_nothing(gaps: Stages) -> None:
     config = TagConfig(fill_missing="llm")
-    shown = preview_tags(config, LLM, HASHING, gaps.dataset, gaps.by_text, num_items=2)
+    run = Run("nowhere", borrowed={"dataset": gaps.dataset, "embeddings": gaps.by_text})
+    shown = preview_tags(run, Config(tags=config, llm=LLM, embedding=HASHING), num_items=2)
     title = load_dataset(gaps.dataset).catalogue.frame["title"][0]
     assert title in shown
     with pytest.raises(ConfigError, match=r"TagConfig\.fill_missing.*found 'none'"):
-        preview_tags(TagConfig(), LLM, HASHING, gaps.dataset, gaps.by_text)
+        preview_tags(run, Config(embedding=HASHING))
 
 
 @pytest.mark.parametrize("filler", ["neighbours", "llm"])

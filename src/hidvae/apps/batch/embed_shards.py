@@ -22,7 +22,7 @@ from hidvae.features.sentence_model import model_key
 from hidvae.features.text_encoder import load_text_encoder
 from hidvae.features.text_vectors import text_vectors
 from hidvae.features.unit_rows import unit_rows
-from hidvae.run.pipeline import open_folders
+from hidvae.run.run import Run
 from hidvae.semantic_ids.table import list_column
 
 VECTOR = "vector"
@@ -50,7 +50,7 @@ def embed_shards(
         DataError: If a shard breaks the data format.
         HidvaeError: As ``run_job``; or if the run is damaged or not made yet.
     """
-    embeddings = open_folders(run, {"embeddings"})["embeddings"]
+    embeddings = Run(run).folder("embeddings")
     config = build_section(EmbeddingConfig, embeddings.config)
     if "text" not in embeddings.facts["parts"]:
         raise ConfigError(

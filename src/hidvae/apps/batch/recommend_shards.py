@@ -16,12 +16,13 @@ from hidvae.apps.batch.workers import Counts, Work, Workers, open_shards, run_jo
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.interactions import Sequences
 from hidvae.data.schema import Columns
+from hidvae.errors import ArtifactError
+from hidvae.ranking.item_changes import FOLDER as CHANGES
 from hidvae.ranking.lists import PADDING, check_top_k
-from hidvae.ranking.recommender import Recommender
-from hidvae.run.pipeline import open_folders
+from hidvae.run.run import Run
+from hidvae.run.stages import SERVED_FROM
 
 HISTORY = "history"
-_FOLDERS = {"dataset", "embeddings", "tags", "semantic_ids", "retriever", "fusion"}
 
 
 def recommend_shards(
@@ -57,9 +58,7 @@ def recommend_shards(
         HidvaeError: As ``run_job``; or if the run is damaged or not made yet.
     """
     check_top_k(k)
-    folders = open_folders(run, _FOLDERS)
-    fingerprints = {name: folder.fingerprint for name, folder in sorted(folders.items())}
-    job = RecommendJob(run.resolve(), fingerprints, k, exclude_history)
+    job = RecommendJob(run.resolve(), _fingerprints(Run(run)), k, exclude_history)
     shards = open_shards(input, output, job.columns)
     return run_job(job, input, output, shards, workers or Workers())
 
@@ -70,7 +69,7 @@ class RecommendJob:
 
     run: Path
     fingerprints: Mapping[str, str]
-    """Of the run's folders that are read."""
+    """Of the run's folders that are read, and of the items changed since the training."""
     k: int
     exclude_history: bool
     name = "recommend"
@@ -83,7 +82,13 @@ class RecommendJob:
 
     def load(self) -> Work:
         """The recommender, and how it serves a shard."""
-        recommender = Recommender.load(self.run, device="cpu")
+        run = Run(self.run, device="cpu")
+        recommender = run.recommender
+        if _fingerprints(run) != self.fingerprints:
+            raise ArtifactError(
+                f"{self.run}: expected the run as it was when the job began; found that it was "
+                "trained or changed since; run the same command again"
+            )
         item_ids = pl.Series(recommender.catalogue.item_ids, dtype=pl.String)
 
         def recommend(path: Path) -> tuple[pl.DataFrame, Counts]:
@@ -102,6 +107,12 @@ class RecommendJob:
             return _lists(users[Columns.USER], items, scores, item_ids), counts
 
         return recommend
+
+
+def _fingerprints(run: Run) -> dict[str, str]:
+    """What the lists depend on: the run's stages, and items added, changed or removed since."""
+    fingerprints = {name: folder.fingerprint for name, folder in run.folders(SERVED_FROM).items()}
+    return {**fingerprints, CHANGES: run.changes_fingerprint}
 
 
 def _known_items(histories: pl.Series, catalogue: Catalogue) -> tuple[Sequences, int]:

@@ -25,7 +25,7 @@ from hidvae.errors import DataError, ShapeError
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.matrix_file import read_matrix_file
 from hidvae.log import in_stage
-from hidvae.run.pipeline import open_folders
+from hidvae.run.run import Run
 from hidvae.semantic_ids.collisions import colliding_groups
 from hidvae.semantic_ids.table import list_column
 from hidvae.store.artifacts import StageFolder
@@ -35,7 +35,7 @@ from hidvae.tokenizer.train_tokenizer import load_tokenizer
 ENCODED = ".encoded"
 """Folder under the output: latent and codes of every item, before collisions are resolved."""
 _LATENT, _CODES = "latent", "codes"
-_FOLDERS = {"dataset", "embeddings", "tags", "tokenizer"}
+_FOLDERS = ("dataset", "embeddings", "tags", "tokenizer")
 _LENGTH_TOLERANCE = 1e-3
 
 logger = logging.getLogger("hidvae.apps.batch")
@@ -68,7 +68,7 @@ def tokenize_shards(
         HidvaeError: As ``run_job``; or if the run is damaged or not made yet.
     """
     workers = workers or Workers()
-    folders = open_folders(run, _FOLDERS)
+    folders = Run(run).folders(_FOLDERS)
     job = TokenizeJob(
         run.resolve(), {name: folder.fingerprint for name, folder in sorted(folders.items())}
     )
@@ -98,7 +98,7 @@ class TokenizeJob:
 
     def load(self) -> Work:
         """The tokenizer, and how it encodes a shard."""
-        folders = open_folders(self.run, _FOLDERS)
+        folders = Run(self.run).folders(_FOLDERS)
         model = load_tokenizer(folders["tokenizer"], folders["tags"])
         own = _OwnVectors(folders)
 

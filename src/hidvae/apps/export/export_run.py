@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from hidvae.apps.export.program import LONGEST_HISTORY, build_program
 from hidvae.apps.export.run_copy import copy_run
 from hidvae.errors import ConfigError
 from hidvae.ranking.explain import Explainer
-from hidvae.ranking.recommender import PRODUCED_BY, Recommender
+from hidvae.ranking.recommender import Recommender
+from hidvae.run.run import Run
+from hidvae.run.stages import SERVED_FROM
 from hidvae.store.artifacts import MANIFEST, StageFolder, read_json, read_stage, write_stage
-from hidvae.store.hub import local_folder
 
 PROGRAM = "program.pt2"
 ITEMS = "items.json"
@@ -50,14 +50,14 @@ def export_run(
         ArtifactError: If the run is damaged, or the folder cannot be written.
     """
     _check_replaceable(output)
-    run = local_folder(run)
-    recommender = Recommender.load(run, device="cpu")
+    opened = Run(run, device="cpu")
+    run, recommender = opened.path, opened.recommender
     if with_run and recommender.version:
         raise ConfigError(
             "--with-run: expected a run whose items were not changed since training; found "
             f"changes in {run}, and a copy would need the users' histories; leave out --with-run"
         )
-    folders = {name: read_stage(run / name, produced_by=by) for name, by in PRODUCED_BY.items()}
+    folders = opened.folders(SERVED_FROM)
     settings = {
         "top_k": k,
         "longest_history": longest_history,
@@ -66,7 +66,7 @@ def export_run(
         "with_run": with_run,
     }
     inputs = {name: folder.fingerprint for name, folder in folders.items()}
-    evaluation = _metrics(run, folders)
+    evaluation = opened.metrics if opened.has("evaluation") else None
     with write_stage(output, stage=_STAGE, config=settings, inputs=inputs) as stage:
         torch.export.save(build_program(recommender, k, longest_history), stage.path / PROGRAM)
         rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in items_table(recommender))
@@ -100,16 +100,6 @@ def items_table(recommender: Recommender) -> list[dict[str, Any]]:
             zip(catalogue.item_ids, catalogue.titles, strict=True)
         )
     ]
-
-
-def _metrics(run: Path, folders: Mapping[str, StageFolder]) -> dict[str, Any] | None:
-    """What ``hidvae evaluate`` measured, if it was of this retriever."""
-    if not (run / "evaluation" / MANIFEST).is_file():
-        return None
-    expect = {name: folders[name].fingerprint for name in ("retriever", "fusion")}
-    folder = read_stage(run / "evaluation", produced_by="hidvae evaluate", expect=expect)
-    metrics: dict[str, Any] = read_json(folder.path / "metrics.json")
-    return metrics
 
 
 def _check_replaceable(output: Path) -> None:

@@ -20,7 +20,7 @@ def copy_run(folders: Mapping[str, StageFolder], output: Path) -> None:
     the stages still match; paths of this machine are left out.
 
     Args:
-        folders: The stages of ``PRODUCED_BY``.
+        folders: Those that recommending reads.
         output: Folder that is there.
     """
     for name, folder in folders.items():

@@ -17,11 +17,13 @@ from hidvae.data.interactions import count_items
 from hidvae.errors import DataError, NotTrainedError
 from hidvae.ranking.item_changes import version_on_disk
 from hidvae.ranking.recommender import Recommender
+from hidvae.run.run import Run
+from hidvae.run.stages import SERVED_FROM
 from hidvae.store.artifacts import MANIFEST
 
 logger = logging.getLogger(__name__)
 
-_STAGES = ("dataset", "embeddings", "tags", "tokenizer", "semantic_ids", "retriever", "fusion")
+_STAGES = ("tokenizer", *SERVED_FROM)
 
 
 class NotFound(DataError):
@@ -131,7 +133,7 @@ class LiveRun:
             NotTrainedError, ArtifactError: As above; the snapshot then stays.
         """
         stages = self._stages_on_disk()
-        self.current = Snapshot(Recommender.load(self.run, self.device)).prepare()
+        self.current = Snapshot(Run(self.run, self.device).recommender).prepare()
         self._stages = stages
 
     def load_encoders(self) -> None:

@@ -27,12 +27,13 @@ from hidvae.apps.show.dataset_facts import (
 from hidvae.apps.show.dataset_hierarchy import hierarchy_of_categories, hierarchy_of_tags
 from hidvae.apps.show.formats import evenly_spread, short
 from hidvae.apps.show.manifest_counts import read_counts
-from hidvae.config import DatasetConfig
+from hidvae.config import Config, DatasetConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.prepare import Dataset, load_dataset, prepare
+from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.data.schema import Columns
 from hidvae.data.split import PARTS
 from hidvae.errors import ArtifactError, DataError
+from hidvae.run.run import Run
 from hidvae.store.artifacts import MANIFEST, StageFolder, read_stage
 
 _LATEST_EVENTS = 6
@@ -57,7 +58,9 @@ def describe(place: Path, num_samples: int = 3) -> DatasetFacts:
         source="folder", folder=str(place), short_histories="drop", unknown_items="drop"
     )
     with tempfile.TemporaryDirectory() as temporary:
-        return _describe_stage(prepare(config, Path(temporary) / "dataset"), num_samples)
+        run = Run(temporary)
+        run.make(Config(dataset=config), only="prepare")
+        return _describe_stage(run.folder("dataset"), num_samples)
 
 
 def _find_stage(place: Path) -> StageFolder | None:
@@ -71,7 +74,7 @@ def _find_stage(place: Path) -> StageFolder | None:
     if not path.is_dir():
         return None
     folder = read_stage(path, produced_by="hidvae prepare")
-    if (stage := folder.manifest["stage"]) != "prepare":
+    if (stage := folder.manifest["stage"]) != "dataset":
         raise ArtifactError(
             f"{path}: expected a folder that `hidvae prepare` wrote; found one of the stage "
             f"{stage}; give the run, or its folder dataset"

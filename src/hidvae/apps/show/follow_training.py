@@ -20,7 +20,7 @@ from hidvae.apps.show.report_sources import stages_of
 from hidvae.apps.show.report_training import training_parts
 from hidvae.apps.show.training_log import TRAINED_BY, log_file, read_log
 from hidvae.errors import ConfigError, NotTrainedError
-from hidvae.run.pipeline import STAGES
+from hidvae.run.stages import STAGES
 from hidvae.store.artifacts import MANIFEST
 
 HOST = "127.0.0.1"
@@ -113,7 +113,7 @@ def live_page(run: Path, script: str) -> str:
 def version_of(run: Path) -> str:
     """Another text whenever the live page would be another one."""
     watched = [log_file(run, stage) for stage in TRAINED_BY]
-    watched += [run / stage.folder / MANIFEST for stage in STAGES]
+    watched += [run / stage.name / MANIFEST for stage in STAGES]
     return " ".join(_changed_at(file) for file in watched)
 
 
@@ -121,7 +121,7 @@ def _stages(run: Path) -> Iterator[Markup]:
     made = stages_of(run)
     rows = []
     for stage in STAGES:
-        name = stage.folder
+        name = stage.name
         state = f"took {seconds(made[name].wall_seconds)}" if name in made else NOTHING
         if name in TRAINED_BY:
             with contextlib.suppress(NotTrainedError):

@@ -24,7 +24,8 @@ from hidvae.apps.show.report_tags import accuracy_parts, calibration_parts, conf
 from hidvae.apps.show.report_training import training_parts
 from hidvae.apps.show.report_users import user_parts
 from hidvae.errors import HidvaeError, MissingExtraError, NotTrainedError
-from hidvae.run.pipeline import CONFIG, STAGES
+from hidvae.run.run import CONFIG
+from hidvae.run.stages import STAGES
 from hidvae.store.artifacts import read_stage
 
 FILE = "report.html"
@@ -85,7 +86,7 @@ def check_run(run: Path) -> None:
     Raises:
         NotTrainedError: Says what makes one.
     """
-    names = [stage.folder for stage in STAGES]
+    names = [stage.name for stage in STAGES]
     if not (run / CONFIG).is_file() and not any((run / name).is_dir() for name in names):
         raise NotTrainedError(
             f"{run} is no run: it has neither {CONFIG} nor a stage folder; make one with "

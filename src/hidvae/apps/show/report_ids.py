@@ -15,7 +15,7 @@ from hidvae.apps.show.formats import NOTHING, level_value, number, percent, shor
 from hidvae.apps.show.page import figures, paragraph, table
 from hidvae.data.prepare import load_dataset
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
-from hidvae.run.pipeline import open_folders
+from hidvae.run.run import Run
 from hidvae.semantic_ids.table import LEVEL_LETTERS, SemanticIds
 from hidvae.store.artifacts import StageFolder, read_json
 from hidvae.tokenizer.encode import QUALITY
@@ -79,7 +79,7 @@ def purity_parts(run: Path) -> Iterator[Markup]:
     """How far the items under one prefix agree on their tag."""
     folder, quality = read_quality(run)
     codes = SemanticIds.load(folder).codes
-    levels = open_folders(run, {"dataset", "embeddings", "tags"})["tags"].metrics["levels"]
+    levels = Run(run).folder("tags").metrics["levels"]
     rows = []
     for level, purity in enumerate(quality["prefix_purity"]):
         tagged = level_value(levels, level) or {}
@@ -104,7 +104,7 @@ def purity_parts(run: Path) -> Iterator[Markup]:
 
 def tree_parts(run: Path) -> Iterator[Markup]:
     """The items by their codes, each code with the tag that it stands for."""
-    folders = open_folders(run, {"dataset", "embeddings", "tags", "semantic_ids"})
+    folders = Run(run).folders(["dataset", "embeddings", "tags", "semantic_ids"])
     ids = SemanticIds.load(folders["semantic_ids"])
     titles = load_dataset(folders["dataset"]).catalogue.titles
     nodes = code_nodes(ids, load_tags(folders["tags"]).vocabulary, titles)
@@ -142,7 +142,7 @@ def code_nodes(ids: SemanticIds, tags: TagVocabulary, titles: Sequence[str]) -> 
 
 def read_quality(run: Path) -> tuple[StageFolder, Mapping[str, Any]]:
     """The stage folder ``semantic_ids``, and its ``quality.json``."""
-    folder = open_folders(run, {"semantic_ids"})["semantic_ids"]
+    folder = Run(run).folder("semantic_ids")
     return folder, read_json(folder.path / QUALITY)
 
 

@@ -20,7 +20,7 @@ from hidvae.apps.show.formats import (
 from hidvae.apps.show.page import figures, heading, paragraph, table
 from hidvae.errors import ArtifactError
 from hidvae.evaluation.evaluate_run import METRICS, METRICS_FORMAT, rankers_of
-from hidvae.run.pipeline import open_folders
+from hidvae.run.run import Run
 from hidvae.store.artifacts import read_json
 
 Metrics = Mapping[str, Any]
@@ -41,7 +41,7 @@ def read_metrics(run: Path) -> Metrics:
         NotTrainedError: If the run has not been evaluated.
         ArtifactError: If it was evaluated by an older version.
     """
-    folder = open_folders(run, {"evaluation"})["evaluation"]
+    folder = Run(run).folder("evaluation")
     if folder.config.get("metrics_format") != METRICS_FORMAT:
         raise ArtifactError(
             f"{folder.path} was written by another version; run `hidvae evaluate --output {run}`"

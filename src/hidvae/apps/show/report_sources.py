@@ -13,7 +13,8 @@ from hidvae.apps.show.formats import NOTHING, seconds
 from hidvae.apps.show.page import details, figures, heading, paragraph, table
 from hidvae.config import Config
 from hidvae.errors import HidvaeError, NotTrainedError
-from hidvae.run.pipeline import CONFIG, STAGES
+from hidvae.run.run import CONFIG
+from hidvae.run.stages import STAGES
 from hidvae.store.artifacts import StageFolder, read_json, read_stage
 
 _SHOWN_ELSEWHERE = ("metrics", "files")
@@ -25,9 +26,7 @@ def stages_of(run: Path) -> dict[str, StageFolder]:
     found = {}
     for stage in STAGES:
         try:
-            found[stage.folder] = read_stage(
-                run / stage.folder, produced_by=f"hidvae {stage.command}"
-            )
+            found[stage.name] = read_stage(run / stage.name, produced_by=f"hidvae {stage.command}")
         except HidvaeError:  # the section that needs it says so
             continue
     return found

@@ -17,7 +17,7 @@ from hidvae.apps.show.report_ids import read_quality
 from hidvae.errors import DataError
 from hidvae.evaluation.calibration import calibration_bins
 from hidvae.features.tags.vocabulary import load_tags
-from hidvae.run.pipeline import open_folders
+from hidvae.run.run import Run
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.tokenizer.train_tokenizer import load_held_out
 
@@ -111,7 +111,7 @@ def judged_levels(run: Path) -> dict[int, JudgedLevel]:
     Raises:
         DataError: If no level has one: there are no tags, or nothing was held out.
     """
-    folders = open_folders(run, {"dataset", "embeddings", "tags", "tokenizer", "semantic_ids"})
+    folders = Run(run).folders(["dataset", "embeddings", "tags", "tokenizer", "semantic_ids"])
     ids = SemanticIds.load(folders["semantic_ids"])
     tags = load_tags(folders["tags"])
     is_held_out = load_held_out(folders["tokenizer"])

@@ -13,7 +13,7 @@ from hidvae.data.prepare import load_dataset
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR
 from hidvae.ranking.explain import Recommendation
 from hidvae.ranking.recommender import Recommender
-from hidvae.run.pipeline import open_folders
+from hidvae.run.run import Run
 
 _SHOWN_USERS = 5
 _SHOWN_HISTORY = 5
@@ -23,7 +23,7 @@ _HEADER = ("", "recommended", "tags (confidence)", "probability", "per code", "r
 
 def user_parts(run: Path) -> Iterator[Markup]:
     """The latest items of a few users, and their first recommendations."""
-    dataset = load_dataset(open_folders(run, {"dataset"})["dataset"])
+    dataset = load_dataset(Run(run).folder("dataset"))
     recommender = Recommender.load(run, "cpu")
     item_ids, titles = dataset.catalogue.item_ids, dataset.catalogue.titles
     split = dataset.split

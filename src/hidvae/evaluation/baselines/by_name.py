@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from hidvae.config import RunConfig, SasRecConfig
-from hidvae.data.prepare import load_dataset
+from hidvae.config import Config
 from hidvae.errors import ConfigError
-from hidvae.evaluation.baselines.sasrec import load_sasrec, train_sasrec
+from hidvae.evaluation.baselines.sasrec import SASREC, load_sasrec
 from hidvae.evaluation.baselines.tiger import tiger
-from hidvae.evaluation.baselines.trained import make_or_skip
 from hidvae.evaluation.baselines.untrained import ContentGraph, Popularity, TextSimilarity
-from hidvae.features.embeddings import load_embeddings
+from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.ranking.lists import Ranker
-from hidvae.store.artifacts import StageFolder
-from hidvae.training.runtime import start_fabric
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 BASELINES: tuple[str, ...] = (
     "popularity",
@@ -38,66 +36,51 @@ _READ_CONTENT = ("text_similarity", "tiger")
 logger = logging.getLogger(__name__)
 
 
-def build_baseline(
-    name: str,
-    run: RunConfig,
-    sasrec: SasRecConfig,
-    folders: Mapping[str, StageFolder],
-    output: Path,
-) -> Ranker:
+def build_baseline(name: str, run: Run, config: Config) -> Ranker:
     """The ranker of one baseline.
 
     Args:
         name: One of ``BASELINES``.
-        run: Seed and device of a training.
-        sasrec: Settings of ``sasrec``.
-        folders: The run's stage folders ``dataset``, ``embeddings`` and ``tags``, by name.
-        output: Folder of the trained baselines, ``RUN/baselines``.
+        run: Its stages ``dataset``, ``embeddings`` and ``tags`` are there.
+        config: Seed and device of a training, settings of ``sasrec``.
 
     Raises:
         ConfigError: If there is no such baseline, or the items lack what it reads.
         DataError: If the log is too short to train on.
     """
-    dataset = load_dataset(folders["dataset"])
+    dataset = run.dataset
     num_items = dataset.catalogue.num_items
     if name == "popularity":
         return Popularity(dataset.split.train, num_items)
     if name == "content_graph":
-        items = load_embeddings(folders["embeddings"])
+        items = run.embeddings
         content = items.content if items.content.shape[1] else None
         tfidf = items.tfidf if items.tfidf.shape[1] else None
         return ContentGraph(dataset.split.train, num_items, content, tfidf)
     if name == "text_similarity":
-        content = load_embeddings(folders["embeddings"]).content
+        content = run.embeddings.content
         if not content.shape[1]:
             raise ConfigError(
-                f"{folders['embeddings'].path}: expected a text, file or image part for the "
+                f"{run.folder('embeddings').path}: expected a text, file or image part for the "
                 "baseline text_similarity, found none; leave it out of "
                 "EvaluationConfig.baselines or set EmbeddingConfig.text_encoder"
             )
         return TextSimilarity(content)
     if name == "sasrec":
-        folder = make_or_skip(
-            output / name,
-            lambda: train_sasrec(sasrec, run, folders["dataset"], output / name),
-            config=asdict(sasrec),
-            inputs={"dataset": folders["dataset"]},
-            seed=run.seed,
-        )
-        return load_sasrec(folder, num_items, start_fabric(run).device)
+        return load_sasrec(run.make_stage(SASREC, config), num_items, run.device)
     if name == "tiger":
-        return tiger(run, folders, output / name)
+        return tiger(run, config)
     raise _unknown(name)
 
 
-def chosen_baselines(names: Iterable[str], embeddings: StageFolder) -> tuple[str, ...]:
+def chosen_baselines(names: Iterable[str], embeddings: ItemEmbeddings) -> tuple[str, ...]:
     """The baselines of the settings, ``all`` spelled out, checked before anything is trained.
 
     Where the items have no content, ``all`` leaves out those that read it, with a log line.
 
     Args:
         names: ``EvaluationConfig.baselines``.
-        embeddings: The run's stage folder.
+        embeddings: The run's.
 
     Raises:
         ConfigError: If there is no such baseline.
@@ -107,7 +90,7 @@ def chosen_baselines(names: Iterable[str], embeddings: StageFolder) -> tuple[str
         if name != ALL and name not in BASELINES:
             raise _unknown(name)
         chosen += BASELINES if name == ALL else [name]
-    if ALL in names and not load_embeddings(embeddings).content.shape[1]:
+    if ALL in names and not embeddings.content.shape[1]:
         logger.warning("left out %s: the items have no content", " and ".join(_READ_CONTENT))
         chosen = [name for name in chosen if name not in _READ_CONTENT]
     return tuple(dict.fromkeys(chosen))

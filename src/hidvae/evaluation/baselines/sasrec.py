@@ -7,17 +7,16 @@ pre-norm blocks without biases. Symbols: B users, T positions, N items, d width,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hidvae.config import RunConfig, SasRecConfig, build_section
+from hidvae.config import Config, SasRecConfig, build_section
 from hidvae.data.interactions import Sequences
-from hidvae.data.prepare import load_dataset
 from hidvae.errors import DataError
 from hidvae.ranking.lists import Ranking, list_width, split_protocols, top_items
 from hidvae.retriever.batches import TrainingBatches, reading_batches
@@ -26,9 +25,13 @@ from hidvae.retriever.full_cross_entropy import LOGITS_AT_ONCE, full_cross_entro
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.train_retriever import train_next_item
 from hidvae.retriever.transformer import Block, init_weights
-from hidvae.store.artifacts import StageFolder
+from hidvae.store.artifacts import StageFolder, StageWriter
+from hidvae.store.stage import Stage
 from hidvae.training.dropout import Dropout
 from hidvae.training.runtime import make_reproducible
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 
 class SasRec(nn.Module):
@@ -126,26 +129,32 @@ class SasRecRanker:
         return split_protocols(ranked, histories, top_k, num_items)
 
 
-def train_sasrec(
-    config: SasRecConfig, run: RunConfig, dataset: StageFolder, output: Path
-) -> StageFolder:
-    """Train in the retriever's loop, and write the stage folder ``output``.
+def train_sasrec(run: Run, config: Config, stage: StageWriter) -> None:
+    """Train in the retriever's loop, and write the stage.
 
     The epoch is selected by ndcg@10 on validation; a training that was stopped goes on.
 
     Raises:
         DataError: If no training history has two items.
     """
-    loaded = load_dataset(dataset)
-    make_reproducible(run.seed)
-    model = build_sasrec(config, loaded.catalogue.num_items)
+    dataset, settings = run.dataset, config.sasrec
+    make_reproducible(config.run.seed)
+    model = build_sasrec(settings, dataset.catalogue.num_items)
     batches = TrainingBatches(
-        loaded.split.train, config.max_history, config.batch_tokens, every_position=True
+        dataset.split.train, settings.max_history, settings.batch_tokens, every_position=True
     )
-    inputs: Mapping[str, str] = {"dataset": dataset.fingerprint}
-    return train_next_item(
-        model, SasRecRanker(model), batches, loaded.split, config, run, inputs, output
-    )
+    ranker = SasRecRanker(model)
+    train_next_item(model, ranker, batches, dataset.split, settings, config.run, stage)
+
+
+SASREC = Stage(
+    "baselines/sasrec",
+    command="evaluate",
+    needs=("dataset",),
+    settings=lambda config: asdict(config.sasrec),
+    is_seeded=True,
+    fit=train_sasrec,
+)
 
 
 def build_sasrec(config: SasRecConfig, num_items: int) -> SasRec:

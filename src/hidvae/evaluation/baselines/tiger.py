@@ -10,21 +10,15 @@ pairs).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from hidvae.config import RetrieverConfig, RunConfig, TokenizerConfig
-from hidvae.evaluation.baselines.trained import make_or_skip
-from hidvae.features.embeddings import load_embeddings, write_content
+from hidvae.config import Config, RetrieverConfig, TokenizerConfig
+from hidvae.features.embeddings import write_content
 from hidvae.ranking.ranker import GenerativeRanker
-from hidvae.retriever.build import load_retriever
-from hidvae.retriever.train_retriever import train_retriever
-from hidvae.semantic_ids.table import SemanticIds
-from hidvae.store.artifacts import StageFolder
-from hidvae.tokenizer.encode import encode_catalogue
-from hidvae.tokenizer.train_tokenizer import train_tokenizer
-from hidvae.training.runtime import start_fabric
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 BEAM_WIDTH = 50
 
@@ -68,54 +62,30 @@ RETRIEVER = RetrieverConfig(
 on Amazon Beauty's validation (docs/experiments.md): 3 minutes on an H200, hours on two cores."""
 
 
-def tiger(run: RunConfig, folders: Mapping[str, StageFolder], output: Path) -> GenerativeRanker:
-    """The ranker, trained into four folders below ``output`` unless they are up to date.
+def tiger(run: Run, config: Config) -> GenerativeRanker:
+    """The ranker, trained in a run of its own below ``run`` unless it is up to date.
+
+    Of the run's embeddings TIGER is given the content alone, of its tags nothing.
 
     Args:
-        run: Seed, device, checkpoints.
-        folders: The run's ``dataset``, ``embeddings`` and ``tags``; of the embeddings TIGER is
-            given the content alone, of the tags nothing.
-        output: Folder to write ``embeddings``, ``tokenizer``, ``semantic_ids`` and ``retriever``
-            into.
+        run: Its stages ``dataset``, ``embeddings`` and ``tags`` are there.
+        config: Seed, device, checkpoints.
 
     Raises:
         ConfigError: If the items have no content.
         DataError: If no training history has two items.
     """
-    dataset, tags = folders["dataset"], folders["tags"]
-    embeddings = make_or_skip(
-        output / "embeddings",
-        lambda: write_content(folders["embeddings"], dataset, output / "embeddings"),
-        config={},
-        inputs={"dataset": dataset, "embeddings": folders["embeddings"]},
-        seed=None,
+    own = run.child("baselines/tiger", borrowed=("dataset", "tags"))
+    source = run.folder("embeddings")
+    content = replace(
+        run.stage("embeddings"),
+        settings=lambda config: {},
+        inputs=lambda own, config: {"embeddings": source.fingerprint},
+        fit=lambda own, config, stage: write_content(source, stage),
     )
-    items = load_embeddings(embeddings)
-    settings = replace(TOKENIZER, codebook_size=min(TOKENIZER.codebook_size, items.num_items))
-    learned_from = {"dataset": dataset, "embeddings": embeddings, "tags": tags}
-    tokenizer = make_or_skip(
-        output / "tokenizer",
-        lambda: train_tokenizer(settings, run, dataset, embeddings, tags, output / "tokenizer"),
-        config=asdict(settings),
-        inputs=learned_from,
-        seed=run.seed,
-    )
-    semantic_ids = make_or_skip(
-        output / "semantic_ids",
-        lambda: encode_catalogue(tokenizer, dataset, embeddings, tags, output / "semantic_ids"),
-        config=tokenizer.config,
-        inputs={"tokenizer": tokenizer, **learned_from},
-        seed=None,
-    )
-    retriever = make_or_skip(
-        output / "retriever",
-        lambda: train_retriever(
-            RETRIEVER, run, dataset, embeddings, tags, semantic_ids, output / "retriever"
-        ),
-        config=asdict(RETRIEVER),
-        inputs={**learned_from, "semantic_ids": semantic_ids},
-        seed=run.seed,
-    )
-    model = load_retriever(retriever, SemanticIds.load(semantic_ids), items.matrix)
-    model = model.to(start_fabric(run).device)
-    return GenerativeRanker(model, BEAM_WIDTH, RETRIEVER.max_history, name="tiger")
+    num_items = run.dataset.catalogue.num_items
+    settings = replace(TOKENIZER, codebook_size=min(TOKENIZER.codebook_size, num_items))
+    config = replace(config, tokenizer=settings, retriever=RETRIEVER)
+    for stage in (content, *map(run.stage, ("tokenizer", "semantic_ids", "retriever"))):
+        own.make_stage(stage, config)
+    return GenerativeRanker(own.retriever, BEAM_WIDTH, RETRIEVER.max_history, name="tiger")

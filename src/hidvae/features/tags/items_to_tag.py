@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from hidvae.config import EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError
-from hidvae.features.embeddings import ItemEmbeddings, load_embeddings
+from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.features.item_text import item_texts
 from hidvae.features.tags.cluster_words import words_to_name_by
 from hidvae.features.text_vectors import text_vectors
-from hidvae.store.artifacts import StageFolder
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +32,10 @@ class ItemsToTag:
     config: EmbeddingConfig
 
     @classmethod
-    def load(
-        cls, dataset: StageFolder, embeddings: StageFolder, config: EmbeddingConfig
-    ) -> ItemsToTag:
-        """Read the folders of the stages prepare and embed."""
-        return cls(
-            load_dataset(dataset).catalogue,
-            load_embeddings(embeddings),
-            embeddings.facts["text_encoder"],
-            config,
-        )
+    def of(cls, run: Run, config: EmbeddingConfig) -> ItemsToTag:
+        """What the stages dataset and embeddings of a run hold."""
+        encoder = run.folder("embeddings").facts["text_encoder"]
+        return cls(run.dataset.catalogue, run.embeddings, encoder, config)
 
     @property
     def num_items(self) -> int:

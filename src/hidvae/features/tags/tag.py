@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from hidvae.config import EmbeddingConfig, LLMConfig, TagConfig
+from hidvae.config import Config, EmbeddingConfig, LLMConfig, TagConfig
 from hidvae.errors import ConfigError
 from hidvae.features.tags.from_categories import SingletonRule, tags_from_categories
 from hidvae.features.tags.from_clusters import tags_from_clusters
@@ -24,7 +23,10 @@ from hidvae.features.tags.name_clusters import name_clusters
 from hidvae.features.tags.vocabulary import SOURCES, ItemTags, TagVocabulary, save_tags
 from hidvae.features.text_vectors import text_vectors
 from hidvae.features.unit_rows import unit_rows
-from hidvae.store.artifacts import StageFolder, read_stage, write_stage
+from hidvae.store.artifacts import StageWriter
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +36,8 @@ _LLM_SETTINGS = ("model", "base_url", "num_candidates", "items_per_request")
 """Those that change the tags; concurrency does not."""
 
 
-def tag(
-    config: TagConfig,
-    llm: LLMConfig,
-    embedding: EmbeddingConfig,
-    dataset: StageFolder,
-    embeddings: StageFolder,
-    output: Path,
-) -> StageFolder:
-    """Write the stage folder ``tags``.
+def tag(run: Run, config: Config, stage: StageWriter) -> None:
+    """Write the stage ``tags``.
 
     ``tags.parquet`` (item_id, tag_ids, tag_sources), ``vocabulary.parquet`` (level, tag_id, tag,
     path, parent_id, count) and ``tag_embeddings.safetensors`` (``level_0`` (C_0, D_tag), …). The
@@ -56,29 +51,21 @@ def tag(
         DataError: If category paths are missing that the configuration asks for.
         MissingExtraError: If the text encoder's or the language model's package is missing.
     """
-    _check_settings(config, embedding)
-    inputs = tag_inputs(dataset, embeddings)
-    settings = tag_settings(config, llm, embedding)
-    with write_stage(output, stage="tag", config=settings, inputs=inputs) as stage:
-        items = ItemsToTag.load(dataset, embeddings, embedding)
-        with _open_chat(config, llm) as chat:
-            tags, reports = _make_tags(config, llm, items, chat)
-        assert tags.sources is not None
-        save_tags(tags, items.catalogue.item_ids, stage.path)
-        stage.facts["num_levels"] = tags.vocabulary.num_levels
-        stage.facts["sizes"] = tags.vocabulary.sizes
-        stage.facts["embedding_dim"] = int(tags.embeddings[0].shape[1])
-        stage.facts["text_encoder"] = settings["text_encoder"]
-        stage.metrics["levels"] = tag_metrics(tags.ids, tags.vocabulary, tags.sources)
-        stage.metrics.update(reports)
-        if config.source != "none":
-            _log_levels(stage.metrics["levels"])
-    return read_stage(output, produced_by="hidvae tag", expect=inputs)
-
-
-def tag_inputs(dataset: StageFolder, embeddings: StageFolder) -> dict[str, str]:
-    """Fingerprints of what the stage reads."""
-    return {"dataset": dataset.fingerprint, "embeddings": embeddings.fingerprint}
+    settings, embedding = config.tags, config.embedding
+    _check_settings(settings, embedding)
+    items = ItemsToTag.of(run, embedding)
+    with _open_chat(settings, config.llm) as chat:
+        tags, reports = _make_tags(settings, config.llm, items, chat)
+    assert tags.sources is not None
+    save_tags(tags, items.catalogue.item_ids, stage.path)
+    stage.facts["num_levels"] = tags.vocabulary.num_levels
+    stage.facts["sizes"] = tags.vocabulary.sizes
+    stage.facts["embedding_dim"] = int(tags.embeddings[0].shape[1])
+    stage.facts["text_encoder"] = stage.settings["text_encoder"]
+    stage.metrics["levels"] = tag_metrics(tags.ids, tags.vocabulary, tags.sources)
+    stage.metrics.update(reports)
+    if settings.source != "none":
+        _log_levels(stage.metrics["levels"])
 
 
 def tag_settings(config: TagConfig, llm: LLMConfig, embedding: EmbeddingConfig) -> dict[str, Any]:
@@ -92,38 +79,29 @@ def tag_settings(config: TagConfig, llm: LLMConfig, embedding: EmbeddingConfig) 
     return settings
 
 
-def preview_tags(
-    config: TagConfig,
-    llm: LLMConfig,
-    embedding: EmbeddingConfig,
-    dataset: StageFolder,
-    embeddings: StageFolder,
-    num_items: int = 3,
-) -> str:
+def preview_tags(run: Run, config: Config, num_items: int = 3) -> str:
     """The prompts that the stage would send, without sending any or writing anything.
 
     Args:
-        config: As for ``tag``, with fill_missing = "llm".
-        llm: The language model that would be asked.
-        embedding: As for ``tag``.
-        dataset: Folder of the stage prepare.
-        embeddings: Folder of the stage embed.
+        run: Its stages dataset and embeddings are there.
+        config: With TagConfig.fill_missing = "llm".
         num_items: Most items whose prompts are shown.
 
     Raises:
         ConfigError: If no tag would be filled by a language model.
     """
-    _check_settings(config, embedding)
-    if config.fill_missing != "llm":
+    settings = config.tags
+    _check_settings(settings, config.embedding)
+    if settings.fill_missing != "llm":
         raise ConfigError(
             "TagConfig.fill_missing: expected llm to show its prompts; found "
-            f"{config.fill_missing!r}; use --set TagConfig.fill_missing=llm"
+            f"{settings.fill_missing!r}; use --set TagConfig.fill_missing=llm"
         )
-    items = ItemsToTag.load(dataset, embeddings, embedding)
-    ids, vocabulary = tags_from_source(config, items)
+    items = ItemsToTag.of(run, config.embedding)
+    ids, vocabulary = tags_from_source(settings, items)
     vectors = tag_vectors(ids, vocabulary, items)
     candidates = Candidates(vocabulary, items.texts, items.text_vectors, vectors)
-    return str(preview_prompts(ids, candidates, llm, num_items))
+    return str(preview_prompts(ids, candidates, config.llm, num_items))
 
 
 def tags_from_source(config: TagConfig, items: ItemsToTag) -> tuple[np.ndarray, TagVocabulary]:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from hidvae.config import GraphConfig, RunConfig, build_section
-from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.config import Config, GraphConfig, build_section
+from hidvae.data.prepare import Dataset
 from hidvae.data.split import choose_users
 from hidvae.errors import ArtifactError
 from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
 from hidvae.features.csr import csr_from_tensors, csr_to_tensors
-from hidvae.features.embeddings import ItemEmbeddings, load_embeddings
+from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.features.item_graph import ItemGraph
 from hidvae.ranking.graph_score import GraphPrior
 from hidvae.ranking.ranker import VALIDATION_BEAMS, GenerativeRanker
-from hidvae.retriever.build import load_retriever
-from hidvae.semantic_ids.table import SemanticIds
-from hidvae.store.artifacts import StageFolder, read_json, read_stage, write_json, write_stage
-from hidvae.training.runtime import start_fabric
+from hidvae.store.artifacts import StageFolder, StageWriter, read_json, write_json
 
-CHOSEN = "fusion.json"
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
+
+CHOSEN = "graph.json"
 NEIGHBOURS = "neighbours.safetensors"
 
 # The graph's shape, chosen on the validation split of Amazon Beauty and not worth choosing again.
@@ -51,67 +50,38 @@ VALIDATION_USERS = 5000
 logger = logging.getLogger("hidvae.train")
 
 
-def choose_fusion(
-    config: GraphConfig, run: RunConfig, folders: Mapping[str, StageFolder], output: Path
-) -> StageFolder:
-    """Try each weight on validation, history excluded, and write the stage folder ``fusion``.
+def choose_graph_weight(run: Run, config: Config, stage: StageWriter) -> None:
+    """Try each weight on validation, history excluded, and write the stage ``graph``.
 
     Among equals the smallest weight wins. A single weight is taken as it is, and nothing is ranked.
-
-    Args:
-        config: The graph, and the weights to choose from.
-        run: Seed of the users that are drawn, device.
-        folders: The run's ``dataset``, ``embeddings``, ``tags``, ``semantic_ids``, ``retriever``.
-        output: The stage folder to write.
     """
-    dataset = load_dataset(folders["dataset"])
-    embeddings = load_embeddings(folders["embeddings"])
-    with write_stage(
-        output,
-        stage="fusion",
-        config=asdict(config),
-        inputs={name: folder.fingerprint for name, folder in folders.items()},
-        seed=run.seed,
-    ) as stage:
-        best, scores = config.weights[0], {}
-        neighbours = sparse.csr_array((0, 0), dtype=np.float32)
-        if any(config.weights):
-            graph = build_graph(config, dataset, embeddings)
-            neighbours = graph.neighbours(NUM_NEIGHBOURS)
-        if len(set(config.weights)) > 1:
-            scores = _scores_by_weight(config, run, folders, dataset, embeddings, neighbours)
-            best = max(scores, key=lambda weight: scores[weight])  # the smallest of equals
-        # In a file, as a fingerprint covers files alone, and all of it changes the ranking.
-        write_json(stage.path / CHOSEN, {"weight": best, "settings": asdict(config)})
-        if best:
-            save_file(csr_to_tensors("neighbours", neighbours), stage.path / NEIGHBOURS)
-        stage.metrics |= {f"validation_ndcg@10_weight_{w:g}": score for w, score in scores.items()}
-    return read_stage(output, produced_by="hidvae train")
+    settings = config.graph
+    best, scores = settings.weights[0], {}
+    neighbours = sparse.csr_array((0, 0), dtype=np.float32)
+    if any(settings.weights):
+        graph = build_graph(settings, run.dataset, run.embeddings)
+        neighbours = graph.neighbours(NUM_NEIGHBOURS)
+    if len(set(settings.weights)) > 1:
+        scores = _scores_by_weight(run, config, neighbours)
+        best = max(scores, key=lambda weight: scores[weight])  # the smallest of equals
+    # In a file, as a fingerprint covers files alone, and all of it changes the ranking.
+    write_json(stage.path / CHOSEN, {"weight": best, "settings": asdict(settings)})
+    if best:
+        save_file(csr_to_tensors("neighbours", neighbours), stage.path / NEIGHBOURS)
+    stage.metrics |= {f"validation_ndcg@10_weight_{w:g}": score for w, score in scores.items()}
 
 
-def _scores_by_weight(
-    config: GraphConfig,
-    run: RunConfig,
-    folders: Mapping[str, StageFolder],
-    dataset: Dataset,
-    embeddings: ItemEmbeddings,
-    neighbours: sparse.csr_array,
-) -> dict[float, float]:
+def _scores_by_weight(run: Run, config: Config, neighbours: sparse.csr_array) -> dict[float, float]:
     """ndcg@10 on validation, history excluded, by weight, rising."""
-    retriever = load_retriever(
-        folders["retriever"],
-        SemanticIds.load(folders["semantic_ids"]),
-        embeddings.matrix,
-        dataset.known_items,
-    ).to(start_fabric(run).device)
-    max_history = folders["retriever"].config["max_history"]
+    settings, dataset = config.graph, run.dataset
+    max_history = run.folder("retriever").config["max_history"]
     split = dataset.split
-    rows = choose_users(len(split.validation_targets), VALIDATION_USERS, run.seed)
+    rows = choose_users(len(split.validation_targets), VALIDATION_USERS, config.run.seed)
     histories, users = split.validation_histories.take(rows), split.validation_users[rows]
     scores: dict[float, float] = {}
-    for weight in sorted(set(config.weights)):
-        prior = build_prior(config, weight, neighbours, dataset) if weight else None
-        ranker = GenerativeRanker(retriever, VALIDATION_BEAMS, max_history, prior=prior)
+    for weight in sorted(set(settings.weights)):
+        prior = build_prior(settings, weight, neighbours, dataset) if weight else None
+        ranker = GenerativeRanker(run.retriever, VALIDATION_BEAMS, max_history, prior=prior)
         ranked = ranker.rank(histories, 10, users).excluding
         ranks = target_ranks(ranked, split.validation_targets[rows])
         recall, scores[weight] = (
@@ -119,7 +89,7 @@ def _scores_by_weight(
             float(ndcg_at(ranks, 10).mean()),
         )
         logger.info(
-            "fusion weight %g  validation recall@10 %.4f  ndcg@10 %.4f",
+            "graph weight %g  validation recall@10 %.4f  ndcg@10 %.4f",
             weight,
             recall,
             scores[weight],

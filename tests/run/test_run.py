@@ -15,15 +15,8 @@ import pytest
 
 from hidvae.config import Config, load_config
 from hidvae.errors import ArtifactError, ConfigError, FingerprintMismatch, NotTrainedError
-from hidvae.run.pipeline import (
-    COMMANDS,
-    STAGES,
-    copy_tokenizer,
-    open_folders,
-    resolve_config,
-    run_pipeline,
-    run_stage,
-)
+from hidvae.run.run import Run
+from hidvae.run.stages import COMMANDS, STAGES
 from hidvae.store import artifacts
 from hidvae.store.artifacts import read_json
 
@@ -35,7 +28,7 @@ def run(tiny_run: Path, tmp_path: Path) -> Path:
 
 
 def fingerprints(run: Path) -> dict[str, str]:
-    return {name: folder.fingerprint for name, folder in open_folders(run).items()}
+    return {name: folder.fingerprint for name, folder in Run(run).folders().items()}
 
 
 def changed(settings: list[str], *more: str) -> Config:
@@ -43,7 +36,7 @@ def changed(settings: list[str], *more: str) -> Config:
 
 
 def written_times(run: Path) -> dict[str, int]:
-    return {s.folder: (run / s.folder / "manifest.json").stat().st_mtime_ns for s in STAGES}
+    return {s.name: (run / s.name / "manifest.json").stat().st_mtime_ns for s in STAGES}
 
 
 def made_again(before: dict[str, int], run: Path) -> set[str]:
@@ -53,8 +46,8 @@ def made_again(before: dict[str, int], run: Path) -> set[str]:
 def test_stages_are_listed_in_an_order_that_can_run() -> None:
     seen: set[str] = set()
     for stage in STAGES:
-        assert set(stage.needs) <= seen, stage.folder
-        seen.add(stage.folder)
+        assert set(stage.needs) <= seen, stage.name
+        seen.add(stage.name)
     assert COMMANDS == ("prepare", "embed", "tag", "tokenize", "train", "evaluate")
 
 
@@ -89,7 +82,7 @@ def test_a_whole_run_is_not_repeated(
 ) -> None:
     before = written_times(run)
     with caplog.at_level(logging.INFO, "hidvae"):
-        run_pipeline(changed(tiny_settings), run)
+        Run(run).make(changed(tiny_settings))
     assert made_again(before, run) == set()
     assert sum("skipped" in message for message in caplog.messages) == len(STAGES)
 
@@ -98,26 +91,26 @@ def test_a_whole_run_is_not_repeated(
     ("setting", "expected"),
     [
         ("EvaluationConfig.beam_width=11", {"evaluation"}),
-        ("GraphConfig.cold_factor=3", {"fusion", "evaluation"}),
-        ("RetrieverConfig.epochs=1", {"retriever", "fusion", "evaluation"}),
+        ("GraphConfig.cold_factor=3", {"graph", "evaluation"}),
+        ("RetrieverConfig.epochs=1", {"retriever", "graph", "evaluation"}),
         ("RunConfig.checkpoint_every_seconds=1", set()),
-        ("RunConfig.seed=1", {"tokenizer", "semantic_ids", "retriever", "fusion", "evaluation"}),
+        ("RunConfig.seed=1", {"tokenizer", "semantic_ids", "retriever", "graph", "evaluation"}),
     ],
 )
 def test_a_changed_setting_makes_its_stage_and_the_ones_after_again(
     run: Path, tiny_settings: list[str], setting: str, expected: set[str]
 ) -> None:
     before = written_times(run)
-    run_pipeline(changed(tiny_settings, setting), run)
+    Run(run).make(changed(tiny_settings, setting))
     assert made_again(before, run) == expected
-    assert open_folders(run).keys() == before.keys()
+    assert Run(run).folders().keys() == before.keys()
 
 
 def test_same_bytes_from_a_changed_setting_leave_the_later_stages_alone(
     run: Path, tiny_settings: list[str]
 ) -> None:
     before = written_times(run)
-    run_pipeline(changed(tiny_settings, "EmbeddingConfig.batch_size=7"), run)
+    Run(run).make(changed(tiny_settings, "EmbeddingConfig.batch_size=7"))
     assert made_again(before, run) == {"embeddings"}
 
 
@@ -127,7 +120,7 @@ def test_a_damaged_stage_is_made_again_with_the_same_result(
     before = fingerprints(run)
     for file in (run / "tokenizer").glob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:10])
-    run_pipeline(changed(tiny_settings), run, until="tokenize")
+    Run(run).make(changed(tiny_settings), until="tokenize")
     after = fingerprints(run)
     assert after["semantic_ids"] == before["semantic_ids"]
 
@@ -135,7 +128,7 @@ def test_a_damaged_stage_is_made_again_with_the_same_result(
 def test_same_settings_elsewhere_give_the_same_model_and_metrics(
     tiny_run: Path, tiny_settings: list[str], tmp_path: Path
 ) -> None:
-    run_pipeline(changed(tiny_settings), tmp_path / "again")
+    Run(tmp_path / "again").make(changed(tiny_settings))
     for name in ("dataset", "embeddings", "tags", "semantic_ids"):
         assert fingerprints(tmp_path / "again")[name] == fingerprints(tiny_run)[name], name
     again, first = (
@@ -149,21 +142,21 @@ def test_stages_of_another_run_are_copied_where_nothing_of_theirs_changed(
     tiny_run: Path, tiny_settings: list[str], tmp_path: Path
 ) -> None:
     config = changed(tiny_settings, "RetrieverConfig.epochs=1")
-    run_pipeline(config, tmp_path / "run", reuse=[tmp_path / "absent", tiny_run])
+    Run(tmp_path / "run").make(config, reuse=[tmp_path / "absent", tiny_run])
     assert made_again(written_times(tiny_run), tmp_path / "run") == {
         "retriever",
-        "fusion",
+        "graph",
         "evaluation",
     }
-    assert set(open_folders(tmp_path / "run")) == {stage.folder for stage in STAGES}
+    assert set(Run(tmp_path / "run").folders()) == {stage.name for stage in STAGES}
 
 
 def test_until_stops_after_that_stage(tiny_settings: list[str], tmp_path: Path) -> None:
-    made = run_pipeline(changed(tiny_settings), tmp_path / "run", until="tag")
+    made = Run(tmp_path / "run").make(changed(tiny_settings), until="tag")
     assert list(made) == ["dataset", "embeddings", "tags"]
     assert not (tmp_path / "run" / "tokenizer").exists()
     with pytest.raises(ConfigError, match="expected one of prepare, embed"):
-        run_pipeline(changed(tiny_settings), tmp_path / "run", until="tokenise")
+        Run(tmp_path / "run").make(changed(tiny_settings), until="tokenise")
 
 
 @pytest.mark.parametrize(
@@ -180,19 +173,19 @@ def test_a_stage_alone_says_which_earlier_one_is_missing(
 ) -> None:
     shutil.rmtree(run / missing)
     with pytest.raises(NotTrainedError, match=f"run `{advice}` first"):
-        run_stage(command, changed(tiny_settings), run)
+        Run(run).make(changed(tiny_settings), only=command)
 
 
 def test_a_retriever_of_another_tokenizer_is_refused(run: Path, tiny_settings: list[str]) -> None:
-    run_stage("tokenize", changed(tiny_settings, "TokenizerConfig.epochs=2"), run)
+    Run(run).make(changed(tiny_settings, "TokenizerConfig.epochs=2"), only="tokenize")
     with pytest.raises(FingerprintMismatch, match=r"retriever was made from semantic_ids .*train"):
-        run_stage("evaluate", changed(tiny_settings), run)
+        Run(run).make(changed(tiny_settings), only="evaluate")
 
 
 def test_tags_of_another_dataset_are_refused(run: Path, tiny_settings: list[str]) -> None:
-    run_stage("prepare", changed(tiny_settings, "DatasetConfig.demo_num_users=190"), run)
+    Run(run).make(changed(tiny_settings, "DatasetConfig.demo_num_users=190"), only="prepare")
     with pytest.raises(FingerprintMismatch, match=r"was made from dataset .*hidvae embed"):
-        run_stage("train", changed(tiny_settings), run)
+        Run(run).make(changed(tiny_settings), only="train")
 
 
 def test_full_disk_keeps_the_old_stage(
@@ -208,9 +201,10 @@ def test_full_disk_keeps_the_old_stage(
 
     monkeypatch.setattr(artifacts, "write_json", full)
     with pytest.raises(ArtifactError, match="No space left on device"):
-        run_stage("evaluate", changed(tiny_settings, "EvaluationConfig.beam_width=11"), run)
+        config = changed(tiny_settings, "EvaluationConfig.beam_width=11")
+        Run(run).make(config, only="evaluate")
     assert fingerprints(run) == before
-    assert [entry.name for entry in run.iterdir() if entry.name.startswith(".")] == []
+    assert [entry.name for entry in run.iterdir() if entry.name.startswith(".")] == [".lock"]
 
 
 def test_unknown_baseline_is_refused_before_anything_is_ranked(
@@ -218,35 +212,37 @@ def test_unknown_baseline_is_refused_before_anything_is_ranked(
 ) -> None:
     config = changed(tiny_settings, "EvaluationConfig.baselines=('popularty',)")
     with pytest.raises(ConfigError, match="expected some of popularity"):
-        run_stage("evaluate", config, run)
+        Run(run).make(config, only="evaluate")
 
 
 def test_the_tokenizer_of_another_run_can_be_used(
     tiny_run: Path, tiny_settings: list[str], tmp_path: Path
 ) -> None:
-    copy_tokenizer(tiny_run, tmp_path / "other")
-    copy_tokenizer(tiny_run, tmp_path / "other")  # again changes nothing
-    copied = open_folders(tmp_path / "other", {"semantic_ids"})
+    Run(tmp_path / "other").take_tokenizer(Run(tiny_run))
+    Run(tmp_path / "other").take_tokenizer(Run(tiny_run))  # again changes nothing
+    copied = Run(tmp_path / "other").folders(["semantic_ids"])
     assert copied["semantic_ids"].fingerprint == fingerprints(tiny_run)["semantic_ids"]
-    run_stage("tokenize", changed(tiny_settings, "TokenizerConfig.epochs=2"), tmp_path / "other")
+    Run(tmp_path / "other").make(
+        changed(tiny_settings, "TokenizerConfig.epochs=2"), only="tokenize"
+    )
     with pytest.raises(FingerprintMismatch, match="choose another --output"):
-        copy_tokenizer(tiny_run, tmp_path / "other")
+        Run(tmp_path / "other").take_tokenizer(Run(tiny_run))
 
 
 def test_settings_of_a_run_are_the_base_of_its_next_command(tmp_path: Path) -> None:
     first = load_config([], ["TokenizerConfig.epochs=7", "DatasetConfig.source=demo"])
     (tmp_path / "config.json").write_text(json.dumps(first.to_json()), encoding="utf-8")
-    later = resolve_config(tmp_path, overrides=["RetrieverConfig.epochs=8"])
+    later = Run(tmp_path).resolve(overrides=["RetrieverConfig.epochs=8"])
     assert (later.tokenizer.epochs, later.retriever.epochs) == (7, 8)
-    fresh = resolve_config(tmp_path, overrides=["RetrieverConfig.epochs=8"], is_fresh=True)
+    fresh = Run(tmp_path).resolve(overrides=["RetrieverConfig.epochs=8"], is_fresh=True)
     assert fresh.tokenizer.epochs == Config().tokenizer.epochs
 
 
 def test_data_takes_the_place_of_the_demo_and_keeps_a_named_source(tmp_path: Path) -> None:
-    demo = resolve_config(tmp_path, Path("shop"), overrides=["DatasetConfig.source=demo"])
+    demo = Run(tmp_path).resolve(Path("shop"), overrides=["DatasetConfig.source=demo"])
     assert (demo.dataset.source, demo.dataset.folder) == ("folder", "shop")
     amazon = ["DatasetConfig.source=amazon", "DatasetConfig.dataset_split=beauty"]
-    config = resolve_config(tmp_path, Path("shop"), overrides=amazon)
+    config = Run(tmp_path).resolve(Path("shop"), overrides=amazon)
     assert (config.dataset.source, config.dataset.folder) == ("amazon", "shop")
 
 

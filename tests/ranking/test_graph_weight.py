@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.stages import choose_graph_weight
 
 from hidvae.config import GraphConfig, RunConfig
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ArtifactError
-from hidvae.ranking import fusion
-from hidvae.ranking.fusion import choose_fusion, load_prior
+from hidvae.ranking import graph_weight
+from hidvae.ranking.graph_weight import load_prior
 from hidvae.store.artifacts import StageFolder, read_json, read_stage
 
 RUN = RunConfig(device="cpu")
@@ -25,32 +26,32 @@ def folders(tiny_run: Path) -> Folders:
 
 def test_the_best_weight_on_validation_is_kept_and_used(folders: Folders, tmp_path: Path) -> None:
     config = GraphConfig(weights=(3.0, 0.0, 500.0))
-    chosen = choose_fusion(config, RUN, folders, tmp_path / "fusion")
+    chosen = choose_graph_weight(config, RUN, folders, tmp_path / "graph")
     scores = {
         weight: chosen.manifest["metrics"][f"validation_ndcg@10_weight_{weight:g}"]
         for weight in (0.0, 3.0, 500.0)
     }
     assert len(set(scores.values())) == 3  # the demo's graph matters, so a choice is a choice
     best = max(scores, key=lambda weight: scores[weight])
-    assert read_json(chosen.path / fusion.CHOSEN)["weight"] == best > 0
+    assert read_json(chosen.path / graph_weight.CHOSEN)["weight"] == best > 0
     dataset = load_dataset(folders["dataset"])
     prior = load_prior(chosen, dataset)
     assert prior is not None
-    assert (prior.weight, prior.smoothing) == (best, fusion.SMOOTHING)
+    assert (prior.weight, prior.smoothing) == (best, graph_weight.SMOOTHING)
 
 
 def test_weight_0_is_no_graph_and_ranks_nobody(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(fusion, "load_retriever")
-    chosen = choose_fusion(GraphConfig(weights=(0.0,)), RUN, folders, tmp_path / "fusion")
+    monkeypatch.setattr(graph_weight, "GenerativeRanker", None)
+    chosen = choose_graph_weight(GraphConfig(weights=(0.0,)), RUN, folders, tmp_path / "graph")
     dataset = load_dataset(folders["dataset"])
     assert load_prior(chosen, dataset) is None
 
 
 def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) -> None:
     made = [
-        choose_fusion(
+        choose_graph_weight(
             GraphConfig(weights=(0.0,), content_weight=weight), RUN, folders, tmp_path / str(weight)
         )
         for weight in (0.5, 0.6, 0.6)
@@ -60,8 +61,8 @@ def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) 
 
 
 def test_damaged_neighbours_are_one_line(folders: Folders, tmp_path: Path) -> None:
-    chosen = choose_fusion(GraphConfig(weights=(3.0,)), RUN, folders, tmp_path / "fusion")
-    file = chosen.path / fusion.NEIGHBOURS
+    chosen = choose_graph_weight(GraphConfig(weights=(3.0,)), RUN, folders, tmp_path / "graph")
+    file = chosen.path / graph_weight.NEIGHBOURS
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(ArtifactError, match=r"neighbours.safetensors: cannot be read .* train"):
         load_prior(chosen, load_dataset(folders["dataset"]))
