@@ -22,7 +22,7 @@ _TASKS = {
     "cold_excluding_history": "items that training never saw, among themselves, history excluded",
 }
 """Keys of metrics.json that a card shows, and what they mean."""
-_RANKING_STAGES = ("semantic_ids", "retriever", "fusion")
+_RANKING_STAGES = ("semantic_ids", "retriever", "graph")
 
 
 @dataclass(frozen=True)
