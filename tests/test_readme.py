@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tests.docs.pages import fit_in_seconds, write_shop
 
 from hidvae.apps.cli import app
 from hidvae.config import SECTIONS
@@ -35,20 +36,22 @@ def file_map() -> list[str]:
     return paths
 
 
-def test_the_snippet_recommends(
+def test_the_snippet_trains_and_recommends(
     tiny_run: Path,
+    tiny_settings: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "demo").symlink_to(tiny_run)
+    write_shop(tmp_path, tiny_run)
+    fit_in_seconds(monkeypatch, tiny_settings)
     monkeypatch.chdir(tmp_path)
     (snippet,) = blocks(README, "python")
     exec(compile(snippet, "README.md", "exec"), {})
     shown = capsys.readouterr().out
-    assert len(re.findall(r"^0\.\d{3}  .+  <a_\d+> <b_\d+> <c_\d+>$", shown, re.MULTILINE)) == 5
-    assert shown.count("predicted tags: ") == 5
+    assert len(re.findall(r"^0\.\d{3}  .+  <a_\d+> <b_\d+> <c_\d+>$", shown, re.MULTILINE)) == 10
+    assert shown.count("tags: ") == 10
+    assert (tmp_path / "runs" / "shop" / "retriever" / "manifest.json").is_file()
 
 
 def test_the_two_commands_stand_in_blocks_of_their_own() -> None:

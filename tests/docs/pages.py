@@ -8,6 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+import pytest
+
+from hidvae.config import load_config
+from hidvae.run.run import Run
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -44,3 +50,24 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+
+
+def write_shop(folder: Path, run: Path) -> None:
+    """Write a run's catalogue and log as items.csv and interactions.csv."""
+    dataset = Run(run).dataset
+    folder.mkdir(parents=True, exist_ok=True)
+    items = pl.read_parquet(run / "dataset" / "items.parquet")
+    paths = pl.col("categories").list.join(" > ")
+    items.with_columns(paths).write_csv(folder / "items.csv")
+    dataset.events_frame().write_csv(folder / "interactions.csv")
+
+
+def fit_in_seconds(monkeypatch: pytest.MonkeyPatch, settings: list[str]) -> None:
+    """Let ``Run.fit`` of a snippet train small models."""
+    fit = Run.fit.__func__  # type: ignore[attr-defined]
+    small = load_config([], [name for name in settings if not name.startswith("DatasetConfig")])
+
+    def fit_small(cls: type[Run], *tables: object, **options: object) -> Run:
+        return fit(cls, *tables, config=small, **options)
+
+    monkeypatch.setattr(Run, "fit", classmethod(fit_small))

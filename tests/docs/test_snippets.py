@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import typer
-from tests.docs.pages import BLOCKS, PAGES, ROOT, Block
+from tests.docs.pages import BLOCKS, PAGES, ROOT, Block, fit_in_seconds, write_shop
 
 from hidvae.apps.cli import app, run_app
 from hidvae.config import load_config
@@ -100,11 +100,8 @@ def place(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     events = load_dataset(
         read_stage(tiny_run / "dataset", produced_by="hidvae prepare")
     ).events_frame()
-    for name in ("my_shop", "path/to/my_shop"):
-        (root / name).mkdir(parents=True)
-        paths = pl.col("categories").list.join(" > ")
-        items.with_columns(paths).write_csv(root / name / "items.csv")
-        events.write_csv(root / name / "interactions.csv")
+    for name in ("my_shop", "path/to/my_shop", "."):
+        write_shop(root / name, tiny_run)
     histories = events.group_by("user_id", maintain_order=True).agg(history="item_id")
     for name, rows in (("items", items), ("users", histories)):
         (root / name).mkdir()
@@ -121,10 +118,12 @@ def place(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_snippets(
     page: str,
     place: Path,
+    tiny_settings: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(place)
+    fit_in_seconds(monkeypatch, tiny_settings)
     for words in (words for block, words in LINES if block.page == page):
         check(words)
         if reason_not_to_run(words):
