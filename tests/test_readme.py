@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -116,6 +117,17 @@ def test_source_files_and_tests_that_are_named_exist(file: Path) -> None:
     for path in re.findall(named, text):
         places = [ROOT / path, ROOT / "src" / "hidvae" / path]
         assert any(place.is_file() for place in places), path
+
+
+@page
+def test_python_names_exist(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    for dotted in set(re.findall(r"(?:`|^::: )(hidvae(?:\.\w+)+)`?$?", text, re.MULTILINE)):
+        value: object = importlib.import_module("hidvae")
+        for depth, name in enumerate(dotted.split(".")[1:], 2):
+            if not hasattr(value, name):
+                importlib.import_module(".".join(dotted.split(".")[:depth]))
+            value = getattr(value, name)
 
 
 @page
