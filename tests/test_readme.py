@@ -122,7 +122,7 @@ def test_source_files_and_tests_that_are_named_exist(file: Path) -> None:
 @page
 def test_python_names_exist(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
-    for dotted in set(re.findall(r"(?:`|^::: )(hidvae(?:\.\w+)+)`?$?", text, re.MULTILINE)):
+    for dotted in set(re.findall(r"(?:`|^::: )(hidvae(?:\.\w+)+)\b", text, re.MULTILINE)):
         value: object = importlib.import_module("hidvae")
         for depth, name in enumerate(dotted.split(".")[1:], 2):
             if not hasattr(value, name):
