@@ -119,15 +119,19 @@ def test_source_files_and_tests_that_are_named_exist(file: Path) -> None:
         assert any(place.is_file() for place in places), path
 
 
+def named(parts: list[str]) -> object:
+    """What a dotted name stands for: its longest part is a module, the rest attributes."""
+    try:
+        return importlib.import_module(".".join(parts))
+    except ModuleNotFoundError:
+        return getattr(named(parts[:-1]), parts[-1])
+
+
 @page
 def test_python_names_exist(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     for dotted in set(re.findall(r"(?:`|^::: )(hidvae(?:\.\w+)+)\b", text, re.MULTILINE)):
-        value: object = importlib.import_module("hidvae")
-        for depth, name in enumerate(dotted.split(".")[1:], 2):
-            if not hasattr(value, name):
-                importlib.import_module(".".join(dotted.split(".")[:depth]))
-            value = getattr(value, name)
+        assert named(dotted.split(".")), dotted
 
 
 @page
