@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hidvae.ranking.explain import HistoryMatch, Recommendation
     from hidvae.ranking.filters import Orders
     from hidvae.ranking.recommender import Recommender
+    from hidvae.run.run import Run
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ __all__ = [
     "Recommendation",
     "Recommender",
     "RetrieverConfig",
+    "Run",
     "RunConfig",
     "ServerError",
     "ShapeError",
@@ -69,6 +71,7 @@ _LAZY = {
     "EmbeddingConfig": "hidvae.config",
     "EvaluationConfig": "hidvae.config",
     "RetrieverConfig": "hidvae.config",
+    "Run": "hidvae.run.run",
     "RunConfig": "hidvae.config",
     "TagConfig": "hidvae.config",
     "TokenizerConfig": "hidvae.config",

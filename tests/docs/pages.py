@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hidvae.run.run import Run
 
 from hidvae.config import load_config
+from hidvae.run.run import Run
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
