@@ -80,6 +80,7 @@ _LAZY = {
     "Orders": "hidvae.ranking.filters",
     "Recommendation": "hidvae.ranking.explain",
     "Recommender": "hidvae.ranking.recommender",
+    "Run": "hidvae.run.run",
 }
 
 

@@ -14,11 +14,13 @@ import polars as pl
 import pytest
 
 from hidvae.config import Config, load_config
+from hidvae.data.sources.frames import tables_from
 from hidvae.errors import ArtifactError, ConfigError, FingerprintMismatch, NotTrainedError
 from hidvae.run.run import Run
 from hidvae.run.stages import COMMANDS, STAGES
 from hidvae.store import artifacts
-from hidvae.store.artifacts import read_json
+from hidvae.store.artifacts import read_json, write_json
+from hidvae.store.lock import writing
 
 
 @pytest.fixture
@@ -248,3 +250,91 @@ def test_data_takes_the_place_of_the_demo_and_keeps_a_named_source(tmp_path: Pat
 
 def test_stored_settings_are_the_resolved_ones(tiny_run: Path, tiny_settings: list[str]) -> None:
     assert Config.from_json(read_json(tiny_run / "config.json")) == changed(tiny_settings)
+
+
+def tables(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Items and events of a run, as a user would hold them."""
+    dataset = Run(run).dataset
+    events = dataset.events_frame().select(
+        "user_id", "item_id", pl.col("position").alias("timestamp")
+    )
+    return dataset.catalogue.frame, events
+
+
+def test_two_tables_in_python_become_recommendations(
+    tiny_run: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    items, interactions = tables(tiny_run)
+    settings = [setting for setting in tiny_settings if not setting.startswith("DatasetConfig")]
+    made = Run.fit(items, interactions, tmp_path / "frames", settings=settings)
+    history = items["item_id"][:3].to_list()
+    found = made.recommend(history, k=5)
+    assert [each.item_id for each in found] == [
+        each.item_id for each in Run(tiny_run).recommend(history, k=5)
+    ]
+    assert made.metrics["test"]["num_users"] == 200
+    items.write_parquet(tmp_path / "items.parquet")
+    interactions.write_csv(tmp_path / "events.csv")
+    files = tmp_path / "items.parquet", str(tmp_path / "events.csv")
+    again = Run.fit(*files, tmp_path / "files", settings=settings)
+    assert again.folder("retriever").fingerprint == made.folder("retriever").fingerprint
+    assert again.folder("dataset").facts["name"] == "files"
+
+
+def test_the_same_tables_are_not_prepared_again(
+    tiny_run: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    items, interactions = tables(tiny_run)
+    settings = [*tiny_settings, "DatasetConfig.source=folder"]
+    run = Run(tmp_path)
+    for table, is_new in ((items, True), (items, False), (items[::-1], True)):
+        run.tables = tables_from(table, interactions)
+        before = (tmp_path / "dataset").stat().st_ino if run.has("dataset") else None
+        run.make(load_config([], settings), only="prepare")
+        assert ((tmp_path / "dataset").stat().st_ino != before) == is_new
+
+
+def test_a_run_shows_what_its_stages_wrote(tiny_run: Path) -> None:
+    run = Run(tiny_run, "cpu")
+    assert run.dataset.catalogue.num_items == run.semantic_ids.num_items == 120
+    assert run.embeddings.matrix.shape[0] == len(run.tags.ids) == 120
+    assert run.dataset is run.dataset  # loaded once
+    assert run.retriever.tables.num_items == 120
+    assert run.metrics["test"]["num_users"] == 200
+    assert not run.tokenizer.training
+    assert str(tiny_run) in repr(run)
+    run.forget()
+    with pytest.raises(NotTrainedError, match="hidvae prepare"):
+        _ = Run(tiny_run / "nowhere").dataset
+
+
+def test_check_compares_every_file_with_its_hash(run: Path) -> None:
+    checked = [str(folder.path.relative_to(run)) for folder in Run(run).check()]
+    assert checked == [stage.name for stage in STAGES]
+    file = run / "embeddings" / "embeddings.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"embeddings.safetensors: .*hidvae embed"):
+        list(Run(run).check())
+
+
+def test_a_second_writer_is_refused_while_the_first_one_works(
+    run: Path, tiny_settings: list[str]
+) -> None:
+    before = fingerprints(run)
+    with (
+        writing(run),
+        pytest.raises(ArtifactError, match="expected no other command"),
+    ):
+        Run(run).make(changed(tiny_settings, "RunConfig.seed=1"))
+    assert fingerprints(run) == before
+
+
+def test_a_run_of_an_older_version_is_refused_with_the_command_to_make_it(
+    run: Path,
+) -> None:
+    manifest = read_json(run / "dataset" / "manifest.json") | {"format_version": 1}
+    write_json(run / "dataset" / "manifest.json", manifest)
+    with pytest.raises(ArtifactError, match=r"version 2, found 1.*run `hidvae prepare` again"):
+        Run(run).recommend(["item-00001"])
