@@ -80,7 +80,6 @@ _LAZY = {
     "Orders": "hidvae.ranking.filters",
     "Recommendation": "hidvae.ranking.explain",
     "Recommender": "hidvae.ranking.recommender",
-    "Run": "hidvae.run.run",
 }
 
 
