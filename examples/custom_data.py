@@ -18,7 +18,6 @@ SETTINGS = [
     "EmbeddingConfig.text_encoder=hashing",  # no model; all-MiniLM-L6-v2 reads meaning
     "EmbeddingConfig.text_columns=('title', 'director')",  # any columns of items.csv
     "EmbeddingConfig.cooccurrence_dim=8",
-    "TagConfig.num_levels=2",  # genre, sub-genre
     "TokenizerConfig.num_levels=2",  # a code per tag level
     "TokenizerConfig.codebook_size=16",  # 16 x 16 IDs for 100 films
     "TokenizerConfig.hidden_dims=(64,)",

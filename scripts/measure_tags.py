@@ -138,7 +138,6 @@ def by_neighbours(tagged: Tagged, left: np.ndarray) -> np.ndarray:
         left,
         tagged.vocabulary,
         tagged.items.similarity_vectors,
-        num_neighbours=settings.num_neighbours,
         min_agreement=settings.min_agreement,
     )
     return filled

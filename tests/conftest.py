@@ -10,7 +10,7 @@ from hypothesis import settings
 from tests.stages import prepare
 
 from hidvae.config import DatasetConfig
-from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.data.prepare import DEMO_SEED, Dataset, load_dataset
 from hidvae.data.sources.demo import Demo, generate_demo
 from hidvae.store.artifacts import StageFolder
 
@@ -53,9 +53,7 @@ def demo_dataset(demo_folder: StageFolder) -> Dataset:
 @pytest.fixture(scope="session")
 def demo_truth(demo_config: DatasetConfig) -> Demo:
     """What was planted: successors, aisles and tastes; rows as in ``demo_dataset.catalogue``."""
-    return generate_demo(
-        demo_config.demo_num_items, demo_config.demo_num_users, demo_config.demo_seed
-    )
+    return generate_demo(demo_config.demo_num_items, demo_config.demo_num_users, DEMO_SEED)
 
 
 @pytest.fixture(scope="session")

@@ -58,8 +58,9 @@ def tag(
     dataset: StageFolder,
     embeddings: StageFolder,
     output: Path,
+    num_levels: int = 3,
 ) -> StageFolder:
-    levels = TokenizerConfig(num_levels=config.num_levels)
+    levels = TokenizerConfig(num_levels=num_levels)
     made = Config(tags=config, llm=llm, embedding=embedding, tokenizer=levels)
     return fit_stage("tags", output, made, {"dataset": dataset, "embeddings": embeddings})
 
@@ -72,7 +73,7 @@ def train_tokenizer(
     tags: StageFolder,
     output: Path,
 ) -> StageFolder:
-    made = Config(tokenizer=config, run=run, tags=TagConfig(num_levels=config.num_levels))
+    made = Config(tokenizer=config, run=run)
     return fit_stage("tokenizer", output, made, _learned_from(dataset, embeddings, tags))
 
 
@@ -85,7 +86,7 @@ def encode_catalogue(
 ) -> StageFolder:
     folders = {"tokenizer": tokenizer, **_learned_from(dataset, embeddings, tags)}
     config = build_section(TokenizerConfig, tokenizer.config)
-    made = Config(tokenizer=config, tags=TagConfig(num_levels=config.num_levels))
+    made = Config(tokenizer=config)
     return fit_stage("semantic_ids", output, made, folders)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hidvae.config import Config, load_config
-from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.data.prepare import COLD_ITEM_SEED, Dataset, load_dataset
 from hidvae.data.split import draw_cold_items, hold_out_items
 from hidvae.evaluation.metrics import ndcg_at
 from hidvae.features.embeddings import load_embeddings
@@ -22,12 +22,12 @@ from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import StageFolder, read_json, read_stage
 from hidvae.tokenizer.train_tokenizer import load_held_out
 
-SHARE, SEED = 0.1, 5
+SHARE, SEED = 0.1, COLD_ITEM_SEED
 
 
 @pytest.fixture(scope="module")
 def config(tiny_settings: list[str]) -> Config:
-    cold = [f"DatasetConfig.cold_item_share={SHARE}", f"DatasetConfig.cold_item_seed={SEED}"]
+    cold = [f"DatasetConfig.cold_item_share={SHARE}"]
     baselines = "EvaluationConfig.baselines=('popularity', 'text_similarity')"
     return load_config([], [*tiny_settings, *cold, baselines])
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from hidvae.config import (
+    FORMER_NAMES,
     PUBLISHED_NAMES,
     SECTIONS,
+    SIZES,
     Config,
     RetrieverConfig,
     TokenizerConfig,
@@ -69,11 +71,10 @@ def test_macros_and_included_files_work(tmp_path: Path) -> None:
     write(tmp_path, "LEVELS = 2\nRunConfig.seed = 5", "shared.gin")
     file = write(
         tmp_path,
-        f"include '{tmp_path}/shared.gin'\n"
-        "TokenizerConfig.num_levels = %LEVELS\nTagConfig.num_levels = %LEVELS\n",
+        f"include '{tmp_path}/shared.gin'\nTokenizerConfig.num_levels = %LEVELS\n",
     )
     config = load_config([file])
-    assert (config.tokenizer.num_levels, config.tags.num_levels, config.run.seed) == (2, 2, 5)
+    assert (config.tokenizer.num_levels, config.run.seed) == (2, 5)
 
 
 def test_include_is_looked_up_beside_the_including_file(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_what_an_override_runs_is_refused_as_well() -> None:
 
 
 def test_a_former_name_is_answered_with_the_new_one() -> None:
-    message = message_of(overrides=["GraphConfig.weights=(0.0,)"])
+    message = message_of(overrides=["FusionConfig.weights=(0.0,)"])
     assert "now it is GraphConfig.weights" in message
 
 
@@ -210,16 +211,6 @@ def test_every_published_name_leads_to_fields_that_exist() -> None:
     } <= known
 
 
-def test_levels_of_tags_and_tokenizer_must_agree_only_when_tags_are_used() -> None:
-    assert "must agree" in message_of(overrides=["TokenizerConfig.num_levels=4"])
-    unsupervised = [
-        "TokenizerConfig.num_levels=4",
-        "TokenizerConfig.tag_alignment_weight=0",
-        "TokenizerConfig.tag_prediction_weight=0",
-    ]
-    assert load_config([], unsupervised).tokenizer.num_levels == 4
-
-
 def test_json_round_trip_keeps_every_setting() -> None:
     config = load_config([], ["TokenizerConfig.hidden_dims=(8,)", "DatasetConfig.source=demo"])
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
@@ -289,3 +280,38 @@ def test_a_choice_that_looks_like_a_number_needs_no_quotes() -> None:
 def test_an_item_needs_some_input() -> None:
     with pytest.raises(ConfigError, match="RetrieverConfig.code_input: expected True"):
         RetrieverConfig(code_input=False, content_input=False, item_input=False)
+
+
+def test_there_are_at_most_109_settings() -> None:
+    assert sum(len(dataclasses.fields(cls)) for cls in SECTIONS.values()) <= 109
+
+
+def test_no_former_name_is_a_setting_and_all_lead_to_one() -> None:
+    known = {
+        f"{cls.__name__}.{f.name}" for cls in SECTIONS.values() for f in dataclasses.fields(cls)
+    }
+    assert not known & {*FORMER_NAMES}
+    named = {text for text in FORMER_NAMES.values() if not text.startswith("not a setting")}
+    assert named <= known
+
+
+def test_a_size_gives_defaults_that_bindings_win_over() -> None:
+    large = load_config([], ["RunConfig.size=large", "RetrieverConfig.epochs=2"])
+    assert (large.retriever.architecture, large.retriever.epochs) == ("item_decoder", 2)
+    assert load_config([], [], large) == large  # a stored run keeps what it was resolved to
+    small = load_config([], ["RunConfig.size=small"], large)
+    assert (small.retriever.architecture, small.retriever.epochs) == ("item_softmax", 14)
+    assert small.tokenizer == load_config([], ["RunConfig.size=small"]).tokenizer
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_is_made_of_settings_that_hold(size: str) -> None:
+    config = load_config([], [f"RunConfig.size={size}"]).to_json()
+    sections = {cls.__name__: config[name] for name, cls in SECTIONS.items()}
+    for name, value in SIZES[size].items():
+        owner, _, key = name.partition(".")
+        assert sections[owner][key] == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_a_macro_of_itself_is_one_line(tmp_path: Path) -> None:
+    assert "%A" in message_of([write(tmp_path, "A = %A\nRunConfig.seed = %A\n")])

@@ -150,17 +150,12 @@ class DatasetConfig:
     folder: str = ""
     """Folder with the files; if empty, $HIDVAE_DATA and ./data are searched, then files
     downloaded."""
-    download: bool = True
-    """Download a public dataset that is not found into the cache ($HIDVAE_CACHE); HIDVAE_OFFLINE=1
-    forbids it too."""
     accept_license: bool = False
     """You have read the dataset's licence and accept it; needed if the publisher requires it."""
     column_names: tuple[str, ...] = ()
     """Your column names (folder): "user_id=customer" for each name that differs from ours."""
     tie_order: Literal["seeded", "file"] = "seeded"
-    """Order of a user's events with equal timestamps: random by tie_seed, or as in the file."""
-    tie_seed: NoCount = 0
-    """Seed of tie_order = "seeded"."""
+    """Order of a user's events with equal timestamps: drawn at random, or as in the file."""
     repeated_items: Literal["keep", "first", "last"] = "keep"
     """Which events of an item to keep if a user took it more than once: all, the first or the
     last."""
@@ -177,8 +172,6 @@ class DatasetConfig:
     cold_item_share: HalfAtMost = 0.0
     """Share of the items held out of training and validation, to test cold items
     (docs/recommend.md); 0 splits leave-one-out."""
-    cold_item_seed: NoCount = 0
-    """Seed of which items are held out."""
     min_events: NoCount = 0
     """k-core: repeatedly drop users and items with fewer events than this; 0 keeps all."""
     short_histories: Literal["refuse", "drop"] = "refuse"
@@ -189,8 +182,6 @@ class DatasetConfig:
     """Items of the generated demo catalogue."""
     demo_num_users: Annotated[int, Field(ge=10)] = 1500
     """Users of the generated demo log."""
-    demo_seed: int = 7
-    """Seed of the demo generator."""
 
     def __post_init__(self) -> None:
         pairs = [entry.partition("=") for entry in self.column_names]
@@ -240,37 +231,28 @@ class EmbeddingConfig:
 class TagConfig:
     """The tags of an item, one per level, coarse to fine (stage tag)."""
 
-    source: Literal["categories", "clusters", "none"] = "categories"
+    source: Literal["auto", "categories", "clusters", "none"] = "auto"
     """categories reads the category path; clusters groups items by content, for catalogues without
-    paths; none leaves tags unknown (plain RQ-VAE)."""
-    num_levels: Levels = 3
-    """Number of tag levels; must equal the tokenizer's number of levels."""
+    paths; auto takes categories if most items have a path, else clusters; none leaves tags unknown
+    (plain RQ-VAE)."""
     depths: tuple[int, ...] = ()
     """Depths of the category path that become levels (0 is the root), such as (1, 2, 4); if empty,
-    the first num_levels at which items differ."""
-    missing_categories: Literal["refuse", "unknown"] = "refuse"
-    """What to do with items without a category path; unknown leaves them untagged (-1), as does any
-    fill_missing."""
+    the first at which items differ, as many as the tokenizer has levels."""
     min_count: Count = 1
     """Tags with fewer items than this are merged into one class "Other" per level."""
-    max_singletons: NoCount = 200
-    """Largest number of tags with a single item that a level may have."""
-    many_singletons: Literal["refuse", "coarsen"] = "coarsen"
-    """What to do with a level that has more: refuse it, or drop the tags of those items at this
-    level and below (-1); fill_missing may then fill them."""
     fill_missing: Literal["none", "neighbours", "llm"] = "none"
     """What fills in missing tags: nothing, the most similar items, or a language model."""
-    num_neighbours: Count = 10
-    """Similar items that vote on a missing tag (fill_missing = "neighbours")."""
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the neighbours' votes that a tag needs; with less, it stays unknown."""
-    num_clusters: tuple[int, ...] = (12, 8, 6)
-    """Number of clusters at level 0, then the largest number of children per cluster at each
-    level."""
+    num_clusters: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (
+        12,
+        8,
+        6,
+    )
+    """Number of clusters at level 0, then the largest number of children per cluster at each level;
+    the last number holds for all further levels."""
     cluster_names: Literal["words", "llm"] = "words"
     """What names clusters: their most telling words (c-TF-IDF), or a language model."""
-    cluster_seed: int = 0
-    """Seed of the clustering."""
 
     def __post_init__(self) -> None:
         depths = self.depths
@@ -280,7 +262,7 @@ class TagConfig:
     @property
     def uses_llm(self) -> bool:
         """Whether any tag or name comes from a language model."""
-        names_clusters = self.source == "clusters" and self.cluster_names == "llm"
+        names_clusters = self.source in ("auto", "clusters") and self.cluster_names == "llm"
         return self.fill_missing == "llm" or names_clusters
 
 
@@ -524,12 +506,9 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        if self.tokenizer.is_supervised and self.tags.num_levels != self.tokenizer.num_levels:
-            raise ConfigError(
-                "TagConfig.num_levels and TokenizerConfig.num_levels must agree when tag losses "
-                f"are on; found {self.tags.num_levels} and {self.tokenizer.num_levels}. Set both, "
-                "or set both tag weights of TokenizerConfig to 0"
-            )
+        depths, levels = self.tags.depths, self.tokenizer.num_levels
+        expected = f"none or one per level (TokenizerConfig.num_levels = {levels})"
+        _check(len(depths) in (0, levels), self.tags, "depths", expected)
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Every setting by section, JSON values only."""
@@ -722,6 +701,16 @@ FORMER_NAMES: dict[str, str] = {
         ),
         f"{_ALWAYS} (as the retriever has it by default)",
     ),
+    "DatasetConfig.tie_seed": f"{_ALWAYS} (0)",
+    "DatasetConfig.cold_item_seed": f"{_ALWAYS} (0)",
+    "DatasetConfig.demo_seed": f"{_ALWAYS} (7)",
+    "DatasetConfig.download": f"{_ALWAYS} (HIDVAE_OFFLINE=1 forbids downloads)",
+    "TagConfig.num_levels": "TokenizerConfig.num_levels",
+    "TagConfig.max_singletons": f"{_ALWAYS} (200; see TagConfig.min_count)",
+    "TagConfig.many_singletons": f"{_ALWAYS} (their items get no tag there)",
+    "TagConfig.cluster_seed": f"{_ALWAYS} (0)",
+    "TagConfig.num_neighbours": f"{_ALWAYS} (10)",
+    "TagConfig.missing_categories": f"{_ALWAYS} (an item without a category path gets no tag)",
     "EvaluationConfig.batch_size": f"{_ALWAYS} (as many users as the catalogue allows)",
     "EvaluationConfig.bootstrap_samples": f"{_ALWAYS} (1000)",
 }

@@ -141,7 +141,6 @@ def test_too_few_semantic_ids_for_the_catalogue_is_one_line(
     few = [
         "TokenizerConfig.codebook_size=8",
         "TokenizerConfig.num_levels=2",
-        "TagConfig.num_levels=2",
     ]
     words = settings([*tiny_settings, *few])
     assert_one_line_error(hidvae("run", "--output", tmp_path / "run", *words), "8^2 = 64")

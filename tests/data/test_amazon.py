@@ -31,7 +31,6 @@ def config(
         dataset_split=split,
         amazon_release=release,  # type: ignore[arg-type]
         folder=str(folder),
-        download=False,
         **settings,  # type: ignore[arg-type]
     )
 

@@ -399,7 +399,7 @@ def test_missing_files_say_where_they_were_looked_for(
     with pytest.raises(ConfigError, match="expected 'pure' or '1k' or '27k'"):
         source_files(DatasetConfig(source="kuairand", dataset_split="2k"))
     write_release(tmp_path / "data" / "kuairand-1k" / "KuaiRand-1K" / "data", "1k")
-    one_k = DatasetConfig(source="kuairand", dataset_split="1k", download=False)
+    one_k = DatasetConfig(source="kuairand", dataset_split="1k")
     assert read_kuairand(one_k).name == "kuairand-1k"
     shutil.rmtree(tmp_path / "data")
     with pytest.raises(DataError, match=r"log_standard_4_08_to_4_21_1k.csv"):

@@ -69,13 +69,14 @@ def test_own_folder_defaults_to_data(tmp_path: Path) -> None:
 
 
 def test_a_missing_dataset_says_where_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = DatasetConfig(source="amazon", dataset_split="sports", download=False)
+    monkeypatch.setenv("HIDVAE_OFFLINE", "1")
+    config = DatasetConfig(source="amazon", dataset_split="sports")
     with pytest.raises(DataError) as caught:
         locate(config)
     message = str(caught.value)
     assert message.startswith("expected a file of amazon-sports-2014; ")
     assert "looked in $HIDVAE_DATA (not set), data/amazon-sports-2014; found none" in message
-    assert "; downloading is off (DatasetConfig.download=False); put" in message
+    assert "; downloading is off ($HIDVAE_OFFLINE is set); put" in message
     assert "put them into a folder amazon-sports-2014" in message
     assert "--set DatasetConfig.folder=PATH" in message
     assert "\n" not in message
@@ -167,7 +168,7 @@ def test_what_is_on_no_disk_is_downloaded_and_then_found_offline(
         assert folder == tmp_path / "cache" / "datasets" / "movielens-1m"
         assert (folder / "ml-1m" / "ratings.dat").read_bytes() == b"1::10::5::97\n"
     assert find_ratings(MOVIELENS) == folder  # the server is gone
-    never = DatasetConfig(source="movielens", dataset_split="1m", download=False)
+    never = DatasetConfig(source="movielens", dataset_split="1m")
     assert find_ratings(never) == folder  # what is there is no download
     monkeypatch.setenv("HIDVAE_OFFLINE", "1")
     assert find_ratings(never) == folder

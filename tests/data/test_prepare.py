@@ -94,8 +94,8 @@ def test_fingerprints_follow_the_files(tmp_path: Path) -> None:
     after = raw_fingerprints(config)
     assert after["items.csv"] == before["items.csv"]
     assert after["interactions.csv"] != before["interactions.csv"]
-    demo = raw_fingerprints(DatasetConfig(source="demo", demo_seed=1))
-    assert demo != raw_fingerprints(DatasetConfig(source="demo", demo_seed=2))
+    demo = raw_fingerprints(DatasetConfig(source="demo"))
+    assert demo != raw_fingerprints(DatasetConfig(source="demo", demo_num_items=120))
 
 
 def test_items_without_events_stay_without_a_core(tmp_path: Path) -> None:

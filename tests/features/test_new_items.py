@@ -48,7 +48,7 @@ def made(
     config = EmbeddingConfig(text_encoder="hashing", cooccurrence_dim=2, **settings)  # type: ignore[arg-type]
     embeddings = embed(config, dataset, tmp_path / "embeddings")
     llm = load_config([], []).llm
-    tags = tag(TagConfig(num_levels=2), llm, config, dataset, embeddings, tmp_path / "tags")
+    tags = tag(TagConfig(), llm, config, dataset, embeddings, tmp_path / "tags", 2)
     return load_dataset(dataset).catalogue, embeddings, load_tags(tags)
 
 

@@ -64,7 +64,7 @@ def embeddings(demo_folder: StageFolder, tmp_path_factory: pytest.TempPathFactor
 def tags(
     demo_folder: StageFolder, embeddings: StageFolder, tmp_path_factory: pytest.TempPathFactory
 ) -> StageFolder:
-    config = TagConfig(missing_categories="unknown")
+    config = TagConfig(source="categories")
     output = tmp_path_factory.mktemp("tokenizer") / "tags"
     return tag(config, LLMConfig(), EMBEDDING, demo_folder, embeddings, output)
 

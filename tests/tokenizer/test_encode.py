@@ -55,7 +55,7 @@ def equal_items(
     dataset = prepare(DatasetConfig(source="folder", folder=str(raw)), output / "dataset")
     text_alone = replace(EMBEDDING, cooccurrence_dim=0)
     embeddings = embed(text_alone, dataset, output / "embeddings")
-    config = TagConfig(missing_categories="unknown")
+    config = TagConfig(source="categories")
     tags = tag(config, LLMConfig(), text_alone, dataset, embeddings, output / "tags")
     return dataset, embeddings, tags
 

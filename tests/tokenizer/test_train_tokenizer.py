@@ -276,14 +276,15 @@ def test_tags_of_other_levels_are_refused(
     tmp_path: Path,
 ) -> None:
     two = tag(
-        TagConfig(num_levels=2, missing_categories="unknown"),
+        TagConfig(),
         LLMConfig(),
         EMBEDDING,
         demo_folder,
         embeddings,
         tmp_path / "tags",
+        num_levels=2,
     )
-    with pytest.raises(ConfigError, match=r"TagConfig\.num_levels.* 2 and 3") as error:
+    with pytest.raises(ConfigError, match=r"num_levels = 3 levels; found 2") as error:
         train_tokenizer(config, run, demo_folder, embeddings, two, tmp_path / "t")
     assert "\n" not in str(error.value)
     plain = replace(config, tag_alignment_weight=0, tag_prediction_weight=0, epochs=1)

@@ -18,6 +18,8 @@ from hidvae.data.schema import Columns, check_events
 from hidvae.data.tables import SourceTables, read_batches
 
 _ROWS_PER_BATCH = 1_000_000
+TIE_SEED = 0
+"""Of the order of tied events: any will do, as long as it is always the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ def put_in_order(events: Events, items: pl.DataFrame, config: DatasetConfig) -> 
 
     A duplicate repeats user, item and timestamp (and position, where there is one) of an event
     before it; a log without either column has none. Events that tie come in the order of the file,
-    or in a random one that depends on ``tie_seed``, the user id and the item id only: neither on
+    or in a random one that depends on ``TIE_SEED``, the user id and the item id only: neither on
     the order of the file, in which items of one day may be sorted by name, nor on the machine.
     """
     if not _is_in_order(events):
@@ -112,7 +114,7 @@ def put_in_order(events: Events, items: pl.DataFrame, config: DatasetConfig) -> 
     is_kept[tied] = False
     is_kept[tied[first]] = True
     if config.tie_order == "seeded":
-        drawn = _draw(events.take(tied), items[Columns.ITEM], config.tie_seed)
+        drawn = _draw(events.take(tied), items[Columns.ITEM], TIE_SEED)
         order = np.arange(len(events))
         order[tied] = tied[np.lexsort((drawn, group))]
         return events.take(order[is_kept[order]])

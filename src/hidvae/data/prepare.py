@@ -54,6 +54,10 @@ from hidvae.store.artifacts import StageFolder, StageWriter, fingerprint_file, r
 if TYPE_CHECKING:
     from hidvae.run.run import Run
 
+DEMO_SEED = 7
+"""Of the demo, which is the same everywhere."""
+COLD_ITEM_SEED = 0
+"""Of which items are held out: the same ones for every run of a log."""
 ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"
 EVENTS_FILE = "events.safetensors"
@@ -204,7 +208,7 @@ def raw_fingerprints(config: DatasetConfig) -> dict[str, str]:
     if config.source == "demo":
         return {
             "demo": f"version {GENERATOR_VERSION}, {config.demo_num_items} items, "
-            f"{config.demo_num_users} users, seed {config.demo_seed}"
+            f"{config.demo_num_users} users, seed {DEMO_SEED}"
         }
     files = _SOURCES[config.source].files(config)
     return {name: fingerprint_file(path) for name, path in files.items()}
@@ -213,7 +217,7 @@ def raw_fingerprints(config: DatasetConfig) -> dict[str, str]:
 def read_source(config: DatasetConfig) -> SourceTables:
     """The raw tables of the configured source."""
     if config.source == "demo":
-        demo = generate_demo(config.demo_num_items, config.demo_num_users, config.demo_seed)
+        demo = generate_demo(config.demo_num_items, config.demo_num_users, DEMO_SEED)
         log = demo.interactions.lazy()
         return SourceTables("demo", demo.items, log, "demo items", "demo interactions")
     return _SOURCES[config.source].read(config)
@@ -245,7 +249,7 @@ def load_dataset(stage: StageFolder) -> Dataset:
 def _cold_split(sequences: Sequences, config: DatasetConfig) -> Split | None:
     if config.cold_item_share == 0:
         return None
-    cold_items = draw_cold_items(sequences, config.cold_item_share, config.cold_item_seed)
+    cold_items = draw_cold_items(sequences, config.cold_item_share, COLD_ITEM_SEED)
     return hold_out_items(sequences, cold_items)
 
 

@@ -41,7 +41,7 @@ STAGES = (
         "tags",
         command="tag",
         needs=("dataset", "embeddings"),
-        settings=lambda config: tag_settings(config.tags, config.llm, config.embedding),
+        settings=tag_settings,
         fit=tag,
     ),
     Stage(

@@ -465,7 +465,6 @@ def _check_sizes(num_items: int, num_training: int, config: TokenizerConfig) -> 
 def _check_tag_levels(sizes: list[int], config: TokenizerConfig) -> None:
     if config.is_supervised and any(sizes) and len(sizes) != config.num_levels:
         raise ConfigError(
-            "TagConfig.num_levels and TokenizerConfig.num_levels must agree when tag losses are "
-            f"on; found {len(sizes)} and {config.num_levels}; run `hidvae tag` again with "
-            f"TagConfig.num_levels={config.num_levels}, or change TokenizerConfig.num_levels"
+            f"expected tags of TokenizerConfig.num_levels = {config.num_levels} levels; found "
+            f"{len(sizes)}; run `hidvae tag` again"
         )

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import pytest
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.schema import check_items
 from hidvae.errors import DataError
-from hidvae.features.tags.from_categories import SingletonRule, tags_from_categories
+from hidvae.features.tags import from_categories
+from hidvae.features.tags.from_categories import tags_from_categories
 from hidvae.features.tags.vocabulary import TagVocabulary
 
 CatalogueOf = Callable[..., Catalogue]
@@ -83,7 +83,7 @@ def test_levels_deeper_than_every_path_are_empty(catalogue_of: CatalogueOf) -> N
 def test_constant_leading_levels_are_skipped(
     paths: list[list[str] | None], names: list[str], catalogue_of: CatalogueOf
 ) -> None:
-    _, vocabulary = tags_of(catalogue_of, paths, num_levels=1, allow_missing=True)
+    _, vocabulary = tags_of(catalogue_of, paths, num_levels=1)
     assert vocabulary.names == [names]
 
 
@@ -114,28 +114,19 @@ def test_without_rare_tags_there_is_no_other(catalogue_of: CatalogueOf) -> None:
     assert vocabulary.names == [["A", "B"]]
 
 
-def test_missing_paths_are_refused_by_name(catalogue_of: CatalogueOf) -> None:
-    with pytest.raises(DataError) as caught:
-        tags_of(catalogue_of, [["A"], None, [], ["B"]], num_levels=1)
-    message = str(caught.value)
-    assert "none on 2 of 4 items, first item_id 'i1' (row 2), 'i2' (row 3)" in message
-    assert "--set TagConfig.missing_categories=unknown" in message
-
-
 def test_missing_paths_are_unknown_where_allowed(catalogue_of: CatalogueOf) -> None:
-    ids, _ = tags_of(catalogue_of, [["A"], None, [], ["B"]], num_levels=1, allow_missing=True)
+    ids, _ = tags_of(catalogue_of, [["A"], None, [], ["B"]], num_levels=1)
     assert ids == [[0], [-1], [-1], [1]]
 
 
-@pytest.mark.parametrize("allow_missing", [True, False])
-def test_no_path_anywhere_names_the_way_out(allow_missing: bool, catalogue_of: CatalogueOf) -> None:
+def test_no_path_anywhere_names_the_way_out(catalogue_of: CatalogueOf) -> None:
     for catalogue in (
         catalogue_of(title=["A", "B"]),
         catalogue_of(categories=[None, []]),
         Catalogue(pl.DataFrame({"item_id": ["i"]})),
     ):
-        with pytest.raises(DataError, match=r"--set TagConfig\.source=none"):
-            tags_from_categories(catalogue, num_levels=2, allow_missing=allow_missing)
+        with pytest.raises(DataError, match=r"--set TagConfig\.source=clusters"):
+            tags_from_categories(catalogue, num_levels=2)
 
 
 DEEP = [
@@ -189,43 +180,39 @@ SPARSE = [
 
 
 def test_items_alone_in_their_class_lose_it_and_all_below(
-    catalogue_of: CatalogueOf, caplog: pytest.LogCaptureFixture
+    catalogue_of: CatalogueOf,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rule = SingletonRule(max_singletons=1, coarsen=True)
+    monkeypatch.setattr(from_categories, "MAX_SINGLETONS", 1)
     with caplog.at_level(logging.WARNING):
-        ids, vocabulary = tags_of(catalogue_of, SPARSE, num_levels=3, singletons=rule)
+        ids, vocabulary = tags_of(catalogue_of, SPARSE, num_levels=3)
     assert ids == [[0, 0, 0], [0, 0, 0], [0, -1, -1], [0, -1, -1], [1, 1, -1], [1, 1, -1]]
     assert vocabulary.paths[1:] == [["A > x", "B > x"], ["A > x > p"]]
     assert vocabulary.parents[1].tolist() == [0, 1]
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
-    assert "level 1" in lines[0] and "found 2 of 4 classes; these 2 items get no tag" in lines[0]
+    assert "level 1" in lines[0] and "found 2 of 4 classes; these items get no tag" in lines[0]
     assert "level 2" in lines[1] and "found 2 of 3 classes" in lines[1]
 
 
-def test_many_singletons_can_be_refused(catalogue_of: CatalogueOf) -> None:
-    rule = SingletonRule(max_singletons=1, coarsen=False)
-    expected = "tag level 1: expected at most 1 classes of one item (TagConfig.max_singletons); "
-    with pytest.raises(DataError, match=re.escape(expected) + "found 2 of 4.*coarsen") as error:
-        tags_of(catalogue_of, SPARSE, num_levels=3, singletons=rule)
-    assert "\n" not in str(error.value)
-
-
-def test_singletons_within_the_limit_or_merged_stay(catalogue_of: CatalogueOf) -> None:
+def test_singletons_within_the_limit_or_merged_stay(
+    catalogue_of: CatalogueOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = tags_of(catalogue_of, SPARSE, num_levels=3)
-    rule = SingletonRule(max_singletons=4, coarsen=True)
-    limited = tags_of(catalogue_of, SPARSE, num_levels=3, singletons=rule)
+    monkeypatch.setattr(from_categories, "MAX_SINGLETONS", 4)
+    limited = tags_of(catalogue_of, SPARSE, num_levels=3)
     assert limited[0] == plain[0]
     merged = tags_of(catalogue_of, SPARSE, num_levels=3, min_count=2)
-    rule = SingletonRule(max_singletons=0, coarsen=False)
-    assert tags_of(catalogue_of, SPARSE, num_levels=3, min_count=2, singletons=rule)[0] == merged[0]
+    monkeypatch.setattr(from_categories, "MAX_SINGLETONS", 0)
+    assert tags_of(catalogue_of, SPARSE, num_levels=3, min_count=2)[0] == merged[0]
 
 
-def test_items_without_a_path_are_no_singletons(catalogue_of: CatalogueOf) -> None:
-    rule = SingletonRule(max_singletons=0, coarsen=False)
-    ids, _ = tags_of(
-        catalogue_of, [["A"], ["A"], None], num_levels=1, allow_missing=True, singletons=rule
-    )
+def test_items_without_a_path_are_no_singletons(
+    catalogue_of: CatalogueOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_categories, "MAX_SINGLETONS", 0)
+    ids, _ = tags_of(catalogue_of, [["A"], ["A"], None], num_levels=1)
     assert ids == [[0], [0], [-1]]
 
 
@@ -236,8 +223,7 @@ def test_beauty_has_the_classes_it_always_had() -> None:
     if not root or not file.is_file():
         pytest.skip("set HIDVAE_DATA to a folder that holds amazon-beauty-2014")
     items = check_items(pl.read_parquet(file), "items")
-    rule = SingletonRule(max_singletons=200, coarsen=True)
-    ids, vocabulary = tags_from_categories(Catalogue(items), num_levels=3, singletons=rule)
+    ids, vocabulary = tags_from_categories(Catalogue(items), num_levels=3)
     assert vocabulary.sizes == [6, 40, 157]
     by_depth, _ = tags_from_categories(Catalogue(items), num_levels=3, depths=(1, 2, 3))
     np.testing.assert_array_equal(by_depth, ids)

@@ -14,7 +14,10 @@ from tests.stages import embed, prepare, tag
 
 from hidvae.config import Config, DatasetConfig, EmbeddingConfig, LLMConfig, TagConfig
 from hidvae.data.prepare import load_dataset
-from hidvae.errors import ConfigError, DataError, HidvaeError
+from hidvae.data.schema import Columns
+from hidvae.errors import ConfigError, HidvaeError
+from hidvae.features.tags import from_categories
+from hidvae.features.tags import tag as tag_module
 from hidvae.features.tags.from_llm import Candidates
 from hidvae.features.tags.tag import preview_tags, tag_metrics, tag_settings
 from hidvae.features.tags.vocabulary import SOURCES, TagVocabulary, load_tags
@@ -24,7 +27,7 @@ from hidvae.store.artifacts import StageFolder, is_current
 
 HASHING = EmbeddingConfig(text_encoder="hashing", cooccurrence_dim=4)
 NO_TEXT = replace(HASHING, text_encoder="none")
-CLUSTERS = TagConfig(source="clusters", num_levels=2, num_clusters=(4, 3))
+CLUSTERS = TagConfig(source="clusters", num_clusters=(4, 3))
 LLM = LLMConfig()
 CATEGORY, CLUSTER, NEIGHBOURS, BY_LLM = range(1, 5)
 
@@ -38,10 +41,14 @@ class Stages:
     by_events: StageFolder
 
     def tag(
-        self, config: TagConfig, output: Path, embedding: EmbeddingConfig = HASHING
+        self,
+        config: TagConfig,
+        output: Path,
+        embedding: EmbeddingConfig = HASHING,
+        num_levels: int = 3,
     ) -> StageFolder:
         embeddings = self.by_events if embedding.text_encoder == "none" else self.by_text
-        return tag(config, LLM, embedding, self.dataset, embeddings, output)
+        return tag(config, LLM, embedding, self.dataset, embeddings, output, num_levels)
 
 
 def stages_of(dataset: StageFolder, root: Path) -> Stages:
@@ -75,7 +82,7 @@ def gaps(demo_dataset: StageFolder, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_what_is_loaded_is_what_the_paths_say(stages: Stages, tmp_path: Path) -> None:
-    folder = stages.tag(TagConfig(num_levels=3), tmp_path / "tags")
+    folder = stages.tag(TagConfig(), tmp_path / "tags")
     tags = load_tags(folder)
     catalogue = load_dataset(stages.dataset).catalogue
     assert tags.ids.shape == (60, 3)
@@ -92,7 +99,7 @@ def test_what_is_loaded_is_what_the_paths_say(stages: Stages, tmp_path: Path) ->
 
 
 def test_files_hold_the_columns_of_the_contract(stages: Stages, tmp_path: Path) -> None:
-    folder = stages.tag(TagConfig(num_levels=2), tmp_path / "tags")
+    folder = stages.tag(TagConfig(), tmp_path / "tags", num_levels=2)
     assert pl.read_parquet_schema(folder.path / "tags.parquet") == {
         "item_id": pl.String,
         "tag_ids": pl.List(pl.Int64),
@@ -108,14 +115,14 @@ def test_files_hold_the_columns_of_the_contract(stages: Stages, tmp_path: Path) 
     }
 
 
-@pytest.mark.parametrize("config", [TagConfig(num_levels=2), CLUSTERS])
+@pytest.mark.parametrize("config", [TagConfig(), CLUSTERS])
 def test_the_same_settings_give_the_same_folder(
     config: TagConfig, stages: Stages, tmp_path: Path
 ) -> None:
     first = stages.tag(config, tmp_path / "first")
     second = stages.tag(config, tmp_path / "second")
     assert first.fingerprint == second.fingerprint
-    settings = tag_settings(config, LLM, HASHING)
+    settings = tag_settings(Config(tags=config, llm=LLM, embedding=HASHING))
     inputs = {
         "dataset": stages.dataset.fingerprint,
         "embeddings": stages.by_text.fingerprint,
@@ -125,9 +132,12 @@ def test_the_same_settings_give_the_same_folder(
 
 def test_the_language_model_is_a_setting_only_where_it_is_used() -> None:
     for config in (TagConfig(), replace(CLUSTERS, cluster_names="words")):
-        assert "llm" not in tag_settings(config, LLM, HASHING)
+        assert "llm" not in tag_settings(Config(tags=config, llm=LLM, embedding=HASHING))
     for config in (TagConfig(fill_missing="llm"), replace(CLUSTERS, cluster_names="llm")):
-        assert tag_settings(config, LLM, HASHING)["llm"]["model"] == LLM.model
+        assert (
+            tag_settings(Config(tags=config, llm=LLM, embedding=HASHING))["llm"]["model"]
+            == LLM.model
+        )
 
 
 def test_source_none_leaves_every_tag_unknown(stages: Stages, tmp_path: Path) -> None:
@@ -141,7 +151,7 @@ def test_source_none_leaves_every_tag_unknown(stages: Stages, tmp_path: Path) ->
 
 
 def test_without_an_encoder_a_tag_is_the_mean_of_its_items(stages: Stages, tmp_path: Path) -> None:
-    tags = load_tags(stages.tag(TagConfig(num_levels=2), tmp_path / "tags", NO_TEXT))
+    tags = load_tags(stages.tag(TagConfig(), tmp_path / "tags", NO_TEXT, num_levels=2))
     from hidvae.features.embeddings import load_embeddings
 
     matrix = load_embeddings(stages.by_events).matrix
@@ -151,23 +161,31 @@ def test_without_an_encoder_a_tag_is_the_mean_of_its_items(stages: Stages, tmp_p
             np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-5)
 
 
-def test_categories_follow_the_settings(gaps: Stages, tmp_path: Path) -> None:
-    allowed = TagConfig(missing_categories="unknown")
-    tags = load_tags(gaps.tag(replace(allowed, num_levels=2, depths=(1, 3)), tmp_path / "depths"))
-    assert tags.vocabulary.paths[1][0].count(" > ") == 2
-    with pytest.raises(DataError, match=r"level 1.*TagConfig\.max_singletons"):
-        config = replace(allowed, max_singletons=0, many_singletons="refuse")
-        gaps.tag(config, tmp_path / "refused")
-    config = replace(allowed, max_singletons=0, many_singletons="coarsen")
-    folder = gaps.tag(config, tmp_path / "coarse")
+def test_categories_follow_the_settings(
+    gaps: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = gaps.tag(TagConfig(depths=(1, 3)), tmp_path / "depths", num_levels=2)
+    assert load_tags(folder).vocabulary.paths[1][0].count(" > ") == 2
+    monkeypatch.setattr(from_categories, "MAX_SINGLETONS", 0)
+    folder = gaps.tag(TagConfig(), tmp_path / "coarse")
     assert all(level["singletons"] == 0 for level in folder.metrics["levels"])
-    with pytest.raises(DataError, match="category path on every item"):
-        gaps.tag(TagConfig(), tmp_path / "missing")
+
+
+def test_auto_takes_categories_where_most_items_have_them(
+    stages: Stages, gaps: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for given in (stages, gaps):
+        folder = given.tag(TagConfig(), tmp_path / given.dataset.fingerprint)
+        assert folder.facts["source"] == "categories"
+    monkeypatch.setattr(Columns, "CATEGORIES", "no such column")
+    folder = stages.tag(TagConfig(), tmp_path / "clusters")
+    assert (folder.facts["source"], folder.facts["num_levels"]) == ("clusters", 3)
+    assert {*folder.metrics["levels"][0]["sources"]} == {"cluster"}
 
 
 def test_neighbours_fill_what_the_paths_leave_open(gaps: Stages, tmp_path: Path) -> None:
-    bare = gaps.tag(TagConfig(missing_categories="unknown"), tmp_path / "bare")
-    folder = gaps.tag(TagConfig(fill_missing="neighbours", num_neighbours=3), tmp_path / "filled")
+    bare = gaps.tag(TagConfig(), tmp_path / "bare")
+    folder = gaps.tag(TagConfig(fill_missing="neighbours"), tmp_path / "filled")
     before, after = load_tags(bare), load_tags(folder)
     known = before.ids >= 0
     np.testing.assert_array_equal(after.ids[known], before.ids[known])
@@ -199,7 +217,7 @@ def test_neighbours_are_found_without_texts_too(gaps: Stages, tmp_path: Path) ->
 
 
 def test_an_agreement_nobody_reaches_fills_less(gaps: Stages, tmp_path: Path) -> None:
-    config = TagConfig(fill_missing="neighbours", num_neighbours=10)
+    config = TagConfig(fill_missing="neighbours")
     some = gaps.tag(config, tmp_path / "some").metrics["levels"]
     fewer = gaps.tag(replace(config, min_agreement=1), tmp_path / "fewer").metrics["levels"]
     assert fewer[2]["coverage"] < some[2]["coverage"]
@@ -216,10 +234,13 @@ def test_clusters_make_a_named_tree(stages: Stages, tmp_path: Path) -> None:
     np.testing.assert_allclose(tags.embeddings[1], expected, atol=1e-6)
 
 
-def test_another_seed_gives_other_clusters(stages: Stages, tmp_path: Path) -> None:
+def test_another_seed_gives_other_clusters(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = replace(CLUSTERS, num_clusters=(7, 3))
     first = stages.tag(config, tmp_path / "first")
-    other = stages.tag(replace(config, cluster_seed=1), tmp_path / "other")
+    monkeypatch.setattr(tag_module, "CLUSTER_SEED", 1)
+    other = stages.tag(config, tmp_path / "other")
     assert first.fingerprint != other.fingerprint
 
 
@@ -380,8 +401,8 @@ def test_sources_have_the_numbers_used_here() -> None:
 def test_levels_that_tell_nothing_apart_are_warned_of(
     stages: Stages, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = TagConfig(num_levels=1, min_count=1000)  # everything is "Other"
+    config = TagConfig(min_count=1000)  # everything is "Other"
     with caplog.at_level(logging.WARNING):
-        folder = stages.tag(config, tmp_path / "tags")
+        folder = stages.tag(config, tmp_path / "tags", num_levels=1)
     assert "tag level 0: 1 classes" in caplog.text
     assert load_tags(folder).vocabulary.names == [["Other"]]

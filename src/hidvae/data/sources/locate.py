@@ -47,23 +47,21 @@ def locate_folder(config: DatasetConfig, *, wanted: str, has_files: Callable[[Pa
         if folder.is_dir() and has_files(folder):
             return folder
     dataset = remote_dataset(config)
-    if dataset and (is_downloaded(dataset) or not _download_is_off(config)):
+    if dataset and (is_downloaded(dataset) or not _download_is_off()):
         fetched = fetch_dataset(dataset, accept_license=config.accept_license)
         return _check_download(fetched, wanted, has_files)
     places = ", ".join(str(parent / name) for parent in roots)
     places = places if root else f"${DATA_VARIABLE} (not set), {places}"
     put = f"put them into a folder {name} in one of these" if name else "put them there"
-    off = f"{_download_is_off(config)}; " if dataset else ""
+    off = f"{_download_is_off()}; " if dataset else ""
     raise DataError(
         f"expected {wanted} of {name or 'your dataset'}; looked in {places}; found none; {off}{put}"
         ", or name their folder with --set DatasetConfig.folder=PATH (columns: docs/data-format.md)"
     )
 
 
-def _download_is_off(config: DatasetConfig) -> str:
+def _download_is_off() -> str:
     """Why nothing may be downloaded; empty if it may."""
-    if not config.download:
-        return "downloading is off (DatasetConfig.download=False)"
     if is_offline():
         return f"downloading is off (${OFFLINE_VARIABLE} is set)"
     return ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -22,7 +21,8 @@ from hidvae.features.tags.vocabulary import OTHER, PATH_SEPARATOR, TagVocabulary
 
 logger = logging.getLogger(__name__)
 
-_NAMED_ITEMS = 3
+MAX_SINGLETONS = 200
+"""Most classes of one item that a level may have; a tokenizer learns nothing from them."""
 _NO_TAGS = pl.DataFrame(
     schema={
         "tag_id": pl.Int64,
@@ -34,24 +34,12 @@ _NO_TAGS = pl.DataFrame(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class SingletonRule:
-    """What to do with a level of very many classes that hold one item each."""
-
-    max_singletons: int
-    """Most such classes of a level that are left alone."""
-    coarsen: bool
-    """Give the items of all its singletons no tag there and deeper (-1); else refuse the level."""
-
-
 def tags_from_categories(
     catalogue: Catalogue,
     *,
     num_levels: int,
     depths: Sequence[int] = (),
     min_count: int = 1,
-    allow_missing: bool = False,
-    singletons: SingletonRule | None = None,
 ) -> tuple[np.ndarray, TagVocabulary]:
     """Tag ids of every item, and the vocabulary they index.
 
@@ -65,17 +53,14 @@ def tags_from_categories(
         depths: L rising depths of the path that become levels (0 is the root); empty takes the
             first L on which items differ.
         min_count: Fewest items of a tag that stays on its own, at least 1.
-        allow_missing: Whether items without any path get -1 on every level.
-        singletons: What to do with a level of many classes of one item; None leaves them alone.
 
     Returns: (N, L) int64 and the vocabulary.
 
     Raises:
-        DataError: If no item has a category path, or some have none and that is not allowed, or no
-            path is as deep as ``depths``, or a level has too many singletons to allow.
+        DataError: If no item has a category path, or none is as deep as ``depths``.
     """
     labels = _labels_by_depth(catalogue)
-    _check_missing(labels, catalogue, allow_missing)
+    _check_missing(labels, catalogue)
     start = num_constant_levels(labels)
     if depths:
         _check_depths(labels, depths)
@@ -87,12 +72,20 @@ def tags_from_categories(
         tags = _NO_TAGS
         if end <= labels.width:  # else no path is this deep
             prefix = labels.columns[start:end]
-            if singletons is not None and min_count == 1:  # else they are in "Other"
-                labels = _without_many_singletons(labels, prefix, level, singletons)
+            if min_count == 1:  # else they are in "Other"
+                labels = _without_many_singletons(labels, prefix, level)
             parent_ids = ids[:, level - 1] if level else ids[:, 0]
             ids[:, level], tags = _number_tags(labels, prefix, parent_ids, min_count)
         levels.append(tags.with_columns(level=pl.lit(level)))
     return ids, TagVocabulary.from_frame(pl.concat(levels), num_levels)
+
+
+def has_categories(catalogue: Catalogue) -> bool:
+    """Whether most items have a category path, and not all of them the same."""
+    labels = _labels_by_depth(catalogue)
+    num_items = max(catalogue.num_items, 1)
+    has_paths = labels.to_series(0).null_count() / num_items < 0.5
+    return has_paths and labels.drop_nulls("0").n_unique() > 1
 
 
 def num_constant_levels(labels: pl.DataFrame) -> int:
@@ -135,22 +128,16 @@ def _labels_by_depth(catalogue: Catalogue) -> pl.DataFrame:
     return labels.select(kept or ["0"])
 
 
-def _check_missing(labels: pl.DataFrame, catalogue: Catalogue, allow_missing: bool) -> None:
-    missing = labels.to_series(0).is_null().arg_true().to_list()
-    if len(missing) == catalogue.num_items:
+def _check_missing(labels: pl.DataFrame, catalogue: Catalogue) -> None:
+    missing = int(labels.to_series(0).null_count())
+    if missing == catalogue.num_items:
         raise DataError(
             f"items column {Columns.CATEGORIES}: expected category paths to make tags from; found "
-            f"none on any of {catalogue.num_items} items; use --set TagConfig.source=none"
+            f"none on any of {catalogue.num_items} items; use --set TagConfig.source=clusters "
+            "(or none)"
         )
-    if missing and not allow_missing:
-        named = ", ".join(
-            f"{catalogue.item_ids[row]!r} (row {row + 1})" for row in missing[:_NAMED_ITEMS]
-        )
-        raise DataError(
-            f"items column {Columns.CATEGORIES}: expected a category path on every item; found "
-            f"none on {len(missing)} of {catalogue.num_items} items, first item_id {named}; fill "
-            "them in, or use --set TagConfig.missing_categories=unknown"
-        )
+    if missing:
+        logger.warning("%d of %d items have no category path", missing, catalogue.num_items)
 
 
 def _check_depths(labels: pl.DataFrame, depths: Sequence[int]) -> None:
@@ -162,27 +149,21 @@ def _check_depths(labels: pl.DataFrame, depths: Sequence[int]) -> None:
 
 
 def _without_many_singletons(
-    labels: pl.DataFrame, prefix: Sequence[str], level: int, rule: SingletonRule
+    labels: pl.DataFrame, prefix: Sequence[str], level: int
 ) -> pl.DataFrame:
     """Cut the paths of items that are alone in their class, if a level has too many such."""
     is_single = (pl.len().over(prefix) == 1) & pl.col(prefix[-1]).is_not_null()
     num_singles = int(labels.select(is_single.sum()).item())
-    if num_singles <= rule.max_singletons:
+    if num_singles <= MAX_SINGLETONS:
         return labels
     num_classes = labels.drop_nulls(prefix[-1]).select(prefix).n_unique()
-    found = (
-        f"tag level {level}: expected at most {rule.max_singletons} classes of one item "
-        f"(TagConfig.max_singletons); found {num_singles} of {num_classes} classes"
-    )
-    if not rule.coarsen:
-        raise DataError(
-            f"{found}; set TagConfig.many_singletons=coarsen, merge them with "
-            "TagConfig.min_count=2, or take fewer levels (TagConfig.num_levels)"
-        )
     logger.warning(
-        "%s; these %d items get no tag there or deeper (TagConfig.many_singletons=coarsen)",
-        found,
+        "tag level %d: expected at most %d classes of one item; found %d of %d classes; these "
+        "items get no tag there or deeper (TagConfig.min_count=2 merges them instead)",
+        level,
+        MAX_SINGLETONS,
         num_singles,
+        num_classes,
     )
     deeper = labels.columns[labels.columns.index(prefix[-1]) :]
     return labels.with_columns(

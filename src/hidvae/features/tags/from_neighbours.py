@@ -21,7 +21,7 @@ def fill_from_neighbours(
     vocabulary: TagVocabulary,
     vectors: np.ndarray,
     *,
-    num_neighbours: int,
+    num_neighbours: int = 10,
     min_agreement: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fill missing tags level by level, coarse to fine.

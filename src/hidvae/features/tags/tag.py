@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from hidvae.config import Config, EmbeddingConfig, LLMConfig, TagConfig
 from hidvae.errors import ConfigError
-from hidvae.features.tags.from_categories import SingletonRule, tags_from_categories
+from hidvae.features.tags.from_categories import has_categories, tags_from_categories
 from hidvae.features.tags.from_clusters import tags_from_clusters
 from hidvae.features.tags.from_llm import Candidates, fill_with_llm, preview_prompts
 from hidvae.features.tags.from_neighbours import fill_from_neighbours
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 Metrics = dict[str, Any]
 
+CLUSTER_SEED = 0
+"""Of the clustering, whose result is judged by reading it."""
 _LLM_SETTINGS = ("model", "base_url", "num_candidates", "items_per_request")
 """Those that change the tags; concurrency does not."""
 
@@ -41,10 +43,10 @@ def tag(run: Run, config: Config, stage: StageWriter) -> None:
 
     ``tags.parquet`` (item_id, tag_ids, tag_sources), ``vocabulary.parquet`` (level, tag_id, tag,
     path, parent_id, count) and ``tag_embeddings.safetensors`` (``level_0`` (C_0, D_tag), …). The
-    facts are ``num_levels``, ``sizes``, ``embedding_dim`` and ``text_encoder``; the metrics, per
-    level, are those of ``tag_metrics``, and what a language model cost. With source "none" every
-    tag is -1 and every level empty. A stage that was stopped gives the same folder when it is run
-    again; answers of a language model are not asked for twice.
+    facts are ``source``, ``num_levels``, ``sizes``, ``embedding_dim`` and ``text_encoder``; the
+    metrics, per level, are those of ``tag_metrics``, and what a language model was asked. With
+    source "none" every tag is -1 and every level empty. A stage that was stopped gives the same
+    folder when it is run again; answers of a language model are not asked for twice.
 
     Raises:
         ConfigError: If the settings do not go together.
@@ -54,10 +56,12 @@ def tag(run: Run, config: Config, stage: StageWriter) -> None:
     settings, embedding = config.tags, config.embedding
     _check_settings(settings, embedding)
     items = ItemsToTag.of(run, embedding)
+    settings = _with_source(settings, items)
     with _open_chat(settings, config.llm) as chat:
-        tags, reports = _make_tags(settings, config.llm, items, chat)
+        tags, reports = _make_tags(settings, config.llm, items, chat, config.tokenizer.num_levels)
     assert tags.sources is not None
     save_tags(tags, items.catalogue.item_ids, stage.path)
+    stage.facts["source"] = settings.source
     stage.facts["num_levels"] = tags.vocabulary.num_levels
     stage.facts["sizes"] = tags.vocabulary.sizes
     stage.facts["embedding_dim"] = int(tags.embeddings[0].shape[1])
@@ -68,14 +72,18 @@ def tag(run: Run, config: Config, stage: StageWriter) -> None:
         _log_levels(stage.metrics["levels"])
 
 
-def tag_settings(config: TagConfig, llm: LLMConfig, embedding: EmbeddingConfig) -> dict[str, Any]:
+def tag_settings(config: Config) -> dict[str, Any]:
     """The settings that the stage's result depends on; kept in its manifest."""
-    encoder = "none" if config.source == "none" else embedding.text_encoder
-    settings = {**dataclasses.asdict(config), "text_encoder": encoder}
+    encoder = "none" if config.tags.source == "none" else config.embedding.text_encoder
+    settings = {
+        **dataclasses.asdict(config.tags),
+        "num_levels": config.tokenizer.num_levels,
+        "text_encoder": encoder,
+    }
     if encoder != "none":
-        settings["text_backend"] = embedding.text_backend
-    if config.uses_llm:
-        settings["llm"] = {name: getattr(llm, name) for name in _LLM_SETTINGS}
+        settings["text_backend"] = config.embedding.text_backend
+    if config.tags.uses_llm:
+        settings["llm"] = {name: getattr(config.llm, name) for name in _LLM_SETTINGS}
     return settings
 
 
@@ -98,13 +106,16 @@ def preview_tags(run: Run, config: Config, num_items: int = 3) -> str:
             f"{settings.fill_missing!r}; use --set TagConfig.fill_missing=llm"
         )
     items = ItemsToTag.of(run, config.embedding)
-    ids, vocabulary = tags_from_source(settings, items)
+    settings = _with_source(settings, items)
+    ids, vocabulary = tags_from_source(settings, items, config.tokenizer.num_levels)
     vectors = tag_vectors(ids, vocabulary, items)
     candidates = Candidates(vocabulary, items.texts, items.text_vectors, vectors)
     return str(preview_prompts(ids, candidates, config.llm, num_items))
 
 
-def tags_from_source(config: TagConfig, items: ItemsToTag) -> tuple[np.ndarray, TagVocabulary]:
+def tags_from_source(
+    config: TagConfig, items: ItemsToTag, num_levels: int
+) -> tuple[np.ndarray, TagVocabulary]:
     """The tags before missing ones are filled: (N, L) ids, -1 unknown, and the vocabulary.
 
     Raises:
@@ -112,25 +123,21 @@ def tags_from_source(config: TagConfig, items: ItemsToTag) -> tuple[np.ndarray, 
             be clustered.
     """
     if config.source == "none":
-        ids = np.full((items.num_items, config.num_levels), -1, np.int64)
-        return ids, TagVocabulary.empty(config.num_levels)
+        ids = np.full((items.num_items, num_levels), -1, np.int64)
+        return ids, TagVocabulary.empty(num_levels)
     if config.source == "clusters":
         return tags_from_clusters(
             items.similarity_vectors,
             items.words,
-            num_clusters=config.num_clusters,
-            seed=config.cluster_seed,
+            num_clusters=_one_per_level(config.num_clusters, num_levels),
+            seed=CLUSTER_SEED,
             min_count=config.min_count,
         )
     return tags_from_categories(
         items.catalogue,
-        num_levels=config.num_levels,
+        num_levels=num_levels,
         depths=config.depths,
         min_count=config.min_count,
-        allow_missing=config.missing_categories == "unknown" or config.fill_missing != "none",
-        singletons=SingletonRule(
-            max_singletons=config.max_singletons, coarsen=config.many_singletons == "coarsen"
-        ),
     )
 
 
@@ -187,11 +194,15 @@ def tag_vectors(ids: np.ndarray, vocabulary: TagVocabulary, items: ItemsToTag) -
 
 
 def _make_tags(
-    config: TagConfig, llm: LLMConfig, items: ItemsToTag, chat: ChatModel | None
+    config: TagConfig,
+    llm: LLMConfig,
+    items: ItemsToTag,
+    chat: ChatModel | None,
+    num_levels: int,
 ) -> tuple[ItemTags, Metrics]:
     """The tags from the source, filled and with vectors, and the reports of a language model."""
     reports: Metrics = {}
-    ids, vocabulary = tags_from_source(config, items)
+    ids, vocabulary = tags_from_source(config, items, num_levels)
     first_source = SOURCES.index("cluster" if config.source == "clusters" else "category")
     sources = np.where(ids >= 0, first_source, 0).astype(np.int8)
     if chat is not None and config.source == "clusters" and config.cluster_names == "llm":
@@ -204,7 +215,6 @@ def _make_tags(
                 ids,
                 vocabulary,
                 items.similarity_vectors,
-                num_neighbours=config.num_neighbours,
                 min_agreement=config.min_agreement,
             )
             reports["neighbours_agreement"] = _mean_by_level(agreement)
@@ -227,6 +237,22 @@ def _open_chat(config: TagConfig, llm: LLMConfig) -> Iterator[ChatModel | None]:
         return
     with open_chat(llm) as chat:
         yield chat
+
+
+def _with_source(config: TagConfig, items: ItemsToTag) -> TagConfig:
+    """With ``auto`` settled: categories if most items have a path, else clusters."""
+    if config.source != "auto":
+        return config
+    if has_categories(items.catalogue):
+        return dataclasses.replace(config, source="categories")
+    logger.info("most items have no category path: the tags are clusters of the items' content")
+    return dataclasses.replace(config, source="clusters")
+
+
+def _one_per_level(num_clusters: Sequence[int], num_levels: int) -> tuple[int, ...]:
+    """The last number holds for all further levels."""
+    more = (num_clusters[-1],) * (num_levels - len(num_clusters))
+    return (*num_clusters, *more)[:num_levels]
 
 
 def _check_settings(config: TagConfig, embedding: EmbeddingConfig) -> None:
