@@ -31,6 +31,7 @@ from hidvae.data.unpack import unpack
 from hidvae.errors import DataError
 from hidvae.store.artifacts import read_json, write_json
 from hidvae.store.cache import CACHE_VARIABLE, cache_folder
+from hidvae.store.files import atomic_write
 
 RECORD = "downloads.json"
 """File in a dataset's folder that lists what was downloaded into it."""
@@ -187,17 +188,15 @@ def _place(path: Path, target: Path, file: RemoteFile) -> None:
     """Give a downloaded file its name in the dataset's folder."""
     if file.first_bytes:
         content = path.read_bytes()
-        temporary = target.with_name(f".{target.name}.writing")
-        temporary.write_bytes(content[: content.rindex(b"\n") + 1])
-        os.replace(temporary, target)
+        with atomic_write(target) as temporary:
+            temporary.write_bytes(content[: content.rindex(b"\n") + 1])
     elif file.is_shared:
         target.unlink(missing_ok=True)
         try:
             os.link(path, target)
         except OSError:  # a file system without hard links, or another one than the cache's
-            temporary = target.with_name(f".{target.name}.writing")
-            shutil.copyfile(path, temporary)
-            os.replace(temporary, target)
+            with atomic_write(target) as temporary:
+                shutil.copyfile(path, temporary)
     else:
         os.replace(path, target)
 

@@ -7,10 +7,7 @@ stopped, and is started again, makes what is missing or out of date and nothing 
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import polars as pl
 
 from hidvae.data.tables import nearest, reading
 from hidvae.errors import ArtifactError, ConfigError, DataError
+from hidvae.store.files import atomic_write
 
 _KEY = "hidvae"
 """Key of the record in a file's metadata."""
@@ -125,20 +123,12 @@ def write_shard(frame: pl.DataFrame, path: Path, record: Mapping[str, Any]) -> N
     Raises:
         ArtifactError: If the disk is full or the file cannot be written; nothing is left behind.
     """
-    # A name of its own: where a cluster lost sight of a worker, two may write the same shard.
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}{UNFINISHED}")
+    # Under a name of its own: where a cluster lost sight of a worker, two may write the same shard.
     try:
-        with unfinished.open("xb") as file:
-            frame.write_parquet(file, metadata={_KEY: json.dumps(record)})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError | pl.exceptions.PolarsError):
-            raise _not_written(path, error) from error
-        raise
+        with atomic_write(path) as unfinished:
+            frame.write_parquet(unfinished, metadata={_KEY: json.dumps(record)})
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _not_written(path, error) from error
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

