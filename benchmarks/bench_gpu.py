@@ -20,11 +20,10 @@ from bench_search import Sizes as SearchSizes
 from bench_training import PRECISIONS, count_flops, some_batches, training_step
 from bench_training import QUICK as FEW_STEPS
 from bench_training import Sizes as TrainingSizes
-from generated import distinct_codes, random_histories, random_retriever, semantic_ids
+from generated import distinct_codes, random_histories, random_retriever, rank, semantic_ids
 from harness import Timing, argument_parser, print_table, report, set_threads, take_turns
 
 from hidvae.config import RetrieverConfig
-from hidvae.ranking.beam_search import beam_search
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.training.runtime import make_reproducible
 
@@ -90,7 +89,7 @@ def search_row(name: str, num_users: int, sizes: SearchSizes) -> dict[str, Any]:
     items, users = (
         part.cuda() for part in random_histories(num_users, sizes.history, sizes.num_items)
     )
-    search = partial(beam_search, model, beam_width=sizes.beams)
+    search = partial(rank, model, beams=sizes.beams)
     batch = timed(partial(search, items, users), sizes.batches)
     one = timed(partial(search, items[:1], users[:1]), sizes.singles)
     return {

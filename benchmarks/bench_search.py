@@ -31,11 +31,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from generated import distinct_codes, random_histories, random_retriever, semantic_ids
+from generated import distinct_codes, random_histories, random_retriever, rank, semantic_ids
 from harness import Bar, argument_parser, print_table, report, set_threads, take_turns
 
 from hidvae.config import RetrieverConfig
-from hidvae.ranking.beam_search import beam_search
 
 ARCHITECTURES = ("item_softmax", "item_decoder", "encoder_decoder")
 PEER = Path(__file__).with_name("rectokens_peer.py")
@@ -138,9 +137,7 @@ def our_searches(codes: np.ndarray, sizes: Sizes) -> dict[str, Callable[..., obj
     models = {
         name: random_retriever(ids, sizes.content_dim, architecture=name) for name in ARCHITECTURES
     }
-    return {
-        name: partial(beam_search, model, beam_width=sizes.beams) for name, model in models.items()
-    }
+    return {name: partial(rank, model, beams=sizes.beams) for name, model in models.items()}
 
 
 def row_of(name: str, search: Callable[..., object], sizes: Sizes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from generated import distinct_codes, random_histories, random_retriever, semantic_ids
+from generated import distinct_codes, random_histories, random_retriever, rank, semantic_ids
 from harness import (
     Bar,
     MemoryCopy,
@@ -28,7 +28,6 @@ from harness import (
     take_turns,
 )
 
-from hidvae.ranking.beam_search import beam_search
 from hidvae.retriever.catalogue_tables import CatalogueTables
 from hidvae.retriever.interface import Retriever
 from hidvae.semantic_ids.trie import Trie
@@ -47,7 +46,7 @@ class Catalogue:
 
     model: Retriever
     build_seconds: float
-    is_allowed: np.ndarray
+    allowed: torch.Tensor
     """(N,), half of the items."""
 
     @property
@@ -91,8 +90,8 @@ def build(num_items: int) -> Catalogue:
         content_input=False,
         item_input=False,
     )
-    is_allowed = np.random.default_rng(1).random(num_items) < 0.5
-    return Catalogue(model, timings["build"].median, is_allowed)
+    allowed = torch.from_numpy(np.random.default_rng(1).random((1, num_items)) < 0.5)
+    return Catalogue(model, timings["build"].median, allowed)
 
 
 def add_steps(
@@ -101,8 +100,8 @@ def add_steps(
     """Add what is timed on one catalogue; returns the children that all steps of a search see."""
     model, tables = catalogue.model, catalogue.tables
     size = tables.num_items
-    reachable = tables.reachable(catalogue.is_allowed)
-    contestants[f"{size} reachable"] = partial(tables.reachable, catalogue.is_allowed)
+    reachable = tables.reachable(catalogue.allowed)
+    contestants[f"{size} reachable"] = partial(tables.reachable, catalogue.allowed)
     num_children = 0
     for depth in range(NUM_LEVELS):
         nodes = torch.zeros(batch, 1, dtype=torch.long)
@@ -112,10 +111,10 @@ def add_steps(
         num_children += child.numel()
         scores = torch.randn(child.shape)
         contestants[f"{size} children {depth}"] = partial(tables.children_at, depth, nodes)
-        contestants[f"{size} mask {depth}"] = partial(mask, scores, reachable[depth + 1], child)
-    search = partial(beam_search, model, *random_histories(batch, HISTORY, size), beams)
+        contestants[f"{size} mask {depth}"] = partial(mask, scores, reachable[depth + 1][0], child)
+    search = partial(rank, model, *random_histories(batch, HISTORY, size), beams)
     contestants[f"{size} search"] = search
-    contestants[f"{size} search, masked"] = partial(search, reachable=reachable)
+    contestants[f"{size} search, masked"] = partial(search, allowed=catalogue.allowed)
     return num_children
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from hidvae.config import RetrieverConfig
+from hidvae.ranking.search import Asked, Lists, best_items
 from hidvae.retriever.build import build_retriever
 from hidvae.retriever.interface import Retriever
 from hidvae.semantic_ids.table import SemanticIds
@@ -50,6 +51,19 @@ def random_retriever(ids: SemanticIds, content_dim: int, **settings: Any) -> Ret
     content /= np.maximum(np.linalg.norm(content, axis=1, keepdims=True), 1e-12)
     torch.manual_seed(0)
     return build_retriever(RetrieverConfig(**settings), ids, content).eval()
+
+
+@torch.no_grad()
+def rank(
+    model: Retriever,
+    items: torch.Tensor,
+    users: torch.Tensor,
+    beams: int,
+    allowed: torch.Tensor | None = None,
+) -> Lists:
+    """A search for as many items as it has beams."""
+    asked = Asked(model.read(items, users), allowed=allowed)
+    return best_items(model, asked, beams, beam_width=beams)
 
 
 def random_histories(num_users: int, length: int, num_items: int) -> tuple[torch.Tensor, ...]:

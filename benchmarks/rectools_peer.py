@@ -39,14 +39,8 @@ from hidvae.data.interactions import Sequences, count_items
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.errors import ConfigError, HidvaeError, MissingExtraError
 from hidvae.evaluation.evaluate_ranker import EvaluationResult, evaluate_ranker, format_table
-from hidvae.ranking.lists import (
-    PADDING,
-    Ranker,
-    Ranking,
-    list_width,
-    split_protocols,
-    top_items,
-)
+from hidvae.ranking.ranker import Ranked, Ranker
+from hidvae.ranking.search import PADDING, top_items
 from hidvae.store.artifacts import (
     describe_machine,
     git_commit,
@@ -98,24 +92,27 @@ class RecToolsRanker:
     def rank(
         self,
         histories: Sequences,
-        top_k: int,
-        user_index: npt.NDArray[np.integer] | None,
-        candidates: npt.NDArray[np.bool_] | None = None,
-    ) -> Ranking:
-        """Rank the items it knows, and leave the history out ourselves; see ``Ranker``."""
-        width = list_width(histories, top_k, self.num_items)
+        k: int,
+        users: npt.NDArray[np.integer] | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """Rank the items it knows; see ``Ranker``."""
+        width = k + int(histories.lengths.max(initial=0))
         table = self.model.recommend(
             users=np.flatnonzero(histories.lengths),  # it has no lists for empty histories
             dataset=rectools_dataset(histories, self.num_items),
             k=width,
             filter_viewed=False,
-            items_to_recommend=None if candidates is None else np.flatnonzero(candidates),
+            items_to_recommend=None if allowed is None else np.flatnonzero(allowed),
             on_unsupported_targets="ignore",
         )
         ranked = np.full((histories.num_users, width), PADDING, dtype=np.int64)
         rows, ranks = table["user_id"].to_numpy(), table["rank"].to_numpy() - 1
-        ranked[rows.astype(np.int64), ranks] = table["item_id"].to_numpy().astype(np.int64)
-        return split_protocols(ranked, histories, top_k, self.num_items)
+        scores = np.full(ranked.shape, -np.inf)
+        places = (rows.astype(np.int64), ranks)
+        ranked[places] = table["item_id"].to_numpy().astype(np.int64)
+        scores[places] = table["score"].to_numpy()
+        return Ranked(ranked, scores)
 
 
 class LinearRanker:
@@ -132,10 +129,10 @@ class LinearRanker:
     def rank(
         self,
         histories: Sequences,
-        top_k: int,
-        user_index: npt.NDArray[np.integer] | None,
-        candidates: npt.NDArray[np.bool_] | None = None,
-    ) -> Ranking:
+        k: int,
+        users: npt.NDArray[np.integer] | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranked:
         """Rank by the sums; see ``Ranker``."""
         num_known = len(self.weight)
         user = np.repeat(np.arange(histories.num_users), histories.lengths)
@@ -145,9 +142,7 @@ class LinearRanker:
         )
         scores = np.zeros(shape, dtype=np.float32)
         scores[:, :num_known] = is_there.tocsr()[:, :num_known] @ self.weight
-        width = list_width(histories, top_k, self.num_items)
-        ranked = top_items(scores, width, candidates)
-        return split_protocols(ranked, histories, top_k, self.num_items)
+        return Ranked(*top_items(scores, k + int(histories.lengths.max(initial=0)), allowed))
 
 
 def rectools_dataset(histories: Sequences, num_items: int) -> Any:

@@ -1,4 +1,4 @@
-"""What more variety in a list costs: accuracy and diversity by ``Orders.diversity``.
+"""What more variety in a list costs: accuracy and diversity by ``Filters.diversity``.
 
     python scripts/measure_diversity.py RUN --output results/diversity-NAME.json
 

@@ -26,7 +26,7 @@ from hidvae.data.prepare import Dataset, load_dataset, prepare
 from hidvae.data.schema import Columns
 from hidvae.evaluation.baselines.untrained import TextSimilarity
 from hidvae.evaluation.evaluate_ranker import evaluate_ranker
-from hidvae.ranking.lists import Ranker
+from hidvae.ranking.ranker import Ranker
 from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
 from hidvae.store.artifacts import describe_machine, git_commit, read_stage, write_json
@@ -124,9 +124,9 @@ def measure(run: Path, whole: Dataset, new: list[str]) -> dict[str, Any]:
     # Users unknown to the run are ranked, so none is told apart by a row of the dataset.
     unknown = np.full(len(targets), -1)
     measured = [
-        score(name, ranker, histories, targets, unknown, after, dataset, candidates)
+        score(name, ranker, histories, targets, unknown, after, dataset, allowed)
         for name, ranker in (("hidvae", after), ("text_similarity", similarity))
-        for candidates in (is_new, None)
+        for allowed in (is_new, None)
     ]
     split = dataset.split
     for name, ranker in (("hidvae before", before), ("hidvae after", after)):
@@ -189,7 +189,7 @@ def score(
     users: np.ndarray,
     catalogue_of: Recommender,
     dataset: Dataset,
-    candidates: np.ndarray | None,
+    allowed: np.ndarray | None,
 ) -> dict[str, Any]:
     """One row: metrics with intervals, history excluded."""
     num_items = catalogue_of.catalogue.num_items
@@ -201,14 +201,14 @@ def score(
         cutoffs=CUTOFFS,
         popularity=count_items(dataset.split.train, num_items),
         user_index=users,
-        candidates=candidates,
+        allowed=allowed,
         on_progress=lambda done, total: (
             logger.info("%s: %d of %d", name, done, total) if done == total else None
         ),
     )
     return {
         "ranker": name,
-        "among": "the new items" if candidates is not None else "the whole catalogue",
+        "among": "the new items" if allowed is not None else "the whole catalogue",
         **result.excluding,
     }
 

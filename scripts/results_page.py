@@ -275,7 +275,7 @@ def diversity_section(measured: Mapping[str, Any]) -> Table:
     lines = [
         f"## Variety in a list of {measured['dataset']}",
         "",
-        f"`Orders.diversity` ([filters](recommend.md#filters)) against accuracy, validation, "
+        f"`Filters.diversity` ([filters](recommend.md#filters)) against accuracy, validation, "
         f"history excluded, {measured['num_users']} users, seed {measured['seed']}. The run's "
         f"commit {measured['run_commit']}, the list's {measured['git_commit']}. Machine: "
         f"{measured['machine']}. Made by `scripts/measure_diversity.py`.",

@@ -96,7 +96,7 @@ def test_held_out_items_have_ids_of_their_own_and_can_be_found(run: Path, datase
     assert SemanticIds.load(read_stage(run / "semantic_ids", produced_by="")).is_unique
     recommender = Recommender.load(run, "cpu")
     histories = dataset.split.test_histories.take([0, 1])
-    ranked = recommender.rank(histories, 120, None).including
+    ranked = recommender.rank(histories, 120).items[:, :120]
     assert (np.sort(ranked, axis=1) == np.arange(120)).all()
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.retriever.tiny import CASES, histories, make_retriever
+from tests.retriever.tiny import CASES, histories, make_retriever, ranked
 from torch import Tensor
 
 from hidvae.config import load_config
-from hidvae.ranking.beam_search import beam_search
 from hidvae.ranking.recommender import Recommender
 from hidvae.retriever import train_retriever as train
 from hidvae.retriever.interface import HistoryBatch
@@ -85,8 +84,8 @@ def test_every_retriever_has_the_cpus_loss_and_search(case: str) -> None:
         batch.targets.masked_fill_(torch.arange(items.shape[1]) != last, -1)
     loss = there.loss(HistoryBatch(*(part.to(DEVICE) for part in batch)), 0.1)
     torch.testing.assert_close(loss.cpu(), here.loss(batch, 0.1), rtol=1e-4, atol=1e-5)
-    wanted = beam_search(here, items, users, 8)
-    found = beam_search(there, items.to(DEVICE), users.to(DEVICE), 8)
+    wanted = ranked(here, items, users, 8)
+    found = ranked(there, items.to(DEVICE), users.to(DEVICE), 8)
     torch.testing.assert_close(found.scores.cpu(), wanted.scores, rtol=1e-4, atol=1e-4)
     assert torch.equal(found.items.cpu(), wanted.items)
 

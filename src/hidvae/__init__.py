@@ -11,6 +11,7 @@ from hidvae.errors import (
     HidvaeError,
     MissingExtraError,
     NotTrainedError,
+    SearchTimeout,
     ServerError,
     ShapeError,
     TrainingError,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         load_config,
     )
     from hidvae.ranking.explain import HistoryMatch, Recommendation
-    from hidvae.ranking.filters import Orders
+    from hidvae.ranking.filters import Filters
     from hidvae.ranking.recommender import Recommender
     from hidvae.run.run import Run
 
@@ -46,17 +47,18 @@ __all__ = [
     "DatasetConfig",
     "EmbeddingConfig",
     "EvaluationConfig",
+    "Filters",
     "FingerprintMismatch",
     "HidvaeError",
     "HistoryMatch",
     "MissingExtraError",
     "NotTrainedError",
-    "Orders",
     "Recommendation",
     "Recommender",
     "RetrieverConfig",
     "Run",
     "RunConfig",
+    "SearchTimeout",
     "ServerError",
     "ShapeError",
     "TagConfig",
@@ -77,7 +79,7 @@ _LAZY = {
     "TokenizerConfig": "hidvae.config",
     "load_config": "hidvae.config",
     "HistoryMatch": "hidvae.ranking.explain",
-    "Orders": "hidvae.ranking.filters",
+    "Filters": "hidvae.ranking.filters",
     "Recommendation": "hidvae.ranking.explain",
     "Recommender": "hidvae.ranking.recommender",
 }

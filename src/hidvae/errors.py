@@ -8,6 +8,7 @@
     ├── ShapeError               arrays that disagree about a dimension
     ├── NotTrainedError          a stage that has not been run yet
     ├── TrainingError            a training that diverged
+    ├── SearchTimeout            a search that was not done by its deadline
     ├── ServerError              a language-model server that gave no usable answer
     ├── MissingExtraError        an optional package that is not installed
     └── ArtifactError            a stage folder that is truncated or of another format
@@ -41,6 +42,10 @@ class NotTrainedError(HidvaeError):
 
 class TrainingError(HidvaeError):
     """A training diverged."""
+
+
+class SearchTimeout(HidvaeError):
+    """A search was not done by its deadline and was given up."""
 
 
 class ServerError(HidvaeError):

@@ -41,7 +41,7 @@ def test_nothing_comes_from_other_hosts(site: Path) -> None:
 
 def test_the_python_api_is_read_from_the_source(site: Path) -> None:
     text = (site / "python-api.html").read_text(encoding="utf-8")
-    for name in ("recommender.Recommender.recommend", "filters.Orders.most_per_tag"):
+    for name in ("recommender.Recommender.recommend", "filters.Filters.most_per_tag"):
         assert f'id="hidvae.ranking.{name}"' in text, name
     assert "Doubled until" in text, "a sentence of a docstring"
     for name in hidvae.__all__:  # settings have the page configuration

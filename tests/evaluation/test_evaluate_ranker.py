@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
 from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_ranker import (
-    Ranking,
+    Ranked,
     compare,
     evaluate_ranker,
     format_table,
     score_ranking,
 )
-from hidvae.ranking.lists import split_protocols
+from hidvae.evaluation.metrics import both_protocols
 
 NUM_ITEMS = 6
 HISTORIES = Sequences.from_lists([[0, 1], [2], [3, 4, 5]])
@@ -38,21 +40,21 @@ class FixedOrder:
     name: str = "fixed"
     asked: list = field(default_factory=list)
 
-    def rank(self, histories, top_k, user_index, candidates=None):
-        self.asked.append(user_index.tolist())
+    def rank(self, histories, k, users=None, allowed=None):
+        self.asked.append(users.tolist())
         ranked = np.tile(np.arange(NUM_ITEMS), (histories.num_users, 1))
-        return split_protocols(ranked, histories, top_k, NUM_ITEMS)
+        return Ranked(ranked, -ranked.astype(np.float32))
 
 
 @dataclass
 class Handing:
-    """Hands out a given ranking."""
+    """Hands out given lists."""
 
-    ranking: Ranking
+    items: np.ndarray
     name: str = "handing"
 
-    def rank(self, histories, top_k, user_index, candidates=None):
-        return self.ranking
+    def rank(self, histories, k, users=None, allowed=None):
+        return Ranked(self.items, np.zeros(self.items.shape))
 
 
 def test_both_protocols_from_one_pass_by_hand():
@@ -146,23 +148,46 @@ def test_invented_items_are_counted():
 
 
 def test_metrics_are_json_even_when_nothing_is_returned():
-    padding = np.full((3, 5), -1)
-    result = evaluate_ranker(Handing(Ranking(padding, padding)), HISTORIES, TARGETS, **SETTINGS)
+    result = evaluate_ranker(Handing(np.full((3, 6), -1)), HISTORIES, TARGETS, **SETTINGS)
     assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()
     assert result.excluding["novelty@5"] is None
     assert result.excluding["recall@5"] == 0.0
 
 
-def test_ranker_that_returns_history_is_refused():
-    ranked = np.tile(np.arange(5), (3, 1))
-    with pytest.raises(DataError, match="item index 0 at rank 1 of batch row 0"):
-        evaluate_ranker(Handing(Ranking(ranked, ranked)), HISTORIES, TARGETS, **SETTINGS)
+@pytest.mark.parametrize("shape", [(3, 4), (2, 6), (3, 5)])
+def test_ranker_whose_lists_are_too_narrow_is_refused(shape):
+    with pytest.raises(ShapeError, match=r"shape \(3, 6\) or wider, found"):
+        evaluate_ranker(Handing(np.full(shape, -1)), HISTORIES, TARGETS, **SETTINGS)
 
 
-def test_ranker_with_lists_of_another_length_is_refused():
-    ranked = np.full((3, 4), -1)
-    with pytest.raises(ShapeError, match=r"shape \(3, 5\), found \(3, 4\)"):
-        evaluate_ranker(Handing(Ranking(ranked, ranked)), HISTORIES, TARGETS, **SETTINGS)
+def test_both_protocols_by_hand():
+    histories = Sequences.from_lists([[3, 1], [], [0, 0, 0]])
+    ranked = np.array([[1, 2, 3, 0], [1, 2, 3, 0], [0, 4, -1, -1]])
+    including, excluding = both_protocols(ranked, histories, 3)
+    assert including.tolist() == [[1, 2, 3], [1, 2, 3], [0, 4, -1]]
+    assert excluding.tolist() == [[2, 0, -1], [1, 2, 3], [4, -1, -1]]
+    including, excluding = both_protocols(np.array([[1, 0]]), Sequences.from_lists([[0]]), 4)
+    assert including.tolist() == [[1, 0, -1, -1]]
+    assert excluding.tolist() == [[1, -1, -1, -1]]
+
+
+def test_an_invented_item_is_in_no_history():
+    histories = Sequences.from_lists([[0, 2], [1]])
+    # 3 of user 0 would have the key of item 0 of user 1, if there were only three items
+    _, excluding = both_protocols(np.array([[0, 3, -1], [1, -1, 0]]), histories, 3)
+    assert excluding.tolist() == [[3, -1, -1], [0, -1, -1]]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12))
+def test_excluding_is_the_full_ranking_without_the_history(seed, k):
+    generator = np.random.default_rng(seed)
+    lists = [generator.integers(0, 12, size=generator.integers(0, 7)) for _ in range(5)]
+    ranked = np.stack([generator.permutation(12) for _ in range(5)])
+    including, excluding = both_protocols(ranked, Sequences.from_lists(lists), k)
+    for user, history in enumerate(lists):
+        without = [item for item in ranked[user].tolist() if item not in history]
+        assert including[user].tolist() == ranked[user, :k].tolist()
+        assert excluding[user].tolist() == (without + [-1] * k)[:k]
 
 
 def test_no_users_is_refused():
@@ -229,20 +254,20 @@ def test_table_is_aligned_and_shows_gaps():
     assert chosen[1] == "popularity  0.1000..0.5000"
 
 
-def test_candidates_reach_the_ranker_and_bind_it():
-    candidates = np.array([True, False, True, True, True, False])
+def test_allowed_items_reach_the_ranker_and_bind_it():
+    allowed = np.array([True, False, True, True, True, False])
     popular = Popularity(Sequences.from_lists([[2, 2, 1]]), NUM_ITEMS)
-    result = evaluate_ranker(popular, HISTORIES, TARGETS, **SETTINGS, candidates=candidates)
+    result = evaluate_ranker(popular, HISTORIES, TARGETS, **SETTINGS, allowed=allowed)
     assert result.including_ranks.tolist() == [1, 1, 2]  # among 2, 0, 3, 4
-    with pytest.raises(DataError, match="ranker fixed: expected only candidates .* index 1"):
-        evaluate_ranker(FixedOrder(), HISTORIES, TARGETS, **SETTINGS, candidates=candidates)
+    with pytest.raises(DataError, match="ranker fixed: expected only allowed items .* index 1"):
+        evaluate_ranker(FixedOrder(), HISTORIES, TARGETS, **SETTINGS, allowed=allowed)
 
 
-def test_wrong_candidates_are_refused():
-    for candidates in (np.ones(NUM_ITEMS + 1, dtype=bool), np.ones(NUM_ITEMS)):
-        with pytest.raises(ShapeError, match=r"expected candidates as \(6,\) booleans"):
-            evaluate_ranker(FixedOrder(), HISTORIES, TARGETS, **SETTINGS, candidates=candidates)
+def test_wrong_allowed_items_are_refused():
+    for allowed in (np.ones(NUM_ITEMS + 1, dtype=bool), np.ones(NUM_ITEMS)):
+        with pytest.raises(ShapeError, match=r"expected allowed as \(6,\) booleans"):
+            evaluate_ranker(FixedOrder(), HISTORIES, TARGETS, **SETTINGS, allowed=allowed)
     with pytest.raises(DataError, match="found item index 0 of user row 2 outside"):
         evaluate_ranker(
-            FixedOrder(), HISTORIES, TARGETS, **SETTINGS, candidates=np.arange(NUM_ITEMS) > 0
+            FixedOrder(), HISTORIES, TARGETS, **SETTINGS, allowed=np.arange(NUM_ITEMS) > 0
         )

@@ -141,7 +141,7 @@ def test_held_out_items_are_ranked_among_themselves(demo_dataset: Dataset) -> No
     split = hold_out_items(demo_dataset.interactions.sequences, cold)
     test, _, among_cold = tasks_of(split, num_items)
     assert among_cold.name == "cold"
-    assert np.flatnonzero(among_cold.candidates).tolist() == cold.tolist()
+    assert np.flatnonzero(among_cold.allowed).tolist() == cold.tolist()
     assert (among_cold.targets == test.targets).all()
     assert np.isin(among_cold.targets, cold).all()
     assert [task.name for task in tasks_of(demo_dataset.split, num_items)] == ["test", "validation"]

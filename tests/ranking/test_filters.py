@@ -1,4 +1,4 @@
-"""Orders: kept without exception, and k items wherever k may be recommended."""
+"""Filters: kept without exception, and k items wherever k may be recommended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ import pytest
 
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.tags.vocabulary import TagVocabulary
-from hidvae.ranking.filters import ItemTagIndex, Orders, choose, diversified
+from hidvae.ranking.filters import (
+    Filters,
+    ItemTagIndex,
+    TagLimit,
+    chosen,
+    diversified,
+    pool_for,
+    within_limit,
+)
 from hidvae.ranking.recommender import Recommender
 
 
@@ -48,7 +56,7 @@ def test_only_under_a_path_and_all_that_is_there(
     for level, tag, path in paths(recommender):
         there = np.flatnonzero(recommender.item_tags.tag_ids[:, level] == tag)
         new = set(there.tolist()) - set(recommender.catalogue.index_of(history).tolist())
-        found = recommender.recommend(history, len(new) + 3, orders=Orders(under=(path,)))
+        found = recommender.recommend(history, len(new) + 3, filters=Filters(under=(path,)))
         names = [each.item_id for each in found]
         assert set(recommender.catalogue.index_of(names).tolist()) == new, path
         assert len(names) == len(set(names))
@@ -61,12 +69,12 @@ def test_several_paths_are_either_or_and_others_are_left_out(
     inner_level, inner, inner_path = next(
         each for each in paths(recommender) if each[0] == 1 and each[2].startswith(path)
     )
-    orders = Orders(under=(path,), not_under=(inner_path.upper(),))
-    names = [each.item_id for each in recommender.recommend(history, 20, orders=orders)]
+    filters = Filters(under=(path,), not_under=(inner_path.upper(),))
+    names = [each.item_id for each in recommender.recommend(history, 20, filters=filters)]
     assert set(tags_of(recommender, names, level)) == {tag}
     assert inner not in tags_of(recommender, names, inner_level)
-    everything = Orders(under=tuple(path for level, _, path in paths(recommender) if level == 0))
-    with_all = recommender.recommend(history, 10, orders=everything)
+    everything = Filters(under=tuple(path for level, _, path in paths(recommender) if level == 0))
+    with_all = recommender.recommend(history, 10, filters=everything)
     assert [each.item_id for each in with_all] == [
         each.item_id for each in recommender.recommend(history, 10)
     ]
@@ -76,9 +84,9 @@ def test_items_that_are_not_wanted_are_replaced_by_the_next(
     recommender: Recommender, history: list[str]
 ) -> None:
     plain = [each.item_id for each in recommender.recommend(history, 12, beam_width=120)]
-    orders = Orders(without=(plain[0], plain[4]))
+    filters = Filters(without=(plain[0], plain[4]))
     found = [
-        each.item_id for each in recommender.recommend(history, 10, orders=orders, beam_width=120)
+        each.item_id for each in recommender.recommend(history, 10, filters=filters, beam_width=120)
     ]
     assert set(found) == set(plain) - {plain[0], plain[4]}
 
@@ -87,8 +95,8 @@ def test_items_that_are_not_wanted_are_replaced_by_the_next(
 def test_no_tag_has_more_than_its_share(
     most: int, level: int, recommender: Recommender, history: list[str]
 ) -> None:
-    orders = Orders(most_per_tag=most, tag_level=level)
-    found = recommender.recommend(history, 60, orders=orders)
+    filters = Filters(most_per_tag=most, tag_level=level)
+    found = recommender.recommend(history, 60, filters=filters)
     tags = tags_of(recommender, [each.item_id for each in found], level)
     assert max(Counter(tag for tag in tags if tag >= 0).values()) == most
     # As many as there can be: every tag's share of its new items, and all items without a tag.
@@ -103,8 +111,8 @@ def test_no_tag_has_more_than_its_share(
 def test_diversity_mixes_tags_and_breaks_no_order(
     recommender: Recommender, history: list[str]
 ) -> None:
-    def kinds(penalty: float, **orders: Any) -> list[int]:
-        found = recommender.recommend(history, 10, orders=Orders(diversity=penalty, **orders))
+    def kinds(penalty: float, **filters: Any) -> list[int]:
+        found = recommender.recommend(history, 10, filters=Filters(diversity=penalty, **filters))
         assert len(found) == len({each.item_id for each in found}) == 10
         return tags_of(recommender, [each.item_id for each in found], 1)
 
@@ -115,7 +123,9 @@ def test_diversity_mixes_tags_and_breaks_no_order(
 
 def test_nothing_left_is_an_empty_list(recommender: Recommender, history: list[str]) -> None:
     _, _, path = paths(recommender)[0]
-    assert recommender.recommend(history, 5, orders=Orders(under=(path,), not_under=(path,))) == []
+    assert (
+        recommender.recommend(history, 5, filters=Filters(under=(path,), not_under=(path,))) == []
+    )
 
 
 def test_probabilities_stay_those_of_the_whole_catalogue(
@@ -126,11 +136,11 @@ def test_probabilities_stay_those_of_the_whole_catalogue(
         each.item_id: each.prob
         for each in recommender.recommend(history, 100, exclude_history=False, beam_width=120)
     }
-    for each in recommender.recommend(history, 5, orders=Orders(under=(path,))):
+    for each in recommender.recommend(history, 5, filters=Filters(under=(path,))):
         assert each.prob == pytest.approx(free[each.item_id], rel=1e-4)
 
 
-# --- bad orders ---------------------------------------------------------------------------------
+# --- bad filters ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", ["under", "not_under"])
@@ -140,20 +150,20 @@ def test_a_path_that_does_not_exist_names_the_nearest(
     _, _, path = paths(recommender)[-1]
     for wrong in (path + "x", path.rpartition(" > ")[2]):
         with pytest.raises(DataError, match="tag path") as error:
-            recommender.recommend(history, 5, orders=Orders(**{order: (wrong,)}))  # type: ignore[arg-type]
+            recommender.recommend(history, 5, filters=Filters(**{order: (wrong,)}))  # type: ignore[arg-type]
         assert repr(path) in str(error.value)
         assert "\n" not in str(error.value)
 
 
 def test_orders_out_of_range_are_one_line(recommender: Recommender, history: list[str]) -> None:
     with pytest.raises(ConfigError, match="from 0 to 2; found 7"):
-        recommender.recommend(history, 5, orders=Orders(most_per_tag=1, tag_level=7))
+        recommender.recommend(history, 5, filters=Filters(most_per_tag=1, tag_level=7))
     with pytest.raises(ConfigError, match="at least 0; found -1"):
-        Orders(most_per_tag=-1)
+        Filters(most_per_tag=-1)
     with pytest.raises(ConfigError, match="expected a list; found the text 'Garden'"):
-        Orders(under="Garden")  # type: ignore[arg-type]
+        Filters(under="Garden")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="'nothing'"):
-        recommender.recommend(history, 5, orders=Orders(without=("nothing",)))
+        recommender.recommend(history, 5, filters=Filters(without=("nothing",)))
 
 
 # --- parts --------------------------------------------------------------------------------------
@@ -174,11 +184,33 @@ def test_a_predicted_tag_counts_where_the_catalogue_knows_none_and_does_not_cont
     assert own[2, 0] == -1, "the catalogue's table is left as it is"
 
 
-def test_choosing_takes_the_first_of_every_tag() -> None:
-    tags = np.array([0, 0, 1, -1, -1, 1])
-    assert choose([0, 1, 2, 3, 4, 5], 4, tags, 1) == [0, 2, 3, 4]
-    assert choose([5, 2, 1, 0], 9, tags, 1) == [0, 2]
-    assert choose([5, 2, 1], 2, None, 0) == [0, 1]
+def test_only_the_first_of_every_tag_are_within_its_limit() -> None:
+    tags = np.array([[0, 0, 1, -1, -1, 1], [2, 2, 2, 0, 2, -1]])
+    assert within_limit(tags, 1).tolist() == [
+        [True, False, True, True, True, False],
+        [True, False, False, True, False, True],
+    ]
+    assert within_limit(tags, 2).tolist() == [[True] * 6, [True, True, False, True, False, True]]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_diverse_list_is_full_if_its_pool_is_as_long_as_it_says(most: int) -> None:
+    rng = np.random.default_rng(most)
+    for _ in range(50):
+        tag_ids = rng.integers(-1, 5, (60, 1))
+        limit = TagLimit(tag_ids[:, 0], most)
+        filters = Filters(diversity=1.0, most_per_tag=most)
+        size, of_pool = pool_for(8, filters, limit)
+        assert of_pool is not None
+        order = rng.permutation(60)
+        pool = order[within_limit(of_pool.tags[order][None], of_pool.most)[0]][None, :size]
+        scores = -np.arange(pool.shape[1])[None].astype(np.float32)
+        (places,) = chosen(pool, scores, 8, filters, tag_ids, limit)
+        counts = Counter(tag_ids[pool[0, places], 0].tolist())
+        assert all(count <= most for tag, count in counts.items() if tag >= 0)
+        of_tag = Counter(tag_ids[:, 0].tolist())
+        possible = sum(n if tag < 0 else min(n, most) for tag, n in of_tag.items())
+        assert len(places) == min(8, possible)
 
 
 def test_a_diverse_order_is_the_greedy_one() -> None:

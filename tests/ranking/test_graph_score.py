@@ -5,32 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.evaluation.protocols import protocols
 from tests.retriever.tiny import (
     CASES,
     MAX_HISTORY,
     histories,
     make_retriever,
+    ranked,
     teacher_forced_scores,
 )
 
 from hidvae.data.interactions import Sequences
 from hidvae.features.item_graph import ItemGraph
-from hidvae.ranking import graph_score as prior_module
-from hidvae.ranking.beam_search import beam_search
-from hidvae.ranking.graph_score import Bonus, GraphPrior
+from hidvae.ranking.graph_score import Added, GraphScore
 from hidvae.ranking.ranker import GenerativeRanker
 
 N = 32
 TRAIN = Sequences.from_lists([[0, 1, 2, 3], [2, 1, 4], [5, 6, 7, 8, 9], [9, 0, 11]])
-KNOWN = np.isin(np.arange(N), TRAIN.items)
+WARM = np.isin(np.arange(N), TRAIN.items)
 
 
-def random_bonus(num_users: int, seed: int = 0) -> Bonus:
+def random_added(num_users: int, seed: int = 0) -> Added:
     rng = np.random.default_rng(seed)
     items = np.stack([rng.permutation(N)[:6] for _ in range(num_users)])
-    items[0, 4:] = -1
-    values = np.where(items >= 0, rng.uniform(0, 12, items.shape), 0)
-    return Bonus(torch.from_numpy(items), torch.from_numpy(values.astype(np.float32)))
+    values = rng.uniform(0, 12, items.shape)
+    values[0, 4:] = 0
+    return Added(torch.from_numpy(items), torch.from_numpy(values.astype(np.float32)))
 
 
 def graph() -> ItemGraph:
@@ -47,10 +47,10 @@ def graph() -> ItemGraph:
     )
 
 
-def prior(
+def graph_score(
     weight: float = 8.0, candidates: int = 10, favours_history: bool = False, neighbours: int = N
-) -> GraphPrior:
-    return GraphPrior(
+) -> GraphScore:
+    return GraphScore(
         graph().neighbours(neighbours),
         num_latest=3,
         decay=0.6,
@@ -58,27 +58,26 @@ def prior(
         smoothing=0.03,
         num_candidates=candidates,
         favours_history=favours_history,
-        known_items=KNOWN,
-        unknown_factor=2.0,
+        warm_items=WARM,
+        cold_factor=2.0,
     )
 
 
-@pytest.mark.parametrize("table_size", [0, 1 << 20], ids=["searched", "tabled"])
+def added_by(score: GraphScore, asked: Sequences, allowed: np.ndarray | None = None) -> np.ndarray:
+    """(U, N) what every item gains."""
+    history = torch.from_numpy(asked.padded(int(asked.lengths.max())))
+    items, values = score(history, None if allowed is None else torch.from_numpy(allowed)[None])
+    assert (values >= 0).all()
+    return torch.zeros(len(history), N).scatter_add_(1, items, values).numpy()
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_a_wide_beam_ranks_by_log_probability_plus_bonus(
-    case: str, table_size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(prior_module, "_TABLE_SIZE", table_size)
+def test_a_wide_search_ranks_by_log_probability_plus_gain(case: str) -> None:
     retriever, batch = make_retriever(**CASES[case]), histories()
-    bonus = random_bonus(len(batch[0]))
+    added = random_added(len(batch[0]))
     log_probs = teacher_forced_scores(retriever, *batch)
-    gained = torch.zeros_like(log_probs)
-    for user in range(len(log_probs)):
-        for item, value in zip(bonus.items[user], bonus.values[user], strict=True):
-            if item >= 0:
-                gained[user, item] = value
-    found = beam_search(retriever, *batch, beam_width=N, bonus=bonus)
-    expected = log_probs + gained
+    expected = log_probs.scatter_add(1, *added)
+    found = ranked(retriever, *batch, N, added=added)
     torch.testing.assert_close(
         found.scores, expected.sort(dim=1, descending=True).values, rtol=1e-5, atol=1e-5
     )
@@ -86,42 +85,36 @@ def test_a_wide_beam_ranks_by_log_probability_plus_bonus(
     torch.testing.assert_close(found.log_probs, log_probs.gather(1, found.items))
 
 
-def test_one_beam_finds_the_item_whose_bonus_comes_at_its_last_code() -> None:
+def test_one_beam_finds_the_item_whose_gain_comes_at_its_last_code() -> None:
     retriever, batch = make_retriever(), histories()
     worst = teacher_forced_scores(retriever, *batch).argmin(dim=1, keepdim=True)
-    bonus = Bonus(worst, torch.full(worst.shape, 100.0))
-    found = beam_search(retriever, *batch, beam_width=1, bonus=bonus)
+    found = ranked(retriever, *batch, 1, added=Added(worst, torch.full(worst.shape, 100.0)))
     assert found.items.tolist() == worst.tolist()
 
 
 def test_without_anything_to_gain_nothing_changes() -> None:
     retriever, batch = make_retriever(), histories()
-    nothing = Bonus(torch.full((len(batch[0]), 2), -1), torch.zeros(len(batch[0]), 2))
-    plain = beam_search(retriever, *batch, beam_width=5)
-    found = beam_search(retriever, *batch, beam_width=5, bonus=nothing)
+    nothing = Added(torch.zeros(len(batch[0]), 2, dtype=torch.long), torch.zeros(len(batch[0]), 2))
+    plain = ranked(retriever, *batch, 5)
+    found = ranked(retriever, *batch, 5, added=nothing)
     assert found.items.tolist() == plain.items.tolist()
     assert torch.equal(found.scores, plain.log_probs)
 
 
 @pytest.mark.parametrize("neighbours", [4, N])
-def test_gains_are_log_ratios_of_the_neighbours_scores(neighbours: int) -> None:
+@pytest.mark.parametrize("candidates", [7, N, 50])
+def test_gains_are_log_ratios_of_the_neighbours_scores(neighbours: int, candidates: int) -> None:
     some = Sequences.from_lists([[5, 2], [0], [4, 1, 1, 0, 7]])
-    bonus = prior(weight=3.0, candidates=7, neighbours=neighbours).bonus(some)
-    assert bonus.items.shape == (3, 7)
+    score = graph_score(weight=3.0, candidates=candidates, neighbours=neighbours)
+    gained = added_by(score, some)
     of_item = graph().neighbours(neighbours).toarray()
     for user in range(3):
         latest = some[user][-3:][::-1]
         scores = sum(0.6**step * of_item[item] for step, item in enumerate(latest))
-        unseen = [item for item in range(N) if item not in some[user] and scores[item] > 0]
-        best = sorted(unseen, key=lambda item: -scores[item])
-        found = [item for item in bonus.items[user].tolist() if item >= 0]
-        assert found == best[:7]
-        least = scores[best[7]] if len(best) > 7 else 0.0
-        expected = np.where(KNOWN[found], 3.0, 6.0) * np.log(
-            (scores[found] + 0.03) / (least + 0.03)
-        )
-        np.testing.assert_allclose(bonus.values[user][: len(found)], expected, rtol=1e-4, atol=1e-5)
-        assert not bonus.values[user][len(found) :].any()
+        scores[some[user]] = 0.0
+        least = np.sort(scores)[::-1][candidates] if candidates < N else 0.0
+        expected = np.where(WARM, 3.0, 6.0) * np.log((scores + 0.03) / (least + 0.03))
+        np.testing.assert_allclose(gained[user], expected.clip(0), rtol=1e-4, atol=1e-5)
 
 
 def test_neighbours_are_the_best_of_the_whole_row() -> None:
@@ -137,29 +130,24 @@ def test_neighbours_are_the_best_of_the_whole_row() -> None:
 
 def test_items_of_the_history_gain_only_where_they_may() -> None:
     some = Sequences.from_lists([[1, 2, 3]])
-    assert not set(prior().bonus(some).items[0].tolist()) & {1, 2, 3}
-    assert set(prior(favours_history=True).bonus(some).items[0].tolist()) & {1, 2, 3}
+    assert not added_by(graph_score(), some)[0, 1:4].any()
+    assert added_by(graph_score(favours_history=True), some)[0, 1:4].any()
 
 
-def test_only_candidates_gain() -> None:
-    allowed = np.zeros(N, dtype=bool)
-    allowed[[20, 21, 22]] = True
-    bonus = prior().bonus(Sequences.from_lists([[1, 2], [9]]), allowed)
-    assert all(set(row) - {-1} <= {20, 21, 22} for row in bonus.items.tolist())
-    assert bonus.values.max() > 0
+def test_only_allowed_items_gain() -> None:
+    allowed = np.isin(np.arange(N), [20, 21, 22])
+    gained = added_by(graph_score(), Sequences.from_lists([[1, 2], [9]]), allowed)
+    assert gained[:, allowed].any() and not gained[:, ~allowed].any()
 
 
-def test_a_heavy_prior_ranks_as_the_graph_does() -> None:
+def test_a_heavy_weight_ranks_as_the_graph_does() -> None:
     some = Sequences.from_lists([[5], [2, 1], [9, 0]])
-    heavy = prior(weight=1e4)
-    ranker = GenerativeRanker(make_retriever(), 10, MAX_HISTORY, prior=heavy)
-    ranked = ranker.rank(some, 3, None).excluding
-    best = heavy.bonus(some)
-    assert ranked.tolist() == best.items.gather(1, best.values.topk(3).indices).tolist()
+    heavy = graph_score(weight=1e4)
+    ranker = GenerativeRanker(make_retriever(), 10, MAX_HISTORY, graph=heavy)
+    found = protocols(ranker, some, 3).excluding
+    assert found.tolist() == np.argsort(-added_by(heavy, some), axis=1)[:, :3].tolist()
 
 
 def test_where_nothing_is_left_nothing_gains() -> None:
-    bonus = prior().bonus(Sequences.from_lists([list(range(N)), [5]]))
-    assert bonus.items[0].tolist() == [-1] * 10
-    assert not bonus.values[0].any()
-    assert bonus.values[1].any()
+    gained = added_by(graph_score(), Sequences.from_lists([list(range(N)), [5]]))
+    assert not gained[0].any() and gained[1].any()

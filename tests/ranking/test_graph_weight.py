@@ -11,7 +11,7 @@ from hidvae.config import GraphConfig, RunConfig
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ArtifactError
 from hidvae.ranking import graph_weight
-from hidvae.ranking.graph_weight import load_prior
+from hidvae.ranking.graph_weight import load_graph_score
 from hidvae.store.artifacts import StageFolder, read_json, read_stage
 
 RUN = RunConfig(device="cpu")
@@ -35,9 +35,9 @@ def test_the_best_weight_on_validation_is_kept_and_used(folders: Folders, tmp_pa
     best = max(scores, key=lambda weight: scores[weight])
     assert read_json(chosen.path / graph_weight.CHOSEN)["weight"] == best > 0
     dataset = load_dataset(folders["dataset"])
-    prior = load_prior(chosen, dataset)
-    assert prior is not None
-    assert (prior.weight, prior.smoothing) == (best, graph_weight.SMOOTHING)
+    graph = load_graph_score(chosen, dataset)
+    assert graph is not None
+    assert (graph.weight, graph.smoothing) == (best, graph_weight.SMOOTHING)
 
 
 def test_weight_0_is_no_graph_and_ranks_nobody(
@@ -46,7 +46,7 @@ def test_weight_0_is_no_graph_and_ranks_nobody(
     monkeypatch.setattr(graph_weight, "GenerativeRanker", None)
     chosen = choose_graph_weight(GraphConfig(weights=(0.0,)), RUN, folders, tmp_path / "graph")
     dataset = load_dataset(folders["dataset"])
-    assert load_prior(chosen, dataset) is None
+    assert load_graph_score(chosen, dataset) is None
 
 
 def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) -> None:
@@ -65,4 +65,4 @@ def test_damaged_neighbours_are_one_line(folders: Folders, tmp_path: Path) -> No
     file = chosen.path / graph_weight.NEIGHBOURS
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(ArtifactError, match=r"neighbours.safetensors: cannot be read .* train"):
-        load_prior(chosen, load_dataset(folders["dataset"]))
+        load_graph_score(chosen, load_dataset(folders["dataset"]))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.retriever.tiny import all_log_probs
 
 from hidvae.config import load_config
 from hidvae.data.interactions import Sequences
@@ -22,9 +23,8 @@ from hidvae.errors import (
     NotTrainedError,
 )
 from hidvae.evaluation.evaluate_ranker import evaluate_ranker
-from hidvae.ranking.beam_search import exhaustive_scores
 from hidvae.ranking.explain import Recommendation
-from hidvae.ranking.filters import Orders
+from hidvae.ranking.filters import Filters
 from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
 
@@ -48,19 +48,17 @@ def history(recommender: Recommender) -> list[str]:
 def exact(recommender: Recommender, history: list[str]) -> dict[str, float]:
     """Log-probability of every item, by name."""
     items = torch.from_numpy(recommender.catalogue.index_of(history))[None]
-    scores = exhaustive_scores(recommender.retriever, items, torch.tensor([-1]))[0]
+    scores = all_log_probs(recommender.retriever, items, torch.tensor([-1]))[0]
     return dict(zip(recommender.catalogue.item_ids, scores.tolist(), strict=True))
 
 
 def ranked_by(recommender: Recommender, history: list[str]) -> dict[str, float]:
     """Log-probability plus what the item graph adds, by name."""
     scores = exact(recommender, history)
-    if recommender.prior is not None:
-        items = Sequences.from_lists([recommender.catalogue.index_of(history)])
-        bonus = recommender.prior.bonus(items)
-        for item, value in zip(bonus.items[0].tolist(), bonus.values[0].tolist(), strict=True):
-            if item >= 0:
-                scores[recommender.catalogue.item_ids[item]] += value
+    if recommender.graph is not None:
+        added = recommender.graph(torch.from_numpy(recommender.catalogue.index_of(history))[None])
+        for item, value in zip(added.items[0].tolist(), added.values[0].tolist(), strict=True):
+            scores[recommender.catalogue.item_ids[item]] += value
     return scores
 
 
@@ -130,7 +128,7 @@ def test_only_the_latest_items_are_read_but_all_are_left_out(
     recent = names[20:30]  # max_history
     found = recommender.recommend([*names[60:90], *recent], 20)
     assert not {each.item_id for each in found} & {*names[60:90], *recent}
-    monkeypatch.setattr(recommender, "prior", None)  # which favours no item of the history
+    monkeypatch.setattr(recommender, "graph", None)  # which favours no item of the history
     short = recommender.recommend(recent, 8, exclude_history=False)
     long = recommender.recommend([*names[60:90], *recent], 8, exclude_history=False)
     assert [each.item_id for each in long] == [each.item_id for each in short]
@@ -333,24 +331,24 @@ def histories_of(recommender: Recommender) -> list[list[str]]:
 
 @pytest.mark.parametrize("exclude_history", [True, False])
 @pytest.mark.parametrize(
-    ("k", "beam_width", "orders"),
+    ("k", "beam_width", "filters"),
     [
-        (10, None, Orders()),
-        (5, 5, Orders()),  # too few beams for long histories: some lists are searched again
-        (8, 8, Orders(most_per_tag=1, tag_level=1)),
-        (6, 6, Orders(diversity=1.5)),
-        (200, None, Orders(diversity=0.5, most_per_tag=9)),
+        (10, None, Filters()),
+        (5, 5, Filters()),  # too few beams for long histories: some lists are searched again
+        (8, 8, Filters(most_per_tag=1, tag_level=1)),
+        (6, 6, Filters(diversity=1.5)),
+        (200, None, Filters(diversity=0.5, most_per_tag=9)),
     ],
 )
 def test_many_histories_are_answered_as_one_by_one(
     recommender: Recommender,
     k: int,
     beam_width: int | None,
-    orders: Orders,
+    filters: Filters,
     exclude_history: bool,
 ) -> None:
     histories = histories_of(recommender)
-    ask = {"exclude_history": exclude_history, "orders": orders, "beam_width": beam_width}
+    ask = {"exclude_history": exclude_history, "filters": filters, "beam_width": beam_width}
     together = recommender.recommend_many(histories, k, **ask)
     assert len(together) == len(histories)
     for history, found in zip(histories, together, strict=True):
@@ -364,9 +362,9 @@ def test_many_histories_are_answered_as_one_by_one(
 
 def test_many_under_a_path_and_nobody_at_all(recommender: Recommender) -> None:
     histories = histories_of(recommender)
-    orders = Orders(under=(recommender.tags.paths[0][0],))
-    together = recommender.recommend_many(histories, 7, orders=orders)
-    alone = [recommender.recommend(history, 7, orders=orders) for history in histories]
+    filters = Filters(under=(recommender.tags.paths[0][0],))
+    together = recommender.recommend_many(histories, 7, filters=filters)
+    alone = [recommender.recommend(history, 7, filters=filters) for history in histories]
     names = [[each.item_id for each in found] for found in together]
     assert names == [[each.item_id for each in found] for found in alone]
     assert recommender.recommend_many([], 7) == []
@@ -383,14 +381,15 @@ def test_one_wrong_history_of_many_is_an_error(recommender: Recommender) -> None
 def test_ranking_agrees_with_recommending(recommender: Recommender) -> None:
     rng = np.random.default_rng(0)
     histories = Sequences.from_lists([rng.permutation(120)[:length] for length in (3, 12, 1)])
-    ranking = recommender.rank(histories, 10, None)
+    ranked = recommender.rank(histories, 10)
     names = recommender.catalogue.item_ids
     for user in range(3):
         history = [names[item] for item in histories[user]]
-        for protocol, exclude in (("excluding", True), ("including", False)):
+        items = [names[item] for item in ranked.items[user] if item >= 0]
+        for exclude in (True, False):
             found = recommender.recommend(history, 10, exclude_history=exclude)
-            ranked = [names[item] for item in getattr(ranking, protocol)[user]]
-            assert ranked == [each.item_id for each in found]
+            left = [name for name in items if not exclude or name not in history]
+            assert [each.item_id for each in found] == left[:10]
 
 
 def test_the_evaluator_accepts_it(recommender: Recommender) -> None:

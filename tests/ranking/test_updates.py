@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from tests.retriever.tiny import all_log_probs, ranked
 
 from hidvae.config import load_config
 from hidvae.errors import ArtifactError, ConfigError, DataError, FingerprintMismatch
-from hidvae.ranking.beam_search import beam_search, exhaustive_scores
-from hidvae.ranking.filters import Orders
+from hidvae.ranking.filters import Filters
 from hidvae.ranking.item_changes import FOLDER, version_on_disk
 from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
@@ -77,8 +77,8 @@ def test_old_items_keep_their_order_of_logits(recommender: Recommender, history:
     after = recommender.add_items([like(recommender, 7, "new")])
     items = torch.from_numpy(recommender.catalogue.index_of(history))[None]
     users = torch.tensor([-1])
-    old = exhaustive_scores(recommender.retriever, items, users)[0]
-    new = exhaustive_scores(after.retriever, items, users)[0]
+    old = all_log_probs(recommender.retriever, items, users)[0]
+    new = all_log_probs(after.retriever, items, users)[0]
     difference = (new[:-1] - old).numpy()
     np.testing.assert_allclose(difference, difference[0], atol=1e-4)
     assert torch.logsumexp(new, dim=0).item() == pytest.approx(0.0, abs=1e-4)
@@ -110,7 +110,7 @@ def test_removed_items_are_never_listed(recommender: Recommender, history: list[
     assert not {*best[:2], *history} & {*listed}
     assert len(listed) == 120 - 2 - 2
     assert after.explain(history, best[2]).item_id == best[2]
-    ordered = after.recommend(history, 200, orders=Orders(without=(best[2],)))
+    ordered = after.recommend(history, 200, filters=Filters(without=(best[2],)))
     assert not {*best[:3]} & {found.item_id for found in ordered}
     items, _ = after.best(after_histories(after, [history]), 120, exclude_history=False)
     assert not {*after.catalogue.index_of([*best[:2], history[0]])} & {*items[0].tolist()}
@@ -150,11 +150,11 @@ def test_neighbours_are_those_of_a_graph_made_anew(recommender: Recommender) -> 
     """Rows of changed items, and every row's new columns, against the whole graph."""
     after = recommender.add_items([like(recommender, 7, "new"), like(recommender, 90, "newer")])
     updates, _ = after._changeable
-    assert after.prior is not None
+    assert after.graph is not None
     items = updates.items.changed(after._changes)  # type: ignore[arg-type]
     graph = updates._graph.over(updates.content(items), items.tfidf)
     expected = graph.neighbours(count=300).toarray()  # more than there are items: all of them
-    np.testing.assert_allclose(after.prior.neighbours.toarray(), expected, atol=1e-6)
+    np.testing.assert_allclose(after.graph.neighbours.toarray(), expected, atol=1e-6)
 
 
 def test_a_history_may_hold_added_items(recommender: Recommender) -> None:
@@ -162,7 +162,7 @@ def test_a_history_may_hold_added_items(recommender: Recommender) -> None:
     found = after.recommend(["new"], 5)
     assert len(found) == 5
     padded = torch.tensor([[120]])
-    searched = beam_search(after.retriever, padded, torch.tensor([-1]), 121, 121)
+    searched = ranked(after.retriever, padded, torch.tensor([-1]), 121)
     assert sorted(searched.items[0].tolist()) == list(range(121))
 
 

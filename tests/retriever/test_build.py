@@ -14,13 +14,12 @@ import torch
 from hidvae.config import RetrieverConfig
 from hidvae.errors import ArtifactError, HidvaeError
 from hidvae.features.embeddings import load_embeddings
-from hidvae.ranking.beam_search import exhaustive_scores
 from hidvae.retriever.build import build_retriever, load_retriever, scaled_content
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import read_stage
 
-from .tiny import random_ids
+from .tiny import all_log_probs, random_ids
 
 
 def test_scale_and_offset_of_the_content_do_not_matter() -> None:
@@ -40,7 +39,7 @@ def test_scale_and_offset_of_the_content_do_not_matter() -> None:
 def test_an_item_that_training_never_sees_has_no_vector_of_its_own(architecture: str) -> None:
     ids, known = random_ids(), np.arange(32) % 5 != 0
     config = RetrieverConfig(architecture=architecture, dim=8, num_heads=2)  # type: ignore[arg-type]
-    model: Any = build_retriever(config, ids, np.ones((32, 4), np.float32), known_items=known)
+    model: Any = build_retriever(config, ids, np.ones((32, 4), np.float32), warm_items=known)
     own = model.own_vectors.weight.detach().numpy()
     assert (own.any(axis=1) == known).all()
 
@@ -50,7 +49,7 @@ def test_constant_content_is_finite() -> None:
     config = RetrieverConfig(dim=8, num_heads=2)
     model = build_retriever(config, ids, np.ones((32, 4), np.float32)).eval()
     with torch.no_grad():
-        assert exhaustive_scores(model, torch.tensor([[1, 2]]), torch.tensor([-1])).isfinite().all()
+        assert all_log_probs(model, torch.tensor([[1, 2]]), torch.tensor([-1])).isfinite().all()
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ def _resize(manifest: Path, file: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["item_softmax", "item_decoder", "encoder_decoder"])
-def test_unknown_items_are_no_alternatives_in_the_loss(architecture: str) -> None:
+def test_unwarm_items_are_no_alternatives_in_the_loss(architecture: str) -> None:
     """The loss is that of a catalogue without them, whatever their IDs are."""
     ids, items = random_ids(), torch.tensor([[3, 5, 7, 2]])
     known = np.zeros(32, bool)
@@ -119,7 +118,7 @@ def test_unknown_items_are_no_alternatives_in_the_loss(architecture: str) -> Non
     )
     content = np.random.default_rng(0).normal(size=(32, 7)).astype(np.float32)
 
-    def loss(kept: np.ndarray, known_items: np.ndarray | None, smoothing: float) -> float:
+    def loss(kept: np.ndarray, warm_items: np.ndarray | None, smoothing: float) -> float:
         part = dataclasses.replace(
             ids,
             item_ids=[ids.item_ids[item] for item in kept],
@@ -132,7 +131,7 @@ def test_unknown_items_are_no_alternatives_in_the_loss(architecture: str) -> Non
             dataclasses.replace(config, content_input=False, item_input=False),
             part,
             content[kept],
-            known_items,
+            warm_items,
         ).eval()
         batch = HistoryBatch(items, torch.tensor([[-1, 7, -1, 9]]), torch.tensor([-1]))
         return float(model.loss(batch, smoothing).detach())

@@ -39,7 +39,7 @@ def test_children_equal_a_dictionary_of_prefixes(disambiguated: bool) -> None:
         table = child_table(tables, depth, nodes)
         assert table.shape == (len(nodes), ids.level_sizes[depth])
         assert torch.equal(tables.codes_after(depth, nodes), table >= 0)
-        assert torch.equal(tables.num_known_children(depth, nodes), (table >= 0).sum(dim=1))
+        assert torch.equal(tables.num_warm_children(depth, nodes), (table >= 0).sum(dim=1))
         for node, row in zip(nodes.tolist(), table.tolist(), strict=True):
             assert [code for code, child in enumerate(row) if child >= 0] == children[here[node]]
             for code, child in enumerate(row):
@@ -59,15 +59,33 @@ def test_children_of_several_beams_are_those_of_each_alone() -> None:
             assert torch.equal(together.code[user, beam][is_real], alone.code.flatten())
 
 
-def test_a_table_of_children_can_be_wider_than_needed() -> None:
+def test_an_exported_table_of_children_is_as_wide_as_any_node_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     tables = CatalogueTables(random_ids())
     nodes = torch.tensor([[0, 1]])
-    for found, wide in zip(
-        tables.children_at(1, nodes), tables.children_at(1, nodes, 9), strict=True
-    ):
-        assert wide.shape == (1, 2, 9)
-        assert torch.equal(wide[..., : found.shape[2]], found)
-    assert not tables.children_at(1, nodes, 9).is_real[..., found.shape[2] :].any()
+    found = tables.children_at(1, nodes)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    wide = tables.children_at(1, nodes)
+    all_nodes = torch.arange(tables.num_nodes(1)).view(1, -1)
+    assert wide.node.shape[2] == tables.most_children[1]
+    assert wide.node.shape[2] == int(tables.children_at(1, all_nodes).is_real.sum(dim=2).max())
+    for narrow, table in zip(found, wide, strict=True):
+        assert torch.equal(table[..., : narrow.shape[2]], narrow)
+    assert not wide.is_real[..., found.node.shape[2] :].any()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_reachable_nodes_are_those_above_an_allowed_item(share: float) -> None:
+    ids = random_ids(num_items=50)
+    tables = CatalogueTables(ids)
+    allowed = np.random.default_rng(3).random((3, 50)) < share
+    masks = tables.reachable(torch.from_numpy(allowed))
+    assert len(masks) == ids.num_levels + 1
+    for depth, mask in enumerate(masks):
+        for user in range(3):
+            kept = {tuple(row[:depth]) for row in ids.codes[allowed[user]].tolist()}
+            assert mask[user].tolist() == [path in kept for path in prefixes(ids.codes, depth)]
 
 
 def test_no_nodes_have_no_children() -> None:
@@ -94,17 +112,17 @@ def test_an_id_of_one_level() -> None:
 
 
 @pytest.mark.parametrize("disambiguated", VARIANTS)
-def test_a_loss_knows_the_trie_of_known_items_and_a_search_that_of_all(disambiguated: bool) -> None:
+def test_a_loss_sees_the_trie_of_warm_items_and_a_search_that_of_all(disambiguated: bool) -> None:
     ids = random_ids(num_items=50, disambiguated=disambiguated)
-    known = np.random.default_rng(1).random(50) < 0.5
-    tables, everything = CatalogueTables(ids, known), CatalogueTables(ids)
-    of_known = naive_children(ids.codes[known])
+    warm = np.random.default_rng(1).random(50) < 0.5
+    tables, everything = CatalogueTables(ids, warm), CatalogueTables(ids)
+    of_warm = naive_children(ids.codes[warm])
     for depth in range(ids.num_levels):
         nodes = tables.nodes_of_items[depth]
         valid = tables.codes_after(depth, nodes)
         for item, prefix in enumerate(map(tuple, ids.codes[:, :depth].tolist())):
-            assert valid[item].nonzero().squeeze(1).tolist() == of_known.get(prefix, [])
-        assert torch.equal(tables.num_known_children(depth, nodes), valid.sum(dim=1))
+            assert valid[item].nonzero().squeeze(1).tolist() == of_warm.get(prefix, [])
+        assert torch.equal(tables.num_warm_children(depth, nodes), valid.sum(dim=1))
         for found, expected in zip(
             tables.children_at(depth, nodes.unsqueeze(1)),
             everything.children_at(depth, nodes.unsqueeze(1)),

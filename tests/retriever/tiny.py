@@ -10,6 +10,7 @@ import torch
 
 from hidvae.config import RetrieverConfig
 from hidvae.data.interactions import Sequences
+from hidvae.ranking.search import Asked, Lists, best_items
 from hidvae.retriever.build import build_retriever
 from hidvae.retriever.interface import HistoryBatch, Retriever
 from hidvae.semantic_ids.collisions import disambiguate
@@ -72,7 +73,7 @@ def make_retriever(
     disambiguated: bool = False,
     seed: int = 0,
     spread: float = 0.2,
-    known_items: np.ndarray | None = None,
+    warm_items: np.ndarray | None = None,
     **settings: Any,
 ) -> Retriever:
     """A retriever in evaluation mode, its weights stirred so that items' scores differ."""
@@ -82,11 +83,38 @@ def make_retriever(
     config = RetrieverConfig(**{**defaults, "max_history": MAX_HISTORY, **settings})
     content = np.random.default_rng(seed).normal(size=(ids.num_items, 7)).astype(np.float32)
     torch.manual_seed(seed)
-    model = build_retriever(config, ids, content, known_items)
+    model = build_retriever(config, ids, content, warm_items)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=spread)
     return model.eval()
+
+
+@torch.no_grad()
+def ranked(
+    model: Retriever,
+    items: torch.Tensor,
+    users: torch.Tensor,
+    k: int,
+    *,
+    beam_width: int = 0,
+    most_apart: int = 0,
+    **asked: Any,
+) -> Lists:
+    """The k best items, by k beams unless told otherwise."""
+    return best_items(
+        model,
+        Asked(model.read(items, users), **asked),
+        k,
+        most_apart=most_apart,
+        beam_width=beam_width or k,
+    )
+
+
+def all_log_probs(model: Retriever, items: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
+    """log p(item | history), (B, N): what endlessly wide beams find."""
+    found = ranked(model, items, users, model.tables.num_items)
+    return torch.empty_like(found.log_probs).scatter_(1, found.items, found.log_probs)
 
 
 def histories(num_items: int = 32) -> tuple[torch.Tensor, torch.Tensor]:

@@ -70,29 +70,6 @@ def test_leaves_and_nodes_lead_to_their_items(codes: np.ndarray) -> None:
             assert first == min(below)
 
 
-@given(distinct_codes(), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
-def test_reachable_nodes_are_those_above_an_allowed_item(codes: np.ndarray, random) -> None:
-    trie = Trie.build(codes)
-    allowed = np.array([random.random() < 0.3 for _ in codes])
-    masks = trie.reachable(allowed)
-    assert len(masks) == codes.shape[1] + 1
-    for depth, mask in enumerate(masks):
-        kept = {tuple(row[:depth]) for row in codes[allowed].tolist()}
-        assert mask.tolist() == [prefix in kept for prefix in prefixes(codes, depth)]
-
-
-@given(distinct_codes(), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
-def test_reachable_nodes_never_lead_to_a_dead_end(codes: np.ndarray, random) -> None:
-    trie = Trie.build(codes)
-    masks = trie.reachable(np.array([random.random() < 0.3 for _ in codes]))
-    for depth in range(codes.shape[1]):
-        start = trie.child_start[depth]
-        for node in np.flatnonzero(masks[depth]):
-            assert masks[depth + 1][start[node] : start[node + 1]].any()
-
-
 def test_items_that_share_an_id_are_refused() -> None:
     with pytest.raises(DataError, match=r"3 items have only 2 distinct.*hidvae tokenize") as error:
         Trie.build(np.array([[0, 1], [2, 1], [0, 1]]))
@@ -109,7 +86,6 @@ def test_one_item() -> None:
     assert paths(trie, 3) == [(3, 0, 7)]
     assert trie.item_at_leaf.tolist() == [0]
     assert trie.nodes_of_items().tolist() == [[0]] * 4
-    assert [mask.tolist() for mask in trie.reachable(np.array([False]))] == [[False]] * 4
 
 
 def test_row_order_of_the_catalogue_changes_only_the_names_of_leaves() -> None:

@@ -282,10 +282,10 @@ def recommend(
 ) -> None:
     """Recommend the next items for a history, with reasons."""
     from hidvae.apps.show.terminal import print_recommendations, recommendations_json
-    from hidvae.ranking.filters import Orders
+    from hidvae.ranking.filters import Filters
     from hidvae.ranking.recommender import Recommender
 
-    orders = Orders(
+    filters = Filters(
         under=tuple(under or ()),
         not_under=tuple(not_under or ()),
         without=tuple(_split(without)),
@@ -294,7 +294,7 @@ def recommend(
         diversity=diversity,
     )
     recommended = Recommender.load(model).recommend(
-        _split(history), top_k, exclude_history=not include_history, orders=orders
+        _split(history), top_k, exclude_history=not include_history, filters=filters
     )
     if as_json:
         typer.echo(recommendations_json(recommended))

@@ -1,6 +1,6 @@
 """Score any recommender by item over the full catalogue, under both history protocols.
 
-One ranking pass per user gives two results: with the items of the history left in the ranking
+One ranked list per user gives two results: with the items of the history left in the list
 (``including``) and with them left out (``excluding``). Every number says which one it is.
 """
 
@@ -18,22 +18,24 @@ from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
 from hidvae.evaluation.bootstrap import PairedDifference, bootstrap_interval, paired_bootstrap
 from hidvae.evaluation.metrics import (
+    both_protocols,
     coverage_at,
     diversity_at,
     invalid_rate,
+    is_in_history,
     ndcg_at,
     novelty_at,
     popularity_bias_at,
     recall_at,
     target_ranks,
 )
-from hidvae.ranking.lists import Ranker, Ranking, is_in_history
+from hidvae.ranking.ranker import Ranked, Ranker
 
 __all__ = [
     "EvaluationResult",
     "MetricValue",
+    "Ranked",
     "Ranker",
-    "Ranking",
     "compare",
     "evaluate_ranker",
     "format_table",
@@ -91,7 +93,7 @@ def evaluate_ranker(
     seed: int = 0,
     batch_size: int = 256,
     user_index: IntArray | None = None,
-    candidates: npt.NDArray[np.bool_] | None = None,
+    allowed: npt.NDArray[np.bool_] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
     """Rank every user in batches and score the lists under both protocols.
@@ -108,33 +110,32 @@ def evaluate_ranker(
         seed: Of the resamples.
         batch_size: Users per call of the ranker.
         user_index: (U,), rows of the users in the dataset; default 0 … U - 1.
-        candidates: (N,), the items that may be ranked; default all. Every target is one.
+        allowed: (N,), the items that may be ranked; default all. Every target is one.
         on_progress: Called with (users done, users) after each batch.
 
     Raises:
         ShapeError: If the inputs or the ranker's lists disagree on a dimension.
-        DataError: If there are no users, a target is out of range or no candidate, the ranker's
-            ``excluding`` lists hold an item of the history, or any list an item that is no
-            candidate.
+        DataError: If there are no users, a target is out of range or not allowed, or a list holds
+            an item that is not allowed.
         ConfigError: If there is no cut-off or one is below 1.
     """
     targets = np.asarray(targets)
     top_k = max(_checked_cutoffs(cutoffs))
     users = np.arange(histories.num_users) if user_index is None else np.asarray(user_index)
     _check_inputs(histories, targets, users, num_items, batch_size)
-    if candidates is not None:
-        _check_candidates(candidates, targets, num_items)
+    if allowed is not None:
+        _check_allowed(allowed, targets, num_items)
     including = np.empty((histories.num_users, top_k), dtype=np.int64)
     excluding = np.empty_like(including)
     for start in range(0, histories.num_users, batch_size):
         rows = np.arange(start, min(start + batch_size, histories.num_users))
         batch = histories.take(rows)
-        ranking = ranker.rank(batch, top_k, users[rows], candidates)
-        _check_ranking(ranker.name, ranking, batch, top_k, num_items, candidates)
-        including[rows], excluding[rows] = ranking.including, ranking.excluding
+        ranked = ranker.rank(batch, top_k, users[rows], allowed).items
+        _check_ranked(ranker.name, ranked, batch, top_k, num_items, allowed)
+        including[rows], excluding[rows] = both_protocols(ranked, batch, top_k)
         if on_progress is not None:
             on_progress(int(rows[-1]) + 1, histories.num_users)
-    num_repeats = int(is_in_history(targets[:, None], histories, num_items).sum())
+    num_repeats = int(is_in_history(targets[:, None], histories).sum())
     scored = {}
     for protocol, ranked in (("including", including), ("excluding", excluding)):
         metrics, ranks = score_ranking(
@@ -324,17 +325,17 @@ def _check_inputs(
     _check_targets(targets, num_items)
 
 
-def _check_candidates(candidates: npt.NDArray[np.bool_], targets: IntArray, num_items: int) -> None:
-    if candidates.shape != (num_items,) or candidates.dtype != np.bool_:
+def _check_allowed(allowed: npt.NDArray[np.bool_], targets: IntArray, num_items: int) -> None:
+    if allowed.shape != (num_items,) or allowed.dtype != np.bool_:
         raise ShapeError(
-            f"expected candidates as ({num_items},) booleans, one per item; found shape "
-            f"{candidates.shape} of {candidates.dtype}"
+            f"expected allowed as ({num_items},) booleans, one per item; found shape "
+            f"{allowed.shape} of {allowed.dtype}"
         )
-    if (is_out := ~candidates[targets]).any():
+    if (is_out := ~allowed[targets]).any():
         user = int(np.argmax(is_out))
         raise DataError(
-            f"expected every target among the candidates, found item index {int(targets[user])} "
-            f"of user row {user} outside; it could never be found"
+            f"expected every target among the allowed items, found item index "
+            f"{int(targets[user])} of user row {user} outside; it could never be found"
         )
 
 
@@ -372,35 +373,25 @@ def _check_scored(
             )
 
 
-def _check_ranking(
+def _check_ranked(
     name: str,
-    ranking: Ranking,
+    ranked: IntArray,
     batch: Sequences,
     top_k: int,
     num_items: int,
-    candidates: npt.NDArray[np.bool_] | None,
+    allowed: npt.NDArray[np.bool_] | None,
 ) -> None:
-    expected = (batch.num_users, top_k)
-    for protocol, ranked in (("including", ranking.including), ("excluding", ranking.excluding)):
-        if ranked.shape != expected:
-            raise ShapeError(
-                f"ranker {name}: expected {protocol} lists of shape {expected}, found "
-                f"{ranked.shape}; pad short lists with -1"
-            )
-    if candidates is not None:
-        ranked = np.stack([ranking.including, ranking.excluding])
+    width = min(num_items, top_k + int(batch.lengths.max()))
+    if ranked.ndim != 2 or len(ranked) != batch.num_users or ranked.shape[1] < width:
+        raise ShapeError(
+            f"ranker {name}: expected lists of shape ({batch.num_users}, {width}) or wider, found "
+            f"{ranked.shape}; rank k items and as many as the longest history has, and pad with -1"
+        )
+    if allowed is not None:
         items = ranked[(ranked >= 0) & (ranked < num_items)]
-        outside = items[~candidates[items]]
+        outside = items[~allowed[items]]
         if outside.size:
             raise DataError(
-                f"ranker {name}: expected only candidates in its lists, found item index "
-                f"{int(outside[0])}; pass candidates on to hidvae.ranking.lists.top_items"
+                f"ranker {name}: expected only allowed items in its lists, found item index "
+                f"{int(outside[0])}; give it the score minus infinity"
             )
-    is_seen = is_in_history(ranking.excluding, batch, num_items)
-    if is_seen.any():
-        row, position = np.argwhere(is_seen)[0].tolist()
-        raise DataError(
-            f"ranker {name}: expected no item of the history in its excluding lists, found item "
-            f"index {int(ranking.excluding[row, position])} at rank {position + 1} of batch row "
-            f"{row}; filter with hidvae.ranking.lists.split_protocols"
-        )

@@ -69,7 +69,7 @@ class Task:
     """(V) what the rankers are given."""
     targets: IntArray
     """(V,) item_index."""
-    candidates: npt.NDArray[np.bool_] | None = None
+    allowed: npt.NDArray[np.bool_] | None = None
     """(N,) the items that may be ranked; None means all."""
 
 
@@ -86,7 +86,7 @@ def own_rankers(run: Run, config: EvaluationConfig) -> dict[str, Ranker]:
     recommender = run.as_trained
     recommender.beam_width = config.beam_width
     rankers: dict[str, Ranker] = {recommender.name: recommender}
-    if recommender.prior is not None:
+    if recommender.graph is not None:
         rankers[MODEL_ALONE] = GenerativeRanker(
             recommender.retriever, config.beam_width, recommender.max_history, name=MODEL_ALONE
         )
@@ -125,7 +125,7 @@ def tasks_of(split: Split, num_items: int, max_users: int = 0, seed: int = 0) ->
     if split.cold_items.size:
         is_cold = np.zeros(num_items, dtype=np.bool_)
         is_cold[split.cold_items] = True
-        tasks.append(dataclasses.replace(test, name="cold", candidates=is_cold))
+        tasks.append(dataclasses.replace(test, name="cold", allowed=is_cold))
     return tasks
 
 
@@ -220,7 +220,7 @@ def _score(
             seed=seed,
             batch_size=users_at_once(popularity.size),
             user_index=task.users,
-            candidates=task.candidates,
+            allowed=task.allowed,
             on_progress=_progress(f"{name} on {task.name}"),
         )
         for task in tasks

@@ -1,6 +1,6 @@
 """Ranking metrics as functions of arrays: item indices in, numbers out.
 
-Knows nothing of models, tables or torch. Symbols: U users, R ranked positions, N items of the
+Knows nothing of models or torch. Symbols: U users, R ranked positions, N items of the
 catalogue, L tag levels; ``ranked[u]`` lists item indices best first and is padded with -1 where a
 list is shorter. Every user has exactly one target, so recall@k equals the hit rate.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
 
 IntArray = npt.NDArray[np.integer]
@@ -102,6 +103,35 @@ def ndcg_at(ranks: IntArray, k: int) -> FloatArray:
     ranks = _checked_ranks(ranks, k)
     is_found = (ranks >= 1) & (ranks <= k)
     return np.where(is_found, 1.0 / np.log2(1.0 + np.maximum(ranks, 1)), 0.0)
+
+
+def both_protocols(
+    ranked: IntArray, histories: Sequences, k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The lists of both history protocols, from one.
+
+    Args:
+        ranked: (U, W), item_index best first, -1 at the end; wide enough for k items besides those
+            of the history.
+        histories: U histories.
+        k: Length of the lists.
+
+    Returns: (U, k) with items of the history and (U, k) without, -1 where a list is shorter.
+    """
+    is_left_out = is_in_history(ranked, histories) | (ranked < 0)
+    # A stable sort of "left out" moves the kept items to the front without changing their order.
+    order = np.argsort(is_left_out, axis=1, kind="stable")[:, :k]
+    is_kept = ~np.take_along_axis(is_left_out, order, axis=1)
+    kept = np.where(is_kept, np.take_along_axis(ranked, order, axis=1), PADDING)
+    return _padded(ranked, k), _padded(kept, k)
+
+
+def is_in_history(ranked: IntArray, histories: Sequences) -> npt.NDArray[np.bool_]:
+    """(U, W) whether each ranked item is in that user's history; -1 never is."""
+    user = np.arange(len(ranked), dtype=np.int64)[:, None]
+    base = 1 + max(int(ranked.max(initial=0)), int(histories.items.max(initial=0)))
+    keys = np.where(ranked >= 0, user * base + ranked, -1)
+    return np.isin(keys, np.repeat(user[:, 0], histories.lengths) * base + histories.items)
 
 
 def coverage_at(ranked: IntArray, k: int, num_items: int) -> float:
@@ -340,3 +370,10 @@ def _check_cutoff(k: int) -> None:
 def _check_num_items(num_items: int) -> None:
     if num_items < 1:
         raise DataError(f"expected at least 1 item, found {num_items}; pass the catalogue's size")
+
+
+def _padded(ranked: IntArray, top_k: int) -> npt.NDArray[np.int64]:
+    """The first ``top_k`` positions, -1 where there are fewer."""
+    padded = np.full((len(ranked), top_k), PADDING, dtype=np.int64)
+    padded[:, : ranked.shape[1]] = ranked[:, :top_k]
+    return padded

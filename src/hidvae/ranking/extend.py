@@ -17,23 +17,23 @@ from hidvae.semantic_ids.table import SemanticIds
 def over_catalogue(
     retriever: Retriever,
     ids: SemanticIds,
-    known_items: np.ndarray,
+    warm_items: np.ndarray,
     content: torch.Tensor,
     changed: np.ndarray,
 ) -> Retriever:
     """A retriever over M items that shares all weights with one over the first N of them.
 
-    Items beyond N have no vector of their own: it is zeros, as for an item that training never saw.
+    Items beyond N have no vector of their own: it is zeros, as for any cold item.
 
     Args:
         retriever: Over N items, in evaluation mode; stays as it is.
         ids: Of M items, of the same level sizes.
-        known_items: (M,), the items that occur in training.
+        warm_items: (M,), the items that occur in training.
         content: (n, D_in) of the changed items, from ``scaled_content``.
         changed: (n,) their item_index; those from N on must all be there.
     """
     device = retriever.tables.codes.device
-    tables = CatalogueTables(ids, known_items).to(device)
+    tables = CatalogueTables(ids, warm_items).to(device)
     other = _sharing(retriever)
     other.tables = tables
     if isinstance(retriever, ItemTransformer) and isinstance(other, ItemTransformer):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
@@ -16,8 +18,8 @@ POOL = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Orders:
-    """Orders that a list of recommendations keeps without exception.
+class Filters:
+    """What a list of recommendations keeps to without exception.
 
     A tag path is written as the catalogue's category path from its first tag level on, such as
     ``"Beauty > Makeup"``; upper and lower case count alike.
@@ -41,12 +43,12 @@ class Orders:
         for name in ("under", "not_under", "without"):
             if isinstance(getattr(self, name), str):
                 raise ConfigError(
-                    f"Orders.{name}: expected a list; found the text {getattr(self, name)!r}"
+                    f"Filters.{name}: expected a list; found the text {getattr(self, name)!r}"
                 )
         for name in ("most_per_tag", "diversity"):
             if getattr(self, name) < 0:
                 raise ConfigError(
-                    f"Orders.{name}: expected at least 0; found {getattr(self, name)}"
+                    f"Filters.{name}: expected at least 0; found {getattr(self, name)}"
                 )
 
 
@@ -97,37 +99,39 @@ class ItemTagIndex:
         under: np.ndarray = self.tag_ids[:, level] == tag
         return under
 
-    def is_allowed(self, orders: Orders, without: Sequence[int] | np.ndarray) -> np.ndarray:
+    def allowed(self, filters: Filters, without: Sequence[int] | np.ndarray) -> np.ndarray:
         """(N,) whether each item may be recommended.
 
         Args:
-            orders: Their tag paths count here.
+            filters: Their tag paths count here.
             without: item_index of items that may not.
 
         Raises:
             DataError: If a tag path does not exist.
         """
         allowed = np.ones(len(self.tag_ids), dtype=bool)
-        if orders.under:
-            allowed = np.any([self.is_under(path) for path in orders.under], axis=0)
-        for path in orders.not_under:
+        if filters.under:
+            allowed = np.any([self.is_under(path) for path in filters.under], axis=0)
+        for path in filters.not_under:
             allowed &= ~self.is_under(path)
         allowed[np.asarray(without, dtype=np.int64)] = False
         return allowed
 
-    def tags_at(self, level: int) -> np.ndarray:
-        """(N,) tag of each item at a level.
+    def limit(self, filters: Filters) -> TagLimit | None:
+        """What ``most_per_tag`` asks for.
 
         Raises:
             ConfigError: If there is no such level.
         """
+        if not filters.most_per_tag:
+            return None
         num_levels = self.tag_ids.shape[1]
-        if not 0 <= level < num_levels:
+        if not 0 <= filters.tag_level < num_levels:
             raise ConfigError(
-                f"Orders.tag_level: expected a level from 0 to {num_levels - 1}; found {level}"
+                f"Filters.tag_level: expected a level from 0 to {num_levels - 1}; found "
+                f"{filters.tag_level}"
             )
-        tags: np.ndarray = self.tag_ids[:, level]
-        return tags
+        return TagLimit(self.tag_ids[:, filters.tag_level], filters.most_per_tag)
 
     def _nearest(self, wanted: str) -> str:
         if not self._paths:
@@ -140,26 +144,72 @@ class ItemTagIndex:
         return "did you mean " + ", ".join(repr(path) for path in found or self._paths[:3]) + "?"
 
 
-def choose(items: Sequence[int], k: int, tags: np.ndarray | None, most_per_tag: int) -> list[int]:
-    """Places of the first k items of which no tag has more than ``most_per_tag``.
+class TagLimit(NamedTuple):
+    """Most items of one tag in a list."""
+
+    tags: npt.NDArray[np.integer]
+    """(N,) tag of each item; those of tag -1 are not limited."""
+    most: int
+    """At least 1."""
+
+
+def within_limit(tags: npt.NDArray[np.integer], most: int) -> npt.NDArray[np.bool_]:
+    """Which items of ranked lists are among the first of their tag.
 
     Args:
-        items: item_index, best first.
-        k: Most to choose.
-        tags: (N,) tag of each item; those of tag -1 are not limited. None limits nothing.
-        most_per_tag: At least 1 where there are tags.
+        tags: (U, R) of the items, best first; those of tag -1 are not limited.
+        most: Of one tag.
+
+    Returns: (U, R).
     """
-    chosen: list[int] = []
-    counts: dict[int, int] = {}
-    for place, item in enumerate(items):
-        if len(chosen) == k:
-            break
-        tag = -1 if tags is None else int(tags[item])
-        if tag >= 0 and counts.get(tag, 0) >= most_per_tag:
-            continue
-        counts[tag] = counts.get(tag, 0) + 1
-        chosen.append(place)
-    return chosen
+    order = np.argsort(tags, axis=1, kind="stable")
+    by_tag = np.take_along_axis(tags, order, axis=1)
+    place = np.broadcast_to(np.arange(tags.shape[1]), tags.shape)
+    is_first = np.ones(tags.shape, dtype=bool)
+    is_first[:, 1:] = by_tag[:, 1:] != by_tag[:, :-1]
+    earlier = place - np.maximum.accumulate(np.where(is_first, place, 0), axis=1)
+    keeps = np.empty(tags.shape, dtype=bool)
+    np.put_along_axis(keeps, order, (earlier < most) | (by_tag < 0), axis=1)
+    return keeps
+
+
+def pool_for(k: int, filters: Filters, limit: TagLimit | None) -> tuple[int, TagLimit | None]:
+    """Length and limit of the ranked list that ``chosen`` needs.
+
+    With diversity that is POOL times k items, and POOL times as many of each tag as the limit
+    leaves: among so many are k that keep to it, or all there are.
+    """
+    if not filters.diversity:
+        return k, limit
+    return POOL * k, limit and limit._replace(most=POOL * limit.most)
+
+
+def chosen(
+    items: npt.NDArray[np.integer],
+    scores: npt.NDArray[np.floating],
+    k: int,
+    filters: Filters,
+    tag_ids: npt.NDArray[np.integer],
+    limit: TagLimit | None,
+) -> list[list[int]]:
+    """The places in ranked lists of the k items that make each of U lists, in their order.
+
+    Args:
+        items: (U, P) item_index, best first, -1 at the end; P and what is in them by ``pool_for``.
+        scores: (U, P) in nats.
+        k: At most so many are chosen.
+        filters: Their diversity counts here.
+        tag_ids: (N, L), -1 where unknown.
+        limit: From ``ItemTagIndex.limit``.
+    """
+    places = np.broadcast_to(np.arange(items.shape[1]), items.shape)
+    if filters.diversity:
+        places = diversified(items, scores, tag_ids, filters.diversity)
+    in_order = np.take_along_axis(items, places, axis=1)
+    keeps = in_order >= 0
+    if limit is not None:
+        keeps &= within_limit(np.append(limit.tags, -1)[in_order], limit.most)
+    return [row[kept][:k].tolist() for row, kept in zip(places, keeps, strict=True)]
 
 
 def diversified(

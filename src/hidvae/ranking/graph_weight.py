@@ -15,11 +15,11 @@ from hidvae.config import Config, GraphConfig, build_section
 from hidvae.data.prepare import Dataset
 from hidvae.data.split import choose_users
 from hidvae.errors import ArtifactError
-from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
+from hidvae.evaluation.metrics import both_protocols, ndcg_at, recall_at, target_ranks
 from hidvae.features.csr import csr_from_tensors, csr_to_tensors
 from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.features.item_graph import ItemGraph
-from hidvae.ranking.graph_score import GraphPrior
+from hidvae.ranking.graph_score import GraphScore
 from hidvae.ranking.ranker import VALIDATION_BEAMS, GenerativeRanker
 from hidvae.store.artifacts import StageFolder, StageWriter, read_json, write_json
 
@@ -80,9 +80,14 @@ def _scores_by_weight(run: Run, config: Config, neighbours: sparse.csr_array) ->
     histories, users = split.validation_histories.take(rows), split.validation_users[rows]
     scores: dict[float, float] = {}
     for weight in sorted(set(settings.weights)):
-        prior = build_prior(settings, weight, neighbours, dataset) if weight else None
-        ranker = GenerativeRanker(run.retriever, VALIDATION_BEAMS, max_history, prior=prior)
-        ranked = ranker.rank(histories, 10, users).excluding
+        graph = build_graph_score(settings, weight, neighbours, dataset) if weight else None
+        ranker = GenerativeRanker(
+            run.retriever,
+            VALIDATION_BEAMS,
+            max_history,
+            graph=None if graph is None else graph.to(run.device),
+        )
+        _, ranked = both_protocols(ranker.rank(histories, 10, users).items, histories, 10)
         ranks = target_ranks(ranked, split.validation_targets[rows])
         recall, scores[weight] = (
             float(recall_at(ranks, 10).mean()),
@@ -97,8 +102,8 @@ def _scores_by_weight(run: Run, config: Config, neighbours: sparse.csr_array) ->
     return scores
 
 
-def load_prior(folder: StageFolder, dataset: Dataset) -> GraphPrior | None:
-    """The prior that was chosen, or None where the generator does better alone.
+def load_graph_score(folder: StageFolder, dataset: Dataset) -> GraphScore | None:
+    """The graph score that was chosen, or None where the retriever does better alone.
 
     Raises:
         ArtifactError: If the neighbours are damaged.
@@ -116,14 +121,14 @@ def load_prior(folder: StageFolder, dataset: Dataset) -> GraphPrior | None:
         raise ArtifactError(
             f"{file}: cannot be read ({error}); delete {folder.path} and run `hidvae train` again"
         ) from error
-    return build_prior(config, weight, neighbours, dataset)
+    return build_graph_score(config, weight, neighbours, dataset)
 
 
-def build_prior(
+def build_graph_score(
     config: GraphConfig, weight: float, neighbours: sparse.csr_array, dataset: Dataset
-) -> GraphPrior:
-    """A prior of some weight; it favours items of the history only if users do repeat items."""
-    return GraphPrior(
+) -> GraphScore:
+    """The graph score of a weight; items of the history gain only if users do repeat items."""
+    return GraphScore(
         neighbours,
         num_latest=NUM_LATEST,
         decay=DECAY,
@@ -131,8 +136,8 @@ def build_prior(
         smoothing=SMOOTHING,
         num_candidates=NUM_CANDIDATES,
         favours_history=dataset.users_repeat_items,
-        known_items=dataset.known_items,
-        unknown_factor=config.cold_factor,
+        warm_items=dataset.known_items,
+        cold_factor=config.cold_factor,
     )
 
 

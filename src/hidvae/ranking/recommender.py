@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,31 +22,19 @@ from hidvae.data.interactions import Sequences
 from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.tags.vocabulary import TagVocabulary
-from hidvae.ranking.beam_search import beam_search
 from hidvae.ranking.explain import Explainer, Recommendation
-from hidvae.ranking.filters import POOL, ItemTagIndex, Orders, choose, diversified
-from hidvae.ranking.graph_score import GraphPrior
+from hidvae.ranking.filters import Filters, ItemTagIndex, chosen, pool_for
+from hidvae.ranking.graph_score import GraphScore
 from hidvae.ranking.item_changes import ItemChanges, write_changes
-from hidvae.ranking.lists import Ranking
-from hidvae.ranking.ranker import GenerativeRanker
+from hidvae.ranking.ranker import Ranked
+from hidvae.ranking.search import BEAM_WIDTH, Found, search
 from hidvae.ranking.updates import ItemUpdates
 from hidvae.retriever.interface import Retriever
 from hidvae.semantic_ids.table import SemanticIds
 
-DEFAULT_BEAM_WIDTH = 50
-
-
-class _Found(NamedTuple):
-    """``Generated``, off the device."""
-
-    items: np.ndarray
-    scores: np.ndarray
-    log_probs: np.ndarray
-    code_log_probs: np.ndarray
-
 
 class Recommender:
-    """A trained run, ready to rank the catalogue for a history; an ``evaluation.Ranker`` too."""
+    """A trained run, ready to rank the catalogue for a history; a ``Ranker`` too."""
 
     name = "hidvae"
 
@@ -57,8 +45,8 @@ class Recommender:
         tags: TagVocabulary,
         retriever: Retriever,
         max_history: int,
-        beam_width: int = DEFAULT_BEAM_WIDTH,
-        prior: GraphPrior | None = None,
+        beam_width: int = BEAM_WIDTH,
+        graph: GraphScore | None = None,
         tag_ids: np.ndarray | None = None,
         is_removed: np.ndarray | None = None,
     ) -> None:
@@ -71,7 +59,7 @@ class Recommender:
             retriever: Over these IDs.
             max_history: Most items that it reads.
             beam_width: Of a search, unless a call says otherwise.
-            prior: What the item graph adds, if it does.
+            graph: What the item graph adds, if it does.
             tag_ids: (N, L) tags of the catalogue, -1 where unknown; those of the IDs by default.
             is_removed: (N,), items that are never recommended; none by default.
         """
@@ -81,14 +69,15 @@ class Recommender:
         self.retriever = retriever
         self.max_history = max_history
         self.beam_width = beam_width
-        self.prior = prior
+        self.graph = graph
         self.item_tags = ItemTagIndex(
             tags, np.full_like(ids.tag_ids, -1) if tag_ids is None else tag_ids, ids.tag_ids
         )
         self._explainer = Explainer(catalogue, ids, tags)
-        self._is_offered: np.ndarray | None = None
-        if is_removed is not None and is_removed.any():
-            self._is_offered = ~is_removed
+        self.allowed = np.ones(catalogue.num_items, dtype=bool)
+        """(N,) whether an item may be recommended; removed ones may not."""
+        if is_removed is not None:
+            self.allowed = ~is_removed
         self._updates: ItemUpdates | None = None
         self._changes: ItemChanges | None = None
         self._version_on_disk = 0
@@ -119,14 +108,14 @@ class Recommender:
     @classmethod
     def of_run(cls, updates: ItemUpdates, changes: ItemChanges) -> Recommender:
         """Of a run as it was trained, and what was changed since."""
-        items, retriever, prior = updates.serving(changes)
+        items, retriever, graph = updates.serving(changes)
         recommender = cls(
             items.catalogue,
             items.ids,
             updates.tags.vocabulary,
             retriever,
             updates.config.max_history,
-            prior=prior,
+            graph=graph,
             tag_ids=items.tag_ids,
             is_removed=items.is_removed,
         )
@@ -143,13 +132,6 @@ class Recommender:
         """
         updates, _ = self._changeable
         return updates.dataset
-
-    @property
-    def is_offered(self) -> np.ndarray:
-        """(N,) whether an item may be recommended; removed ones may not."""
-        if self._is_offered is None:
-            return np.ones(self.catalogue.num_items, dtype=bool)
-        return self._is_offered
 
     @property
     def content(self) -> np.ndarray:
@@ -243,8 +225,9 @@ class Recommender:
         k: int = 10,
         *,
         exclude_history: bool = True,
-        orders: Orders | None = None,
+        filters: Filters | None = None,
         beam_width: int | None = None,
+        deadline: float | None = None,
     ) -> list[Recommendation]:
         """The k most probable next items after a history, best first.
 
@@ -252,17 +235,24 @@ class Recommender:
             history: Item ids, oldest first, at least one.
             k: Length of the list, at least 1; shorter only where fewer items may be recommended.
             exclude_history: Leave the history's own items out.
-            orders: What else the list must keep to. Probabilities stay those of the whole
+            filters: What else the list must keep to. Probabilities stay those of the whole
                 catalogue.
-            beam_width: Beams of the search, at least k; wider is closer to exact. Doubled until
-                k items that may be recommended are found, if there are that many.
+            beam_width: Beams of the search, at least k; wider is closer to exact. ``item_softmax``
+                is exact without beams.
+            deadline: Of ``time.monotonic()``, at which the work ends.
 
         Raises:
             DataError: If the history is empty, or an item or a tag path is unknown.
-            ConfigError: If k, beam_width or an order is out of range.
+            ConfigError: If k, beam_width or a filter is out of range.
+            SearchTimeout: If the deadline has passed.
         """
         (found,) = self.recommend_many(
-            [history], k, exclude_history=exclude_history, orders=orders, beam_width=beam_width
+            [history],
+            k,
+            exclude_history=exclude_history,
+            filters=filters,
+            beam_width=beam_width,
+            deadline=deadline,
         )
         return found
 
@@ -272,148 +262,132 @@ class Recommender:
         k: int = 10,
         *,
         exclude_history: bool = True,
-        orders: Orders | None = None,
+        filters: Filters | None = None,
         beam_width: int | None = None,
+        deadline: float | None = None,
     ) -> list[list[Recommendation]]:
         """``recommend`` for several histories at once, which is quicker than one by one.
 
         A list does not depend on the others, but for rounding. The arguments and errors are those
-        of ``recommend``; all histories are searched in one batch.
+        of ``recommend``.
         """
-        items = [self._history_items(history) for history in histories]
-        width = self._checked_width(k, beam_width)
-        orders = orders or Orders()
-        if orders.diversity:
-            width = max(width, POOL * k)
-        allowed = self.item_tags.is_allowed(orders, self.catalogue.index_of(orders.without))
-        if self._is_offered is not None:
-            allowed &= self._is_offered
-        reachable = None if allowed.all() else self.retriever.tables.reachable(allowed)
-        candidates = None if reachable is None else allowed
-        tags = self.item_tags.tags_at(orders.tag_level) if orders.most_per_tag else None
-        denied = [set(each.tolist()) if exclude_history else set() for each in items]
-        num_allowed = int(allowed.sum())
-        lists: list[list[Recommendation]] = [[] for _ in items]
-        pending = list(range(len(items)))
-        while pending:
-            # How many may be left after the history's own items; a list is chosen from these.
-            pool = k if tags is None and not orders.diversity else width
-            found = self._search(
-                [items[user] for user in pending],
-                width,
-                pool + max(len(denied[user]) for user in pending),
-                reachable,
-                candidates,
-            )
-            short = []
-            for row, user in enumerate(pending):
-                ranks = self._choose(found, row, k, denied[user], pool, orders, tags)
-                # W beams always find W items that may be entered (or all), so that many are sure
-                # to hold k outside the history. How many a limit per tag needs is not known before.
-                enough = num_allowed if tags is not None else k + len(denied[user])
-                if len(ranks) < k and width < min(enough, num_allowed):
-                    short.append(user)
-                else:
-                    lists[user] = [self._explained(found, row, rank, items[user]) for rank in ranks]
-            pending = short
-            width *= 2
-        return lists
-
-    def explain(self, history: Sequence[str], item_id: str) -> Recommendation:
-        """Reasons and probability of one item after a history, whatever its rank.
-
-        Raises:
-            DataError: If the history is empty or an item is unknown.
-        """
-        items = self._history_items(history)
-        item = int(self.catalogue.index_of([item_id])[0])
-        is_allowed = np.zeros(self.catalogue.num_items, dtype=bool)
-        is_allowed[item] = True
-        reachable = self.retriever.tables.reachable(is_allowed)
-        found = self._search([items], 1, 1, reachable)
-        return self._explained(found, 0, 0, items)
-
-    def rank(
-        self,
-        histories: Sequences,
-        top_k: int,
-        user_index: np.ndarray | None,
-        candidates: np.ndarray | None = None,
-    ) -> Ranking:
-        """See ``evaluation.Ranker.rank``; a history must have at least one item."""
-        return self._ranker.rank(histories, top_k, user_index, self._offered(candidates))
+        check_widths(k, beam_width)
+        read = Sequences.from_lists([self._history_items(history) for history in histories])
+        filters = filters or Filters()
+        limit = self.item_tags.limit(filters)
+        size, limit_of_pool = pool_for(k, filters, limit)
+        found = self._search(
+            read,
+            size,
+            allowed=self.item_tags.allowed(filters, self.catalogue.index_of(filters.without)),
+            exclude_history=exclude_history,
+            limit=limit_of_pool,
+            beam_width=beam_width,
+            deadline=deadline,
+            with_code_log_probs=True,
+        )
+        places = chosen(found.items, found.scores, k, filters, self.item_tags.tag_ids, limit)
+        return [
+            [self._explained(found, user, place, read[user]) for place in of_user]
+            for user, of_user in enumerate(places)
+        ]
 
     def best(
         self, histories: Sequences, k: int, *, exclude_history: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Items and scores (U, k) of many histories at once; see ``GenerativeRanker.best``."""
-        return self._ranker.best(
-            histories, k, exclude_history=exclude_history, candidates=self._offered(None)
+        """The k best items of U histories of item_index, as ``recommend`` ranks them.
+
+        Returns: Items (U, k) and scores (U, k), best first, -1 and minus infinity where a list is
+            shorter because the items run out.
+
+        Raises:
+            DataError: If a history is empty.
+        """
+        found = self._search(histories, k, exclude_history=exclude_history)
+        return found.items, found.scores
+
+    def explain(
+        self, history: Sequence[str], item_id: str, *, deadline: float | None = None
+    ) -> Recommendation:
+        """Reasons and probability of one item after a history, whatever its rank.
+
+        Raises:
+            DataError: If the history is empty or an item is unknown.
+            SearchTimeout: If the deadline has passed.
+        """
+        read = Sequences.from_lists([self._history_items(history)])
+        item = self.catalogue.index_of([item_id])
+        is_it = np.zeros(self.catalogue.num_items, dtype=bool)
+        is_it[item] = True
+        found = search(
+            self.retriever,
+            read,
+            1,
+            max_history=self.max_history,
+            allowed=is_it,
+            beam_width=1,
+            deadline=deadline,
+            with_code_log_probs=True,
         )
+        if self.graph is not None:
+            device = self.retriever.tables.codes.device
+            added = self.graph(
+                torch.from_numpy(read.padded(int(read.lengths[0]))).to(device),
+                torch.from_numpy(self.allowed).to(device)[None],
+            )
+            gained = added.values[added.items == int(item[0])].sum()
+            found = found._replace(scores=found.scores + float(gained))
+        return self._explained(found, 0, 0, read[0])
 
-    def _offered(self, candidates: np.ndarray | None) -> np.ndarray | None:
-        """(N,) the candidates that are not removed; None means all."""
-        if candidates is None or self._is_offered is None:
-            return self._is_offered if candidates is None else candidates
-        return candidates & self._is_offered
+    def rank(
+        self,
+        histories: Sequences,
+        k: int,
+        users: np.ndarray | None = None,
+        allowed: np.ndarray | None = None,
+    ) -> Ranked:
+        """See ``Ranker.rank``; a history must have at least one item.
 
-    @property
-    def _ranker(self) -> GenerativeRanker:
-        return GenerativeRanker(self.retriever, self.beam_width, self.max_history, prior=self.prior)
+        Raises:
+            DataError: If a history is empty.
+        """
+        found = self._search(histories, k, allowed=allowed, besides=histories, users=users)
+        return Ranked(found.items, found.scores)
 
     def _search(
         self,
-        histories: Sequence[np.ndarray],
-        width: int,
-        num_results: int,
-        reachable: Sequence[torch.Tensor] | None,
-        candidates: np.ndarray | None = None,
-    ) -> _Found:
-        """Search the next items of B histories (item_index); ``beam_search`` says the rest."""
-        device = self.retriever.tables.codes.device
-        sequences = Sequences.from_lists(histories)
-        longest = min(self.max_history, int(sequences.lengths.max()))
-        bonus = None if self.prior is None else self.prior.bonus(sequences, candidates).to(device)
-        found = beam_search(
-            self.retriever,
-            torch.from_numpy(sequences.padded(longest)).to(device),
-            torch.full((len(histories),), -1, device=device),  # users nobody knows
-            width,
-            num_results,
-            reachable,
-            bonus,
-        )
-        return _Found(*(values.cpu().numpy() for values in found))
-
-    def _choose(
-        self,
-        found: _Found,
-        row: int,
+        histories: Sequences,
         k: int,
-        denied: set[int],
-        pool: int,
-        orders: Orders,
-        tags: np.ndarray | None,
-    ) -> list[int]:
-        """Ranks of the items that make the list of one history of a batch, in its order."""
-        items = found.items[row]
-        may_stand = [r for r, item in enumerate(items.tolist()) if item >= 0 and item not in denied]
-        ranks = np.array(may_stand[:pool], dtype=np.int64)
-        if orders.diversity:
-            scores, tag_ids = found.scores[row, ranks], self.item_tags.tag_ids
-            ranks = ranks[
-                diversified(items[None, ranks], scores[None], tag_ids, orders.diversity)[0]
-            ]
-        chosen = choose(items[ranks].tolist(), k, tags, orders.most_per_tag)
-        return [int(ranks[place]) for place in chosen]
+        *,
+        allowed: np.ndarray | None = None,
+        exclude_history: bool = False,
+        beam_width: int | None = None,
+        **options: Any,
+    ) -> Found:
+        """``search`` among the items that were not removed."""
+        allowed = self.allowed if allowed is None else allowed & self.allowed
+        return search(
+            self.retriever,
+            histories,
+            k,
+            max_history=self.max_history,
+            allowed=None if allowed.all() else allowed,
+            denied=histories if exclude_history else None,
+            graph=self.graph,
+            beam_width=self.beam_width if beam_width is None else beam_width,
+            **options,
+        )
 
-    def _explained(self, found: _Found, row: int, rank: int, history: np.ndarray) -> Recommendation:
+    def _explained(
+        self, found: Found, user: int, place: int, history: np.ndarray
+    ) -> Recommendation:
+        assert found.code_log_probs is not None
         return self._explainer.explain(
-            int(found.items[row, rank]),
+            int(found.items[user, place]),
             history.tolist(),
-            float(found.log_probs[row, rank]),
-            float(found.scores[row, rank]),
-            found.code_log_probs[row, rank].tolist(),
+            float(found.log_probs[user, place]),
+            float(found.scores[user, place]),
+            found.code_log_probs[user, place].tolist(),
         )
 
     def _history_items(self, history: Sequence[str]) -> np.ndarray:
@@ -423,11 +397,14 @@ class Recommender:
             raise DataError("the history is empty; name at least one item of the catalogue")
         return self.catalogue.index_of(list(history))
 
-    def _checked_width(self, k: int, beam_width: int | None) -> int:
-        if k < 1:
-            raise ConfigError(f"k: expected at least 1; found {k}")
-        if beam_width is None:
-            return max(self.beam_width, k)
-        if beam_width < k:
-            raise ConfigError(f"beam_width: expected at least k = {k}; found {beam_width}")
-        return beam_width
+
+def check_widths(k: int, beam_width: int | None = None) -> None:
+    """Refuse lists without items, and fewer beams than items.
+
+    Raises:
+        ConfigError: If k is below 1, or the beams are fewer than k.
+    """
+    if k < 1:
+        raise ConfigError(f"k: expected at least 1; found {k}")
+    if beam_width is not None and beam_width < k:
+        raise ConfigError(f"beam_width: expected at least k = {k}; found {beam_width}")

@@ -21,7 +21,7 @@ from hidvae.features.item_graph import ItemGraph
 from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder
 from hidvae.ranking.changed_neighbours import changed_neighbours
 from hidvae.ranking.extend import over_catalogue
-from hidvae.ranking.graph_score import GraphPrior
+from hidvae.ranking.graph_score import GraphScore
 from hidvae.ranking.graph_weight import NUM_NEIGHBOURS, build_graph
 from hidvae.ranking.item_changes import ItemChanges, RunItems
 from hidvae.retriever.build import scaled_content
@@ -40,7 +40,7 @@ class Serving(NamedTuple):
 
     items: RunItems
     retriever: Retriever
-    prior: GraphPrior | None
+    graph: GraphScore | None
 
 
 class ItemUpdates:
@@ -87,7 +87,7 @@ class ItemUpdates:
             scaled_content(self.config, changes.items.vectors, self.items.vectors),
             changed,
         )
-        return Serving(items, retriever, self._changed_prior(items, changed))
+        return Serving(items, retriever, self._changed_graph_score(items, changed))
 
     def content(self, items: RunItems) -> np.ndarray:
         """See ``ItemEmbeddings.content``."""
@@ -189,18 +189,18 @@ class ItemUpdates:
         start, end = self._embeddings.parts.get("cooccurrence", (0, 0))
         features.vectors[is_old, start:end] = now.vectors[index[is_old], start:end]
 
-    def _changed_prior(self, items: RunItems, changed: np.ndarray) -> GraphPrior | None:
-        prior = self._as_trained.prior
-        if prior is None:
+    def _changed_graph_score(self, items: RunItems, changed: np.ndarray) -> GraphScore | None:
+        trained = self._as_trained.graph
+        if trained is None:
             return None
         content, tfidf = self.content(items), items.tfidf
         graph = self._graph.over(
             content if content.shape[1] else None, tfidf if tfidf.shape[1] else None
         )
         neighbours = changed_neighbours(
-            prior.neighbours, graph, changed, items.is_removed, NUM_NEIGHBOURS
+            trained.neighbours, graph, changed, items.is_removed, NUM_NEIGHBOURS
         )
-        return prior.over(neighbours, items.is_known)
+        return trained.over(neighbours, items.is_known)
 
     @cached_property
     def _graph_config(self) -> GraphConfig:

@@ -30,7 +30,7 @@ def build_retriever(
     config: RetrieverConfig,
     ids: SemanticIds,
     content: np.ndarray,
-    known_items: np.ndarray | None = None,
+    warm_items: np.ndarray | None = None,
     transition_columns: tuple[int, int] = (0, 0),
     histories: Sequences | None = None,
 ) -> Retriever:
@@ -40,7 +40,7 @@ def build_retriever(
         config: Settings.
         ids: Semantic IDs of the catalogue.
         content: (N, D_in) item embeddings.
-        known_items: (N,) booleans, the items that occur in training; all by default. Only they are
+        warm_items: (N,) booleans, the items that occur in training; all by default. Only they are
             alternatives in the loss.
         transition_columns: Columns [start, end) of ``content`` that are made from transitions, and
             zeros for an item without any; for ``RetrieverConfig.new_item_dropout``.
@@ -55,7 +55,7 @@ def build_retriever(
             "RetrieverConfig.prefix_normalized = False: item_softmax is normalised over the items "
             "that exist; set it to True, or choose item_decoder or encoder_decoder"
         )
-    tables = CatalogueTables(ids, known_items)
+    tables = CatalogueTables(ids, warm_items)
     code_embedding = CodeEmbedding(ids.level_sizes, config.dim)
     if config.architecture == "encoder_decoder":
         return EncoderDecoder(
@@ -99,7 +99,7 @@ def load_retriever(
     folder: StageFolder,
     ids: SemanticIds,
     content: np.ndarray,
-    known_items: np.ndarray | None = None,
+    warm_items: np.ndarray | None = None,
 ) -> Retriever:
     """The trained retriever of a stage folder, in evaluation mode on the CPU.
 
@@ -107,7 +107,7 @@ def load_retriever(
         ArtifactError: If the weights are damaged or are those of another model.
     """
     config = build_section(RetrieverConfig, folder.config)
-    retriever = build_retriever(config, ids, content, known_items)
+    retriever = build_retriever(config, ids, content, warm_items)
     load_weights(retriever, folder, "hidvae train")
     return retriever.eval()
 

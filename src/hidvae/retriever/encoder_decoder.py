@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hidvae.retriever.catalogue_tables import CatalogueTables, Children
 from hidvae.retriever.code_embeddings import CodeEmbedding, UserEmbedding
 from hidvae.retriever.code_loss import next_code_loss
-from hidvae.retriever.interface import HistoryBatch, Retriever, gather_beams
+from hidvae.retriever.interface import BeamRetriever, HistoryBatch, gather_beams
 from hidvae.retriever.transformer import Block, init_weights, padding_mask
 from hidvae.training.dropout import Dropout
 
@@ -35,7 +35,7 @@ class BeamState(NamedTuple):
     """Per decoder layer, self-attention keys and values (B, W, heads, t, d / heads)."""
 
 
-class EncoderDecoder(Retriever):
+class EncoderDecoder(BeamRetriever):
     """Bidirectional encoder over a history's T x M codes, causal decoder over the next item's M.
 
     Source: TIGER (arXiv:2305.05065) and HiD-VAE (arXiv:2508.04618), stage 2. Differs: learned
@@ -121,14 +121,14 @@ class EncoderDecoder(Retriever):
         return self.encoder_norm(x), mask
 
     def begin(self, memory: Memory) -> BeamState:
-        """See ``Retriever.begin``."""
+        """See ``BeamRetriever.begin``."""
         batch_size = memory.mask.shape[0]
         return BeamState(self.begin_vector.expand(batch_size, 1, -1), [])
 
     def step(
         self, memory: Memory, state: BeamState, level: int, children: Children
     ) -> tuple[Tensor, BeamState]:
-        """See ``Retriever.step``."""
+        """See ``BeamRetriever.step``."""
         batch_size, width, _ = state.token.shape
         x = state.token + self.decoder_position[level]
         cache: list[KeysValues] = []
@@ -154,7 +154,7 @@ class EncoderDecoder(Retriever):
     def advance(
         self, state: BeamState, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
     ) -> BeamState:
-        """See ``Retriever.advance``."""
+        """See ``BeamRetriever.advance``."""
         cache = [(gather_beams(k, parents), gather_beams(v, parents)) for k, v in state.cache]
         return BeamState(self.code_embedding(codes, level), cache)
 

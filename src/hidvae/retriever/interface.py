@@ -23,10 +23,11 @@ class HistoryBatch(NamedTuple):
 
 
 class Retriever(nn.Module, ABC):
-    """A transformer that reads a history and generates the next item's codes, one after the other.
+    """A transformer that reads a history and says how probable each next item is.
 
-    Decoding keeps two things apart: the *memory* of a user's history, computed once and shared by
-    all beams, and the *state* of the beams, which is reordered as they fork and die.
+    What it knows of a history is its *memory*, computed once. How items are found with it is one of
+    two ways: an ``ExactRetriever`` has the probabilities of all items, a ``BeamRetriever`` those of
+    the next code alone.
     """
 
     def __init__(self, tables: CatalogueTables, prefix_normalized: bool = True) -> None:
@@ -48,6 +49,26 @@ class Retriever(nn.Module, ABC):
     @abstractmethod
     def read(self, items: Tensor, users: Tensor) -> Any:
         """Memory of histories (B, T), -1 padded on the right, each with at least one item."""
+
+    @abstractmethod
+    def code_log_probs(self, memory: Any, items: Tensor) -> Tensor:
+        """Log-probability (B, R, M) of each code of items (B, R) given the codes before it."""
+
+
+class ExactRetriever(Retriever):
+    """Has the probability of every item, so that the best ones are found exactly."""
+
+    @abstractmethod
+    def item_log_probs(self, memory: Any) -> Tensor:
+        """Log-probability (B, N) of every item's ID given the history."""
+
+
+class BeamRetriever(Retriever):
+    """Generates an ID code by code, so that items are found by a beam search.
+
+    The memory of a history is shared by all beams; the *state* of the beams is reordered as they
+    fork and die.
+    """
 
     @abstractmethod
     def begin(self, memory: Any) -> Any:
@@ -79,11 +100,30 @@ class Retriever(nn.Module, ABC):
             nodes: (B, W'), the trie's node at depth level + 1 that it then stands on.
         """
 
+    def code_log_probs(self, memory: Any, items: Tensor) -> Tensor:
+        """See ``Retriever.code_log_probs``: one beam follows each item."""
+        tables = self.tables
+        state = self.begin(memory)
+        parents = torch.zeros_like(items)  # of the first codes: the one beam there is
+        of_codes = []
+        for level in range(tables.num_levels):
+            nodes = tables.nodes_of_items[level, items if level else items[:, :1]]
+            children = tables.children_at(level, nodes)
+            log_probs, state = self.step(memory, state, level, children)
+            codes = tables.codes[items][:, :, level].long()
+            is_taken = (children.code == codes.unsqueeze(2)) & children.is_real  # (B, R, C)
+            of_codes.append(log_probs.masked_fill(~is_taken, 0.0).sum(dim=2))
+            if level < tables.num_levels - 1:
+                nodes = tables.nodes_of_items[level + 1, items]
+                state = self.advance(state, level, parents, codes, nodes)
+                parents = torch.arange(items.shape[1], device=items.device).expand_as(items)
+        return torch.stack(of_codes, dim=2)
+
     def child_log_probs(self, logits: Tensor, level: int, children: Children) -> Tensor:
         """What ``step`` returns, from logits of all codes.
 
-        The logit of an unknown child was never trained and is noise. It is given the mean logit of
-        its known siblings, so that an unknown item is as probable as its prefix makes it.
+        The logit of a cold child was never trained and is noise. It is given the mean logit of its
+        warm siblings, so that a cold item is as probable as its prefix makes it.
 
         Args:
             logits: (B, W, K) of the next code.
@@ -94,12 +134,12 @@ class Retriever(nn.Module, ABC):
         """
         logits = logits.float()
         of_child = logits.gather(2, children.code)
-        is_known = self.tables.is_known(level + 1, children.node)
-        if is_known is not None:
-            is_known = is_known & children.is_real
-            count = is_known.sum(dim=2, keepdim=True).clamp_min(1)
-            means = (of_child * is_known).sum(dim=2, keepdim=True) / count
-            of_child = torch.where(is_known, of_child, means)
+        is_warm = self.tables.is_warm(level + 1, children.node)
+        if is_warm is not None:
+            is_warm = is_warm & children.is_real
+            count = is_warm.sum(dim=2, keepdim=True).clamp_min(1)
+            means = (of_child * is_warm).sum(dim=2, keepdim=True) / count
+            of_child = torch.where(is_warm, of_child, means)
         of_child = of_child.masked_fill(~children.is_real, -torch.inf)
         of_which = of_child if self.prefix_normalized else logits
         return of_child - of_which.logsumexp(dim=2, keepdim=True)

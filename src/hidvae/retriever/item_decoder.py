@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hidvae.retriever.catalogue_tables import Children
 from hidvae.retriever.code_loss import next_code_loss
-from hidvae.retriever.interface import HistoryBatch, gather_beams
+from hidvae.retriever.interface import BeamRetriever, HistoryBatch, gather_beams
 from hidvae.retriever.item_transformer import ItemTransformer
 from hidvae.training.dropout import Dropout
 
@@ -61,7 +61,7 @@ class BeamState(NamedTuple):
     prefix: Tensor
 
 
-class ItemDecoder(ItemTransformer):
+class ItemDecoder(ItemTransformer, BeamRetriever):
     """Causal transformer over items with a code decoder at every position."""
 
     def __init__(self, *args: Any, dropout: float, **settings: Any) -> None:
@@ -83,7 +83,7 @@ class ItemDecoder(ItemTransformer):
             nodes = self.tables.nodes_of_items[level, targets]
             # Where the prefix leaves one code, its probability is 1 and there is nothing to learn;
             # deep in the trie that is most positions.
-            open_rows = (self.tables.num_known_children(level, nodes) > 1).nonzero().squeeze(1)
+            open_rows = (self.tables.num_warm_children(level, nodes) > 1).nonzero().squeeze(1)
             rows = (
                 open_rows
                 if self.prefix_normalized
@@ -103,20 +103,20 @@ class ItemDecoder(ItemTransformer):
         return self.last_states(items, users)
 
     def begin(self, memory: Tensor) -> BeamState:
-        """See ``Retriever.begin``."""
+        """See ``BeamRetriever.begin``."""
         return BeamState(torch.zeros_like(memory).unsqueeze(1))
 
     def step(
         self, memory: Tensor, state: BeamState, level: int, children: Children
     ) -> tuple[Tensor, BeamState]:
-        """See ``Retriever.step``."""
+        """See ``BeamRetriever.step``."""
         logits = self._logits(memory.unsqueeze(1), state.prefix, level)
         return self.child_log_probs(logits, level, children), state
 
     def advance(
         self, state: BeamState, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
     ) -> BeamState:
-        """See ``Retriever.advance``."""
+        """See ``BeamRetriever.advance``."""
         vectors = self.code_embedding(codes, level)
         return BeamState(gather_beams(state.prefix, parents) + vectors)
 

@@ -2,16 +2,17 @@
 
 An ID's logit is the inner product of the state with the item's vector, which is the sum of its
 codes' vectors, a projection of its content and a vector of its own, the same as at the input. So
-items that share codes share what is learned of them, and one that training never saw is found by
+items that share codes share what is learned of them, and a cold one is found by
 its codes and content. The next code of a prefix then has the exact probability
 
     p(c | prefix, history) = sum of exp(logit) over the IDs that begin with prefix and c
-                           / sum of exp(logit) over those that begin with prefix,
+                           / sum of exp(logit) over those that begin with prefix.
 
-which is what a beam search steps through. Against one softmax per code (``item_decoder``), every
-item competes with every other; that ranks better (docs/experiments.md), and costs N d per user.
+All logits are there, so the best items are found exactly, without a beam search. Against one
+softmax per code (``item_decoder``), every item competes with every other; that ranks better
+(docs/experiments.md), and costs N d per user.
 
-Symbols: B users, T positions, W beams, N items, M codes per ID, K codes per level, d width.
+Symbols: B users, T positions, N items, M codes per ID, K codes per level, d width.
 """
 
 from __future__ import annotations
@@ -21,19 +22,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hidvae.retriever.catalogue_tables import Children
 from hidvae.retriever.full_cross_entropy import full_cross_entropy
-from hidvae.retriever.interface import HistoryBatch
+from hidvae.retriever.interface import ExactRetriever, HistoryBatch
 from hidvae.retriever.item_transformer import ItemTransformer
 from hidvae.retriever.negatives import NegativeSampler
 
 
-class ItemSoftmax(ItemTransformer):
+class ItemSoftmax(ItemTransformer, ExactRetriever):
     """Causal transformer over items whose states are compared with every item's vector.
 
-    The memory of a history is, per depth from 0 to M, the log of the sum of exp(logit) over the IDs
-    below each node: (B, nodes). The state of the beams is the node (B, W) that each stands on.
-    Items that training never saw are ranked by their logits like all others.
+    Cold items are ranked by their logits like all others.
     """
 
     _vectors: Tensor | None
@@ -77,17 +75,17 @@ class ItemSoftmax(ItemTransformer):
         del self.code_embedding
 
     def loss(self, batch: HistoryBatch, label_smoothing: float = 0.0) -> Tensor:
-        """See ``Retriever.loss``; items that training never saw are no alternatives."""
+        """See ``Retriever.loss``; cold items are no alternatives."""
         if self.negatives is not None:
             return self._loss_among_drawn(self.negatives, batch, label_smoothing)
         has_target = batch.targets >= 0
         targets = batch.targets[has_target]  # (n,)
         vectors = self._item_table()
         states = self.states(batch.items, batch.users, vectors)[has_target]  # (n, d)
-        known = self.tables.known_items()
-        if known is not None:
-            targets = (known.cumsum(0) - 1)[targets]
-            vectors = vectors[known]
+        warm = self.tables.warm_items()
+        if warm is not None:
+            targets = (warm.cumsum(0) - 1)[targets]
+            vectors = vectors[warm]
         return full_cross_entropy(self.output_norm(states), vectors, targets, label_smoothing)
 
     def _loss_among_drawn(
@@ -111,40 +109,42 @@ class ItemSoftmax(ItemTransformer):
             bias=-log_prob_drawn,
         )
 
-    def read(self, items: Tensor, users: Tensor) -> list[Tensor]:
-        """See ``Retriever.read``."""
-        tables, vectors = self.tables, self._item_table()
+    def read(self, items: Tensor, users: Tensor) -> Tensor:
+        """See ``Retriever.read``; the memory is ``item_log_probs``."""
+        vectors = self._item_table()
         states = self.output_norm(self.last_states(items, users, vectors))  # (B, d)
-        # Logits (N, B) with the leaves in order; what is smaller is reordered, logits or vectors.
-        # An exported program is for any B, and cannot ask.
-        if torch.compiler.is_exporting() or len(states) < vectors.shape[1]:
-            of_depth = [(vectors @ states.T).index_select(0, tables.item_at_leaf)]
-        else:
-            of_depth = [vectors[tables.item_at_leaf] @ states.T]
-        for depth in range(tables.num_levels - 1, 0, -1):
-            start, parent = tables.child_starts(depth), tables.parents_of_nodes(depth + 1)
-            of_depth.insert(0, _sums_below(of_depth[0], start, parent))
-        root = of_depth[0].logsumexp(dim=0, keepdim=True)
-        return [sums.T for sums in (root, *of_depth)]
+        return (states @ vectors.T).float().log_softmax(dim=1)
 
-    def begin(self, memory: list[Tensor]) -> Tensor:
-        """See ``Retriever.begin``."""
-        root = memory[0]
-        return torch.zeros_like(root, dtype=torch.long)
+    def item_log_probs(self, memory: Tensor) -> Tensor:
+        """See ``ExactRetriever.item_log_probs``."""
+        return memory
 
-    def step(
-        self, memory: list[Tensor], state: Tensor, level: int, children: Children
-    ) -> tuple[Tensor, Tensor]:
-        """See ``Retriever.step``."""
-        below = memory[level + 1].gather(1, children.node.flatten(1)).view_as(children.node)
-        log_probs = below - memory[level].gather(1, state).unsqueeze(2)
-        return log_probs.masked_fill(~children.is_real, -torch.inf), state
+    def code_log_probs(self, memory: Tensor, items: Tensor) -> Tensor:
+        """See ``Retriever.code_log_probs``; sums over what lies below the items' prefixes alone."""
+        levels = self.tables.num_levels
+        of_prefixes = [torch.zeros_like(items, dtype=memory.dtype)]
+        of_prefixes += [self._sums_below(memory, depth, items) for depth in range(1, levels)]
+        of_prefixes.append(memory.gather(1, items))
+        return torch.stack(of_prefixes, dim=2).diff(dim=2)
 
-    def advance(
-        self, state: Tensor, level: int, parents: Tensor, codes: Tensor, nodes: Tensor
-    ) -> Tensor:
-        """See ``Retriever.advance``."""
-        return nodes
+    def _sums_below(self, memory: Tensor, depth: int, items: Tensor) -> Tensor:
+        """Log p(prefix) (B, R) of the first ``depth`` codes of items (B, R)."""
+        tables = self.tables
+        first_leaf, num_nodes = tables.first_leaves(depth), tables.num_nodes(depth)
+        row = torch.arange(len(items), device=items.device).unsqueeze(1) * num_nodes
+        prefixes, place = (row + tables.nodes_of_items[depth, items]).unique(return_inverse=True)
+        node = prefixes % num_nodes
+        first, count = first_leaf[node], first_leaf[node + 1] - first_leaf[node]
+        end = count.cumsum(0)
+        leaf = torch.arange(int(end[-1]), device=items.device) + (
+            first - end + count
+        ).repeat_interleave(count)
+        user = (prefixes // num_nodes).repeat_interleave(count)
+        below = memory[user, tables.item_at_leaf[leaf]]
+        largest = torch.segment_reduce(below, "max", lengths=count)
+        shares = (below - largest.repeat_interleave(count)).exp()
+        sums = largest + torch.segment_reduce(shares, "sum", lengths=count).log()
+        return sums[place]
 
     def _item_table(self) -> Tensor:
         """Vectors (N, d) of all items."""
@@ -154,18 +154,3 @@ class ItemSoftmax(ItemTransformer):
                 return vectors
             self._vectors = vectors.detach()  # may be the own vectors, which are no buffer
         return self._vectors
-
-
-def _sums_below(logits: Tensor, start: Tensor, parent: Tensor) -> Tensor:
-    """Log of the sum of exp over the children of each node.
-
-    Args:
-        logits: (n, B) of the children, side by side for each node.
-        start: (P + 1,), where each node's children start.
-        parent: (n,), the node of each.
-
-    Returns: (P, B).
-    """
-    largest = torch.segment_reduce(logits, "max", offsets=start)
-    shares = (logits - largest.index_select(0, parent)).exp_()
-    return largest + torch.segment_reduce(shares, "sum", offsets=start).log()

@@ -81,7 +81,7 @@ class ItemTransformer(Retriever):
     def reset_weights(self) -> None:
         """Fresh weights of the whole model; to be called once it is built.
 
-        The own vector of an item that training never sees is 0 and stays so.
+        The own vector of a cold item is 0 and stays so.
         """
         init_weights(self)
         nn.init.normal_(self.position.weight, std=0.02)
@@ -89,10 +89,10 @@ class ItemTransformer(Retriever):
             return
         own = self.own_vectors.weight
         nn.init.normal_(own, std=0.02)
-        known = self.tables.known_items()
-        if known is not None:
+        warm = self.tables.warm_items()
+        if warm is not None:
             with torch.no_grad():
-                own[~known] = 0.0
+                own[~warm] = 0.0
 
     def item_vectors(self, items: Tensor | None = None) -> Tensor:
         """Vectors (..., d) of items (...), all N by default: codes', content's and their own."""

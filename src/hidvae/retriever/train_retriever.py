@@ -17,9 +17,8 @@ from torch.optim import AdamW
 from hidvae.config import Config, RetrieverConfig, RunConfig, SasRecConfig
 from hidvae.data.split import Split, choose_users
 from hidvae.errors import DataError
-from hidvae.evaluation.metrics import ndcg_at, recall_at, target_ranks
-from hidvae.ranking.lists import Ranker
-from hidvae.ranking.ranker import VALIDATION_BEAMS, GenerativeRanker
+from hidvae.evaluation.metrics import both_protocols, ndcg_at, recall_at, target_ranks
+from hidvae.ranking.ranker import VALIDATION_BEAMS, GenerativeRanker, Ranker
 from hidvae.retriever.batches import EpochBatches, TrainingBatches
 from hidvae.retriever.build import WEIGHTS, build_retriever
 from hidvae.retriever.interface import HistoryBatch
@@ -270,7 +269,8 @@ class _Training:
         users = self._split.validation_users[rows]
         histories = self._split.validation_histories.take(rows)
         with whole_weights(self.model):
-            ranked = self._ranker.rank(histories, 10, users).excluding
+            found = self._ranker.rank(histories, 10, users).items
+        _, ranked = both_protocols(found, histories, 10)
         own_ranks = target_ranks(ranked, self._split.validation_targets[rows])
         ranks = share.gather(torch.from_numpy(own_ranks).to(self._fabric.device)).cpu().numpy()
         score = float(ndcg_at(ranks, 10).mean())

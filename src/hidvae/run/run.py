@@ -32,8 +32,8 @@ from hidvae.features.embeddings import ItemEmbeddings, load_embeddings
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
 from hidvae.log import in_stage
 from hidvae.ranking.explain import Recommendation
-from hidvae.ranking.graph_score import GraphPrior
-from hidvae.ranking.graph_weight import load_prior
+from hidvae.ranking.graph_score import GraphScore
+from hidvae.ranking.graph_weight import load_graph_score
 from hidvae.ranking.item_changes import ItemChanges, changes_fingerprint, read_changes
 from hidvae.ranking.recommender import Recommender
 from hidvae.ranking.updates import ItemUpdates
@@ -177,9 +177,14 @@ class Run:
         return self._load("retriever", load)
 
     @property
-    def graph(self) -> GraphPrior | None:
+    def graph(self) -> GraphScore | None:
         """What the item graph adds at decoding; None where the generator does better alone."""
-        return self._load("graph", lambda: load_prior(self.folder("graph"), self.dataset))
+
+        def load() -> GraphScore | None:
+            graph = load_graph_score(self.folder("graph"), self.dataset)
+            return graph if graph is None else graph.to(self.device)
+
+        return self._load("graph", load)
 
     @property
     def metrics(self) -> Mapping[str, Any]:

@@ -86,15 +86,3 @@ class Trie:
         leaf_of_item[self.item_at_leaf] = np.arange(self.num_items)
         above = [np.searchsorted(s, leaf_of_item, side="right") - 1 for s in self.first_leaf]
         return np.stack([*above, leaf_of_item])
-
-    def reachable(self, is_allowed: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For each depth d <= M, whether a node has an allowed item below it.
-
-        Args:
-            is_allowed: (N,) booleans by item_index.
-
-        Returns: M + 1 boolean arrays; masking a search with them never meets a dead end.
-        """
-        at_leaf = is_allowed[self.item_at_leaf]
-        above = (np.logical_or.reduceat(at_leaf, starts) for starts in self.first_leaf)
-        return (*above, at_leaf)

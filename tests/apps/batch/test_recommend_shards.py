@@ -93,5 +93,5 @@ def test_shards_of_empty_histories_alone(tiny_run: Path, tmp_path: Path) -> None
 
 
 def test_lists_of_no_length_are_refused(tiny_run: Path, made: Made, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="top_k of at least 1"):
+    with pytest.raises(ConfigError, match="k: expected at least 1"):
         recommend_shards(tiny_run, made.users, tmp_path / "lists", 0)

@@ -18,7 +18,7 @@ from hidvae.config import RetrieverConfig
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError
 from hidvae.features.embeddings import load_embeddings
-from hidvae.ranking.graph_score import GraphPrior
+from hidvae.ranking.graph_score import GraphScore
 from hidvae.retriever.build import build_retriever
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import read_stage
@@ -50,18 +50,18 @@ def trained(tiny_run: Path) -> Recommender:
     """The tiny run, with a narrow beam, so that histories exhaust it, and an item graph."""
     recommender = Recommender.load(tiny_run, device="cpu")
     recommender.beam_width = 12
-    if recommender.prior is None:  # whether it pays is chosen on validation; here it must count
-        recommender.prior = graph_prior(recommender)
+    if recommender.graph is None:  # whether it pays is chosen on validation; here it must count
+        recommender.graph = some_graph(recommender)
     return recommender
 
 
-def graph_prior(recommender: Recommender) -> GraphPrior:
+def some_graph(recommender: Recommender) -> GraphScore:
     from scipy import sparse
 
     generator = np.random.default_rng(3)
     num_items = recommender.catalogue.num_items
     scores = sparse.random_array((num_items, num_items), density=0.2, rng=generator)
-    return GraphPrior(
+    return GraphScore(
         sparse.csr_array(scores.astype(np.float32)),
         num_latest=5,
         decay=0.7,
@@ -69,14 +69,14 @@ def graph_prior(recommender: Recommender) -> GraphPrior:
         smoothing=0.05,
         num_candidates=30,
         favours_history=False,
-        known_items=generator.random(num_items) > 0.1,
-        unknown_factor=2.0,
+        warm_items=generator.random(num_items) > 0.1,
+        cold_factor=2.0,
     )
 
 
 @pytest.fixture(scope="module")
 def of_architecture(tiny_run: Path, trained: Recommender) -> dict[str, Recommender]:
-    """The same run with fresh retrievers; some items never occur in training."""
+    """The same run with fresh retrievers; some items are cold."""
     folders = {
         name: read_stage(tiny_run / name, produced_by="hidvae run")
         for name in ("dataset", "embeddings", "tags", "semantic_ids")
@@ -140,11 +140,18 @@ def test_same_items_in_the_same_order(
 
 
 @pytest.mark.usefixtures("plain_branches")
-def test_some_histories_need_wider_beams(trained: Recommender) -> None:
-    rows = torch.arange(108).unsqueeze(0)  # all items but 12
-    narrow = Program(trained, K, longest_history=2).eval()  # 12 beams and no more
-    assert len(got(narrow, rows, True)[0]) < K
-    assert len(got(Program(trained, K, LONGEST).eval(), rows, True)[0]) == K
+def test_some_histories_need_wider_beams(of_architecture: dict[str, Recommender]) -> None:
+    trained = copy.copy(of_architecture["item_decoder"])
+    trained.beam_width, trained.graph = 1, None
+    everything = torch.arange(120)
+    rows = torch.stack([everything[everything != item] for item in everything])
+    # One beam and no more, or as many as it takes to find the one item that is left.
+    narrow, wide = (
+        Program(trained, 1, longest).eval()(rows, torch.tensor(True))[0].flatten()
+        for longest in (0, 119)
+    )
+    assert (narrow < 0).any()
+    assert torch.equal(wide, everything)
 
 
 @pytest.mark.usefixtures("plain_branches")
@@ -160,7 +167,7 @@ def test_scores_are_those_of_the_package(trained: Recommender) -> None:
 def test_removed_items_are_not_ranked(trained: Recommender) -> None:
     removed = trained.catalogue.item_ids[::3]
     recommender = trained.remove_items(removed)
-    recommender.prior = trained.prior
+    recommender.graph = trained.graph
     rows = histories(recommender, [1, 5, 20, 60])
     found = got(Program(recommender, K, LONGEST).eval(), rows, True)
     assert found == expected(recommender, rows, True)
@@ -170,7 +177,7 @@ def test_removed_items_are_not_ranked(trained: Recommender) -> None:
 def test_a_saved_program_takes_any_batch(trained: Recommender, tmp_path: Path) -> None:
     file = tmp_path / "program.pt2"
     recommender = trained.remove_items(trained.catalogue.item_ids[::9])
-    recommender.prior = trained.prior
+    recommender.graph = trained.graph
     torch.export.save(build_program(recommender, K, longest_history=14), file)
     program = torch.export.load(file).module()
     for lengths in ([1], [14], [3, 1, 12], [1, 1], list(range(1, 15))):

@@ -12,7 +12,7 @@ import pytest
 
 from hidvae.apps.serve.batching import Batcher, BatchKey, TooBusy
 from hidvae.errors import DataError
-from hidvae.ranking.filters import Orders
+from hidvae.ranking.filters import Filters
 
 
 class Slow:
@@ -32,7 +32,7 @@ class Slow:
 
 
 def key(recommender: Slow, k: int = 1) -> BatchKey:
-    return BatchKey(recommender, k, True, Orders(), None)  # type: ignore[arg-type]
+    return BatchKey(recommender, k, True, Filters(), None)  # type: ignore[arg-type]
 
 
 def with_batcher(

@@ -11,7 +11,7 @@ import pytest
 
 from hidvae.apps.serve import messages
 from hidvae.data.prepare import Dataset
-from hidvae.ranking.filters import Orders
+from hidvae.ranking.filters import Filters
 from hidvae.ranking.recommender import Recommender
 
 from .conftest import Running, assert_problem
@@ -48,19 +48,23 @@ def test_a_list_is_that_of_the_recommender(
         assert item == wanted_json
 
 
-def test_orders_are_kept(
+def test_filters_are_kept(
     client: httpx.Client, recommender: Recommender, history: list[str]
 ) -> None:
     path = recommender.tags.paths[0][0]
-    first = recommender.recommend(history, 1, orders=Orders(under=(path,)))[0].item_id
-    orders = {"under": [path.upper()], "without": [first, "nobody knows this"], "diversity": 0.5}
-    (result,) = ask(client, {"history": history}, orders=orders, k=5)
-    wanted = Orders(under=(path,), without=(first,), diversity=0.5)
+    first = recommender.recommend(history, 1, filters=Filters(under=(path,)))[0].item_id
+    filters = {"under": [path.upper()], "without": [first, "nobody knows this"], "diversity": 0.5}
+    (result,) = ask(client, {"history": history}, filters=filters, k=5)
+    wanted = Filters(under=(path,), without=(first,), diversity=0.5)
     assert names(result["items"]) == [
-        each.item_id for each in recommender.recommend(history, 5, orders=wanted)
+        each.item_id for each in recommender.recommend(history, 5, filters=wanted)
     ]
-    (result,) = ask(client, {"history": history}, k=100, exclude_history=False, beam_width=120)
-    assert set(history) & set(names(result["items"]))
+    item = int(recommender.catalogue.index_of(history[:1])[0])
+    of_item = {"under": [recommender.tags.paths[0][recommender.item_tags.tag_ids[item, 0]]]}
+    (result,) = ask(
+        client, {"history": history}, filters=of_item, k=100, exclude_history=False, beam_width=120
+    )
+    assert history[0] in names(result["items"])
 
 
 def test_many_users_in_one_request(
@@ -103,15 +107,15 @@ def test_who_is_unknown_gets_the_most_popular_items_under_the_orders(
 
     path = recommender.tags.paths[0][1]
     is_under = recommender.item_tags.is_under(path)
-    orders = {"under": [path], "without": [item_ids[order[is_under[order]][0]]]}
-    (under,) = ask(client, {"history": []}, k=6, orders=orders)
+    filters = {"under": [path], "without": [item_ids[order[is_under[order]][0]]]}
+    (under,) = ask(client, {"history": []}, k=6, filters=filters)
     assert names(under["items"]) == [item_ids[item] for item in order[is_under[order]][1:7]]
 
-    (few,) = ask(client, {"history": []}, k=6, orders={"most_per_tag": 1, "tag_level": 1})
+    (few,) = ask(client, {"history": []}, k=6, filters={"most_per_tag": 1, "tag_level": 1})
     rows = recommender.catalogue.index_of(names(few["items"]))
     tags = recommender.item_tags.tag_ids[rows, 1]
     assert len(set(tags[tags >= 0])) == (tags >= 0).sum()
-    (varied,) = ask(client, {"history": []}, k=6, orders={"diversity": 50})
+    (varied,) = ask(client, {"history": []}, k=6, filters={"diversity": 50})
     assert names(varied["items"]) != names(all_items["items"])
     assert names(varied["items"])[0] == names(all_items["items"])[0]
 
@@ -175,9 +179,9 @@ def test_an_item_is_explained_as_by_the_recommender(
         ({"users": [{"history": []}], "k": "10"}, "body.k"),
         ({"users": [{"history": []}], "beam_width": 501}, "500"),
         ({"users": [{"history": []}], "top": 3}, "body.top"),
-        ({"users": [{"history": []}], "orders": {"diversity": -1}}, "diversity"),
-        ({"users": [{"history": []}], "orders": {"uner": ["a"]}}, "uner"),
-        ({"users": [{"history": []}], "orders": {"tag_level": 9, "most_per_tag": 1}}, "level"),
+        ({"users": [{"history": []}], "filters": {"diversity": -1}}, "diversity"),
+        ({"users": [{"history": []}], "filters": {"uner": ["a"]}}, "uner"),
+        ({"users": [{"history": []}], "filters": {"tag_level": 9, "most_per_tag": 1}}, "level"),
     ],
 )
 def test_a_wrong_request_says_what_is_wrong(
@@ -203,7 +207,7 @@ def test_what_is_named_must_be_there(client: httpx.Client, history: list[str]) -
     user = {"users": [{"user_id": "who"}]}
     assert_problem(client.post("/recommend", json=user), 404, "'who'", "give a history")
     for users in ([{"history": history}], [{"history": []}]):
-        tag = {"users": users, "orders": {"under": ["Gardn"]}}
+        tag = {"users": users, "filters": {"under": ["Gardn"]}}
         assert_problem(client.post("/recommend", json=tag), 404, "did you mean")
     item = {"history": history, "item_id": "what"}
     assert_problem(client.post("/explain", json=item), 404, "'what'")

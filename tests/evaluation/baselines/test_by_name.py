@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import sparse
+from tests.evaluation.protocols import protocols
 
 from hidvae.config import Config, RunConfig, SasRecConfig
 from hidvae.data.prepare import Dataset
@@ -33,7 +34,7 @@ def test_a_name_gives_a_ranker_of_that_name(run: Run, demo_dataset: Dataset, nam
     ranker = build_baseline(name, run, CONFIG)
     assert ranker.name == name
     histories = demo_dataset.split.test_histories
-    ranking = ranker.rank(histories, 5, None)
+    ranking = protocols(ranker, histories, 5)
     assert ranking.excluding.shape == (histories.num_users, 5)
     assert (np.diff(np.sort(ranking.excluding)) > 0).all()  # distinct items
     assert (run.path / "baselines").exists() == (name == "sasrec")

@@ -1,13 +1,14 @@
-"""Untrained baselines among candidates, and the one that knows content alone."""
+"""Untrained baselines among some items, and the one that knows content alone."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.evaluation.protocols import protocols
 
 from hidvae.data.interactions import Sequences
 from hidvae.evaluation.baselines.untrained import ContentGraph, Popularity, TextSimilarity
-from hidvae.ranking.lists import Ranker
+from hidvae.ranking.ranker import Ranker
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -22,21 +23,21 @@ RANKERS: list[Ranker] = [
 
 
 @pytest.mark.parametrize("ranker", RANKERS, ids=lambda ranker: ranker.name)
-def test_candidates_keep_the_order_they_have_among_all_items(ranker: Ranker) -> None:
-    candidates = np.arange(N) % 4 == 3
-    everything = ranker.rank(HISTORIES, N, None)
-    found = ranker.rank(HISTORIES, 12, None, candidates)
+def test_allowed_items_keep_the_order_they_have_among_all_items(ranker: Ranker) -> None:
+    allowed = np.arange(N) % 4 == 3
+    everything = protocols(ranker, HISTORIES, N)
+    found = protocols(ranker, HISTORIES, 12, allowed)
     for user in range(HISTORIES.num_users):
         for whole, part in (
             (everything.including[user], found.including[user]),
             (everything.excluding[user], found.excluding[user]),
         ):
-            expected = [item for item in whole if item >= 0 and candidates[item]]
+            expected = [item for item in whole if item >= 0 and allowed[item]]
             assert part[part >= 0].tolist() == expected
 
 
 def test_text_similarity_is_the_cosine_to_the_weighted_history() -> None:
-    ranking = TextSimilarity(CONTENT * 7, num_latest=3, decay=0.5).rank(HISTORIES, N)
+    ranking = protocols(TextSimilarity(CONTENT * 7, num_latest=3, decay=0.5), HISTORIES, N)
     unit = CONTENT / np.linalg.norm(CONTENT, axis=1, keepdims=True)
     profile = 0.25 * unit[38] + 0.5 * unit[7] + unit[0]
     assert ranking.including[2].tolist() == np.argsort(-(unit @ profile)).tolist()
@@ -45,5 +46,7 @@ def test_text_similarity_is_the_cosine_to_the_weighted_history() -> None:
 def test_text_similarity_finds_an_item_that_nobody_had() -> None:
     content = CONTENT.copy()
     content[39] = content[9] * 3
-    (ranked,) = TextSimilarity(content).rank(Sequences.from_lists([[9]]), 1).excluding.tolist()
+    (ranked,) = protocols(
+        TextSimilarity(content), Sequences.from_lists([[9]]), 1
+    ).excluding.tolist()
     assert ranked == [39]

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from tests.evaluation.protocols import protocols
 from tests.stages import train_sasrec
 
 from hidvae.config import RunConfig, SasRecConfig
@@ -171,7 +172,7 @@ def test_the_order_of_the_history_matters(model: SasRec) -> None:
 
 def test_lists_are_the_scores_sorted_under_both_history_rules(model: SasRec) -> None:
     histories = sequences([1, 2, 3], [5], [4, 9, 4, 7, 8, 2, 1, 0, 3, 6, 11])
-    ranking = SasRecRanker(model).rank(histories, 10)
+    ranking = protocols(SasRecRanker(model), histories, 10)
     for user in range(3):
         seen = histories.items[histories.offsets[user] : histories.offsets[user + 1]].tolist()
         read = torch.tensor([seen[-CONFIG.max_history :]])
@@ -180,19 +181,19 @@ def test_lists_are_the_scores_sorted_under_both_history_rules(model: SasRec) -> 
         assert ranking.excluding[user].tolist() == [i for i in order if i not in seen][:10]
 
 
-def test_candidates_alone_are_ranked_in_their_order(model: SasRec) -> None:
-    histories, candidates = sequences([1, 2, 3], [5]), np.arange(30) % 3 == 0
-    everything = SasRecRanker(model).rank(histories, 30).including
-    among = SasRecRanker(model).rank(histories, 10, None, candidates).including
+def test_allowed_alone_are_ranked_in_their_order(model: SasRec) -> None:
+    histories, allowed = sequences([1, 2, 3], [5]), np.arange(30) % 3 == 0
+    everything = protocols(SasRecRanker(model), histories, 30).including
+    among = protocols(SasRecRanker(model), histories, 10, allowed).including
     for all_items, some in zip(everything, among, strict=True):
-        assert some.tolist() == all_items[candidates[all_items]].tolist()
+        assert some.tolist() == all_items[allowed[all_items]].tolist()
 
 
 def test_users_do_not_depend_on_their_company(model: SasRec, monkeypatch) -> None:
     histories = sequences([1, 2, 3], [5], [4, 9, 4, 7])
-    together = SasRecRanker(model).rank(histories, 5)
+    together = protocols(SasRecRanker(model), histories, 5)
     monkeypatch.setattr("hidvae.evaluation.baselines.sasrec.LOGITS_AT_ONCE", 1)
-    alone = SasRecRanker(model).rank(histories, 5)
+    alone = protocols(SasRecRanker(model), histories, 5)
     assert (together.including == alone.including).all()
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import sparse
+from tests.evaluation.protocols import protocols
 
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
@@ -38,7 +39,7 @@ def ranker(request):
 
 def test_excluding_lists_hold_no_history_and_are_full(ranker):
     histories = random_log(seed=2)
-    ranking = ranker.rank(histories, 20, None)
+    ranking = protocols(ranker, histories, 20)
     for user in range(histories.num_users):
         excluding = ranking.excluding[user]
         assert not set(excluding) & set(histories[user].tolist())
@@ -48,29 +49,29 @@ def test_excluding_lists_hold_no_history_and_are_full(ranker):
 
 def test_lists_are_the_same_in_blocks_and_in_any_order(ranker, monkeypatch):
     histories = random_log(seed=3)
-    whole = ranker.rank(histories, 10, None)
+    whole = protocols(ranker, histories, 10)
     monkeypatch.setattr(untrained, "_SCORES_PER_BLOCK", 7 * 30)
     order = np.random.default_rng(0).permutation(histories.num_users)
-    blocks = ranker.rank(histories.take(order), 10, None)
+    blocks = protocols(ranker, histories.take(order), 10)
     assert (blocks.including == whole.including[order]).all()
     assert (blocks.excluding == whole.excluding[order]).all()
 
 
 def test_lists_longer_than_the_catalogue_are_padded(ranker):
-    ranking = ranker.rank(Sequences.from_lists([[4, 4, 7]]), 35, None)
+    ranking = protocols(ranker, Sequences.from_lists([[4, 4, 7]]), 35)
     assert sorted(ranking.including[0].tolist()) == [-1] * 5 + list(range(30))
     assert (ranking.excluding[0] == -1).sum() == 35 - 28
 
 
 def test_nobody_and_an_empty_history(ranker):
-    assert ranker.rank(Sequences.from_lists([]), 5, None).including.shape == (0, 5)
-    ranking = ranker.rank(Sequences.from_lists([[]]), 5, None)
+    assert protocols(ranker, Sequences.from_lists([]), 5).including.shape == (0, 5)
+    ranking = protocols(ranker, Sequences.from_lists([[]]), 5)
     assert ranking.including.min() >= 0
     assert (ranking.including == ranking.excluding).all()
 
 
 def test_popularity_by_hand_with_ties_by_item_index():
-    ranking = Popularity(TRAIN, 5).rank(Sequences.from_lists([[3], []]), 5, None)
+    ranking = protocols(Popularity(TRAIN, 5), Sequences.from_lists([[3], []]), 5)
     assert ranking.including.tolist() == [[3, 1, 0, 2, 4]] * 2
     assert ranking.excluding.tolist() == [[1, 0, 2, 4, -1], [3, 1, 0, 2, 4]]
 
@@ -109,7 +110,7 @@ def test_scores_are_the_documented_formula():
 def test_content_graph_finds_the_planted_next_item():
     graph = ContentGraph(chain(), 12, max_distance=1, two_hop_weight=0.0)
     histories = Sequences.from_lists([[2, 3, 4], [5, 6]])
-    assert graph.rank(histories, 1, None).excluding[:, 0].tolist() == [5, 7]
+    assert protocols(graph, histories, 1).excluding[:, 0].tolist() == [5, 7]
 
 
 def test_content_reaches_an_item_that_nobody_has_seen():
@@ -118,8 +119,8 @@ def test_content_reaches_an_item_that_nobody_has_seen():
     train = Sequences.from_lists([[0, 1], [2, 3]])
     without, with_content = (ContentGraph(train, 12, given) for given in (None, embeddings))
     history = Sequences.from_lists([[0]])
-    assert 11 not in without.rank(history, 3, None).excluding
-    assert 11 in with_content.rank(history, 3, None).excluding
+    assert 11 not in protocols(without, history, 3).excluding
+    assert 11 in protocols(with_content, history, 3).excluding
 
 
 def test_items_without_text_are_similar_to_nothing():
@@ -138,5 +139,3 @@ def test_wrong_input_is_refused():
         ContentGraph(TRAIN, 5, decay=0.0)
     with pytest.raises(ConfigError, match="num_latest"):
         ContentGraph(TRAIN, 5, num_latest=0)
-    with pytest.raises(ConfigError, match="top_k"):
-        Popularity(TRAIN, 5).rank(TRAIN, 0, None)

@@ -18,7 +18,8 @@ from hidvae.data.interactions import Sequences
 from hidvae.data.schema import Columns
 from hidvae.errors import ArtifactError
 from hidvae.ranking.item_changes import FOLDER as CHANGES
-from hidvae.ranking.lists import PADDING, check_top_k
+from hidvae.ranking.recommender import check_widths
+from hidvae.ranking.search import PADDING
 from hidvae.run.run import Run
 from hidvae.run.stages import SERVED_FROM
 
@@ -57,7 +58,7 @@ def recommend_shards(
         DataError: If a shard breaks its contract.
         HidvaeError: As ``run_job``; or if the run is damaged or not made yet.
     """
-    check_top_k(k)
+    check_widths(k)
     job = RecommendJob(run.resolve(), _fingerprints(Run(run)), k, exclude_history)
     shards = open_shards(input, output, job.columns)
     return run_job(job, input, output, shards, workers or Workers())

@@ -76,7 +76,7 @@ def export_run(
         facts = CardFacts(
             folders=folders,
             evaluation=evaluation,
-            num_items=int(recommender.is_offered.sum()),
+            num_items=int(recommender.allowed.sum()),
             version=recommender.version,
             settings=settings,
         )

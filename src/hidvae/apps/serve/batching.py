@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from hidvae.ranking.explain import Recommendation
-from hidvae.ranking.filters import Orders
+from hidvae.ranking.filters import Filters
 from hidvae.ranking.recommender import Recommender
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +37,7 @@ class BatchKey:
     recommender: Recommender  # compared by identity
     k: int
     exclude_history: bool
-    orders: Orders
+    filters: Filters
     beam_width: int | None
 
 
@@ -41,6 +45,8 @@ class BatchKey:
 class _Waiting:
     key: BatchKey
     history: list[str]
+    deadline: float
+    """Of ``time.monotonic()``."""
     answer: asyncio.Future[list[Recommendation]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -73,13 +79,14 @@ class Batcher:
         self._executor = executor
         self._on_batch = on_batch
         self._waiting: deque[_Waiting] = deque()
+        self._num_alone = 0
         self._has_waiting = asyncio.Event()
         self._is_full = asyncio.Event()
 
     @property
     def num_waiting(self) -> int:
-        """Histories that no search has taken yet."""
-        return len(self._waiting)
+        """Histories that no search has taken yet, and calls that are not done."""
+        return len(self._waiting) + self._num_alone
 
     def check(self, num_more: int = 1) -> None:
         """Whether so many further histories may wait.
@@ -87,20 +94,22 @@ class Batcher:
         Raises:
             TooBusy: If not.
         """
-        if len(self._waiting) + num_more > self.max_waiting:
-            raise TooBusy(f"{len(self._waiting)} histories wait already; try again in a second")
+        if self.num_waiting + num_more > self.max_waiting:
+            raise TooBusy(f"{self.num_waiting} histories wait already; try again in a second")
 
     async def recommend(
-        self, key: BatchKey, histories: list[list[str]]
+        self, key: BatchKey, histories: list[list[str]], deadline: float = math.inf
     ) -> list[list[Recommendation]]:
         """A list for each history of at least one item.
 
+        A search ends when the last deadline of those in its batch has passed.
+
         Raises:
             TooBusy: If too many wait already.
-            DataError, ConfigError: As ``Recommender.recommend``.
+            DataError, ConfigError, SearchTimeout: As ``Recommender.recommend``.
         """
         self.check(len(histories))
-        entries = [_Waiting(key, history) for history in histories]
+        entries = [_Waiting(key, history, deadline) for history in histories]
         self._waiting.extend(entries)
         self._has_waiting.set()
         if len(self._waiting) >= self.max_batch:
@@ -113,6 +122,20 @@ class Batcher:
                 raise answer
             lists.append(answer)
         return lists
+
+    async def alone(self, call: Callable[[], T]) -> T:
+        """Call in the model's thread, between two batches; counts as a history that waits.
+
+        Raises:
+            TooBusy: If too many wait already.
+        """
+        self.check()
+        self._num_alone += 1
+        try:
+            # A request that gives up cancels the call, unless it has begun.
+            return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        finally:
+            self._num_alone -= 1
 
     async def run(self) -> None:
         """Search batch after batch, until cancelled."""
@@ -162,6 +185,7 @@ def _search(batch: list[_Waiting]) -> list[list[Recommendation]]:
         [entry.history for entry in batch],
         key.k,
         exclude_history=key.exclude_history,
-        orders=key.orders,
+        filters=key.filters,
         beam_width=key.beam_width,
+        deadline=max(entry.deadline for entry in batch),
     )

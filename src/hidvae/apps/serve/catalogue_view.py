@@ -42,9 +42,9 @@ class CatalogueView:
         self._explainer = Explainer(recommender.catalogue, self._ids, recommender.tags)
         self._trie = recommender.retriever.tables.trie
         self._content = content
-        self._is_offered = recommender.is_offered  # (N,)
+        self._allowed = recommender.allowed  # (N,)
         by_popularity = np.argsort(-popularity, kind="stable")
-        self.by_popularity = by_popularity[self._is_offered[by_popularity]]
+        self.by_popularity = by_popularity[self._allowed[by_popularity]]
 
     @property
     def num_items(self) -> int:
@@ -72,8 +72,8 @@ class CatalogueView:
         """An item with its columns and how many items share each prefix of its ID."""
         columns = self._catalogue.frame.row(item, named=True)
         columns.pop(Columns.ITEM)
-        offered = self._ids.codes[self._is_offered]
-        is_equal = np.cumprod(offered == self._ids.codes[item], axis=1)
+        listed = self._ids.codes[self._allowed]
+        is_equal = np.cumprod(listed == self._ids.codes[item], axis=1)
         return {
             **self.card(item),
             "fields": {name: _as_json(value) for name, value in columns.items()},
@@ -108,7 +108,7 @@ class CatalogueView:
         """Other items: longest common prefix first, then the most similar content."""
         codes = self._ids.codes
         shared = np.cumprod(codes == codes[item], axis=1).sum(axis=1)  # (N,)
-        shared[~self._is_offered] = shared[item] = -1
+        shared[~self._allowed] = shared[item] = -1
         k = min(k, self.num_items - 1)
         # Only items that share as much as the k-th can be among the k.
         least = max(0, int(np.partition(shared, -k)[-k])) if k else self._ids.num_levels
@@ -126,9 +126,9 @@ class CatalogueView:
 
     @cached_property
     def tag_tree(self) -> dict[str, Any]:
-        """The root of all tags; the items' tags are those that orders go by."""
+        """The root of all tags; the items' tags are those that filters go by."""
         tags = self.recommender.tags
-        tag_ids = self.recommender.item_tags.tag_ids[self._is_offered]
+        tag_ids = self.recommender.item_tags.tag_ids[self._allowed]
         nodes = [
             [
                 {"name": name, "path": path, "level": level, "count": int(count), "children": []}
@@ -206,7 +206,7 @@ class CatalogueView:
         else:
             end = starts[node + 1] if node + 1 < len(starts) else self._trie.num_items
             items = self._trie.item_at_leaf[starts[node] : end]
-        return items[self._is_offered[items]]
+        return items[self._allowed[items]]
 
     def _majority(self, depth: int, items: Array) -> dict[str, Any]:
         """The commonest tag of some items at the level of their prefix's last code."""

@@ -65,6 +65,7 @@ class Guard:
             await send(message)
 
         try:
+            scope["deadline"] = time.monotonic() + timeout_seconds
             async with asyncio.timeout(timeout_seconds):
                 body = await _read(scope, receive)
                 await self.app(scope, _Replay(body, receive), answer)

@@ -56,7 +56,7 @@ class Snapshot:
     def has(self, item_id: str) -> bool:
         """Whether there is such an item, and it was not removed."""
         item = self.catalogue.positions.get(item_id)
-        return item is not None and bool(self.recommender.is_offered[item])
+        return item is not None and bool(self.recommender.allowed[item])
 
     def index_of(self, item_id: str) -> int:
         """item_index of an item.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from hidvae.ranking.filters import Orders
+from hidvae.ranking.filters import Filters
 
 MAX_BODY_BYTES = 1 << 20
 MAX_USERS = 64
@@ -21,7 +21,7 @@ MAX_PAGE = 200
 MAX_NEW_ITEMS = 1000
 """Items that one request adds."""
 _MAX_NAMES = 1000
-"""Tag paths, or items left out, of one order."""
+"""Tag paths, or items left out, of one filter."""
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 TagPath = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -58,7 +58,7 @@ class User(_Request):
         return self
 
 
-class OrdersMessage(_Request):
+class FiltersMessage(_Request):
     """Rules for a list; see docs/recommend.md."""
 
     under: list[TagPath] = Field(
@@ -85,9 +85,9 @@ class OrdersMessage(_Request):
         description="Penalty for items like those above them, in units of the score; 1 is strong.",
     )
 
-    def to_orders(self) -> Orders:
+    def to_filters(self) -> Filters:
         """The same for ``Recommender``."""
-        return Orders(
+        return Filters(
             under=tuple(self.under),
             not_under=tuple(self.not_under),
             without=tuple(self.without),
@@ -104,7 +104,7 @@ class RecommendRequest(_Request):
         json_schema_extra={
             "examples": [
                 {"users": [{"history": ["item-00004", "item-00017"]}], "k": 5},
-                {"users": [{"history": []}], "k": 3, "orders": {"most_per_tag": 1}},
+                {"users": [{"history": []}], "k": 3, "filters": {"most_per_tag": 1}},
             ]
         }
     )
@@ -120,7 +120,7 @@ class RecommendRequest(_Request):
         le=MAX_BEAM_WIDTH,
         description="Prefixes that the search keeps, at least k; by default those of the run.",
     )
-    orders: OrdersMessage = Field(default=OrdersMessage(), description="Rules for each list.")
+    filters: FiltersMessage = Field(default=FiltersMessage(), description="Rules for each list.")
 
 
 class ExplainRequest(User):

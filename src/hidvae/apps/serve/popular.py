@@ -1,36 +1,33 @@
-"""Lists for those of whom nothing is known: the most popular items, under the same orders."""
+"""Lists for those of whom nothing is known: the most popular items, under the same filters."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from hidvae.apps.serve.catalogue_view import CatalogueView
-from hidvae.ranking.filters import POOL, Orders, choose, diversified
+from hidvae.ranking.filters import Filters, chosen, pool_for, within_limit
 
 
-def popular_items(view: CatalogueView, k: int, orders: Orders) -> list[dict[str, Any]]:
-    """The k items with the most training events that keep to the orders, as ``RecommendedItem``.
+def popular_items(view: CatalogueView, k: int, filters: Filters) -> list[dict[str, Any]]:
+    """The k items with the most training events that keep to the filters, as ``RecommendedItem``.
 
-    Their scores are logs of shares, so that ``Orders.diversity`` is in nats here too.
+    Their scores are logs of shares, so that ``Filters.diversity`` is in nats here too.
 
     Raises:
         DataError: If a tag path is unknown.
         ConfigError: If there is no such tag level.
     """
-    recommender, scores = view.recommender, view.log_shares
-    without = recommender.catalogue.index_of(orders.without)
-    allowed = recommender.item_tags.is_allowed(orders, without)
+    recommender, index = view.recommender, view.recommender.item_tags
+    allowed = index.allowed(filters, recommender.catalogue.index_of(filters.without))
     items = view.by_popularity[allowed[view.by_popularity]]
-    if orders.diversity:
-        pool = items[: POOL * k]
-        tag_ids = recommender.item_tags.tag_ids
-        order = diversified(pool[None], scores[pool][None], tag_ids, orders.diversity)[0]
-        items = np.concatenate([pool[order], items[POOL * k :]])
-    tags = recommender.item_tags.tags_at(orders.tag_level) if orders.most_per_tag else None
-    chosen = choose(items.tolist(), k, tags, orders.most_per_tag)
-    return [without_history(view, item) for item in items[chosen].tolist()]
+    limit = index.limit(filters)
+    size, limit_of_pool = pool_for(k, filters, limit)
+    if limit_of_pool is not None:
+        items = items[within_limit(limit_of_pool.tags[items][None], limit_of_pool.most)[0]]
+    pool = items[:size]
+    scores = view.log_shares[pool]
+    (places,) = chosen(pool[None], scores[None], k, filters, index.tag_ids, limit)
+    return [without_history(view, item) for item in pool[places].tolist()]
 
 
 def without_history(view: CatalogueView, item: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from hidvae.apps.serve.batching import TooBusy
 from hidvae.apps.serve.messages import Problem
-from hidvae.errors import ConfigError, DataError, HidvaeError, NotTrainedError
+from hidvae.errors import ConfigError, DataError, HidvaeError, NotTrainedError, SearchTimeout
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(HidvaeError, _on_ours)
+    app.add_exception_handler(SearchTimeout, _on_busy)
     app.add_exception_handler(TooBusy, _on_busy)
 
 

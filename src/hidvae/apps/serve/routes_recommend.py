@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -18,8 +19,8 @@ from hidvae.apps.serve.messages import (
 )
 from hidvae.apps.serve.popular import popular_items, without_history
 from hidvae.apps.serve.problems import described
-from hidvae.apps.serve.state import Current, Server
-from hidvae.ranking.filters import Orders
+from hidvae.apps.serve.state import Current, Deadline, Server
+from hidvae.ranking.filters import Filters
 
 router = APIRouter(tags=["recommendations"])
 
@@ -27,25 +28,27 @@ router = APIRouter(tags=["recommendations"])
 @router.post(
     "/recommend", response_model=RecommendResponse, responses=described(404, 413, 422, 503)
 )
-async def recommend(request: RecommendRequest, snapshot: Current, server: Server) -> Any:
+async def recommend(
+    request: RecommendRequest, snapshot: Current, server: Server, deadline: Deadline
+) -> Any:
     """The next items of one or many users, best first, with reasons.
 
     Requests that wait at the same time are searched together. A user of whom no item is known gets
     the most popular items.
     """
-    orders = _known_orders(request.orders.to_orders(), snapshot)
+    filters = _known_filters(request.filters.to_filters(), snapshot)
     histories = [_history(user, snapshot) for user in request.users]
     known = [history for history, _ in histories if history]
     key = BatchKey(
-        snapshot.recommender, request.k, request.exclude_history, orders, request.beam_width
+        snapshot.recommender, request.k, request.exclude_history, filters, request.beam_width
     )
-    found = iter(await server.batcher.recommend(key, known))
+    found = iter(await server.batcher.recommend(key, known, deadline))
     results = []
     for history, unknown in histories:
         if history:
             items = [item.to_json() for item in next(found)]
         else:
-            items = await server.in_background(popular_items, snapshot.view, request.k, orders)
+            items = await server.in_background(popular_items, snapshot.view, request.k, filters)
             server.metrics.fallbacks.inc()
         server.metrics.unknown_items.inc(len(unknown))
         results.append(
@@ -60,12 +63,17 @@ async def recommend(request: RecommendRequest, snapshot: Current, server: Server
 
 
 @router.post("/explain", response_model=ExplainResponse, responses=described(404, 413, 422, 503))
-async def explain(request: ExplainRequest, snapshot: Current, server: Server) -> Any:
+async def explain(
+    request: ExplainRequest, snapshot: Current, server: Server, deadline: Deadline
+) -> Any:
     """How probable one item is after a history, and why."""
     history, unknown = _history(request, snapshot)
     item = snapshot.index_of(request.item_id)
     if history:
-        found = await server.in_model(snapshot.recommender.explain, history, request.item_id)
+        explain_item = partial(
+            snapshot.recommender.explain, history, request.item_id, deadline=deadline
+        )
+        found = await server.batcher.alone(explain_item)
         answer = found.to_json()
     else:
         answer = without_history(snapshot.view, item)
@@ -78,10 +86,10 @@ async def explain(request: ExplainRequest, snapshot: Current, server: Server) ->
     }
 
 
-def _known_orders(orders: Orders, snapshot: Snapshot) -> Orders:
+def _known_filters(filters: Filters, snapshot: Snapshot) -> Filters:
     """Without the items that are not there to be recommended anyway."""
-    known = tuple(item_id for item_id in orders.without if snapshot.has(item_id))
-    return dataclasses.replace(orders, without=known)
+    known = tuple(item_id for item_id in filters.without if snapshot.has(item_id))
+    return dataclasses.replace(filters, without=known)
 
 
 def _history(user: User, snapshot: Snapshot) -> tuple[list[str], list[str]]:

@@ -39,10 +39,6 @@ class ServerState:
         self.metrics.watch("version", "Of the catalogue.", lambda: self.live.current.version)
         self.metrics.watch("items", "Of the catalogue.", lambda: self.live.current.view.num_items)
 
-    async def in_model(self, call: Callable[..., T], *args: Any) -> T:
-        """Call in the model's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.model_thread, call, *args)
-
     async def in_changes(self, call: Callable[..., T], *args: Any) -> T:
         """Call in the thread that changes the run, after what it has to do already."""
         return await asyncio.get_running_loop().run_in_executor(self.changes_thread, call, *args)
@@ -67,6 +63,13 @@ async def _current(request: Request) -> Snapshot:
     return state.live.current
 
 
+async def _deadline(request: Request) -> float:
+    deadline: float = request.scope["deadline"]
+    return deadline
+
+
 Server = Annotated[ServerState, Depends(_server)]
+Deadline = Annotated[float, Depends(_deadline)]
+"""Of ``time.monotonic()``, after which nobody waits for the answer."""
 Current = Annotated[Snapshot, Depends(_current)]
 """The snapshot that a request works on from its beginning to its end."""

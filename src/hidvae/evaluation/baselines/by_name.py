@@ -17,7 +17,7 @@ from hidvae.evaluation.baselines.sasrec import SASREC, load_sasrec
 from hidvae.evaluation.baselines.tiger import tiger
 from hidvae.evaluation.baselines.untrained import ContentGraph, Popularity, TextSimilarity
 from hidvae.features.embeddings import ItemEmbeddings
-from hidvae.ranking.lists import Ranker
+from hidvae.ranking.ranker import Ranker
 
 if TYPE_CHECKING:
     from hidvae.run.run import Run

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from hidvae.config import Config, SasRecConfig, build_section
 from hidvae.data.interactions import Sequences
 from hidvae.errors import DataError
-from hidvae.ranking.lists import Ranking, list_width, split_protocols, top_items
+from hidvae.ranking.ranker import Ranked
+from hidvae.ranking.search import top_items
 from hidvae.retriever.batches import TrainingBatches, reading_batches
 from hidvae.retriever.build import load_weights
 from hidvae.retriever.full_cross_entropy import LOGITS_AT_ONCE, full_cross_entropy
@@ -86,7 +87,7 @@ class SasRec(nn.Module):
 
 
 class SasRecRanker:
-    """Ranks by the score of every item; implements ``evaluation.Ranker``."""
+    """Ranks by the score of every item; implements ``Ranker``."""
 
     def __init__(self, model: SasRec, name: str = "sasrec") -> None:
         self.name = name
@@ -96,11 +97,11 @@ class SasRecRanker:
     def rank(
         self,
         histories: Sequences,
-        top_k: int,
-        user_index: npt.NDArray[np.integer] | None = None,
-        candidates: npt.NDArray[np.bool_] | None = None,
-    ) -> Ranking:
-        """See ``evaluation.Ranker.rank``; a history must have at least one item.
+        k: int,
+        users: npt.NDArray[np.integer] | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """See ``Ranker.rank``; a history must have at least one item.
 
         Raises:
             DataError: If a history is empty.
@@ -111,22 +112,20 @@ class SasRecRanker:
                 "item of the catalogue to start from"
             )
         weight = self.model.item_vectors.weight
-        num_items = len(weight)
-        ranked = np.full(
-            (histories.num_users, list_width(histories, top_k, num_items)), -1, dtype=np.int64
-        )
+        width = k + int(histories.lengths.max(initial=0))
+        ranked = np.empty((histories.num_users, width), np.int64)
+        scores = np.empty(ranked.shape, np.float32)
         was_training = self.model.training
         self.model.eval()
         try:
             for rows, items, _ in reading_batches(
-                histories, len(self.model.position.weight), max(1, LOGITS_AT_ONCE // num_items)
+                histories, len(self.model.position.weight), max(1, LOGITS_AT_ONCE // len(weight))
             ):
-                scores = self.model.scores(items.to(weight.device)).float().cpu().numpy()
-                width = list_width(histories.take(rows), top_k, num_items)
-                ranked[rows, :width] = top_items(scores, width, candidates)
+                of_batch = self.model.scores(items.to(weight.device)).float().cpu().numpy()
+                ranked[rows], scores[rows] = top_items(of_batch, width, allowed)
         finally:
             self.model.train(was_training)
-        return split_protocols(ranked, histories, top_k, num_items)
+        return Ranked(ranked, scores)
 
 
 def train_sasrec(run: Run, config: Config, stage: StageWriter) -> None:

@@ -1,13 +1,12 @@
 """Untrained baselines: popularity, a graph of transitions and content, and content alone.
 
-They read training histories only and need no torch. Symbols: U users, N items, E training events,
+They read training histories only. Symbols: U users, N items, E training events,
 D width of the item embeddings, B users of a block.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +14,8 @@ from scipy import sparse
 
 from hidvae.data.interactions import Sequences, count_items
 from hidvae.features.item_graph import ItemGraph, check_items_known, recency_query, unit_embeddings
-from hidvae.ranking.lists import (
-    Ranking,
-    check_top_k,
-    list_width,
-    split_protocols,
-    top_items,
-)
+from hidvae.ranking.ranker import Ranked
+from hidvae.ranking.search import top_items
 
 _SCORES_PER_BLOCK = 8_000_000
 """Dense scores held at once; users are ranked in blocks of this many divided by N."""
@@ -34,25 +28,19 @@ class Popularity:
         self.name = name
         check_items_known(train, num_items)
         self.popularity = count_items(train, num_items)  # (N,)
-        self._order = np.argsort(-self.popularity, kind="stable")  # (N,)
 
     def rank(
         self,
         histories: Sequences,
-        top_k: int,
-        user_index: npt.NDArray[np.integer] | None = None,
-        candidates: npt.NDArray[np.bool_] | None = None,
-    ) -> Ranking:
-        """The same order for every user, without their history under ``excluding``."""
-        check_top_k(top_k)
-        num_items = self._order.size
-        order = self._order if candidates is None else self._order[candidates[self._order]]
-        parts = []
-        for block in _blocks(histories, list_width(histories, top_k, num_items)):
-            best = order[: list_width(block, top_k, num_items)]
-            ranked = np.broadcast_to(best, (block.num_users, best.size))
-            parts.append(split_protocols(ranked, block, top_k, num_items))
-        return _joined(parts, top_k)
+        k: int,
+        users: npt.NDArray[np.integer] | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """See ``Ranker.rank``; the same order for every user."""
+        one = self.popularity[None].astype(np.float32)
+        items, scores = top_items(one, k + int(histories.lengths.max(initial=0)), allowed)
+        shape = (histories.num_users, items.shape[1])
+        return Ranked(np.broadcast_to(items, shape), np.broadcast_to(scores, shape))
 
 
 class ByScore(ABC):
@@ -68,18 +56,18 @@ class ByScore(ABC):
     def rank(
         self,
         histories: Sequences,
-        top_k: int,
-        user_index: npt.NDArray[np.integer] | None = None,
-        candidates: npt.NDArray[np.bool_] | None = None,
-    ) -> Ranking:
-        """Rank by the scores; an empty history scores every item 0."""
-        check_top_k(top_k)
-        parts = []
-        for block in _blocks(histories, self.num_items):
-            width = list_width(block, top_k, self.num_items)
-            best = top_items(self.scores(block), width, candidates)
-            parts.append(split_protocols(best, block, top_k, self.num_items))
-        return _joined(parts, top_k)
+        k: int,
+        users: npt.NDArray[np.integer] | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """See ``Ranker.rank``; an empty history scores every item 0."""
+        width = k + int(histories.lengths.max(initial=0))
+        size = max(1, _SCORES_PER_BLOCK // self.num_items)
+        parts = [(np.empty((0, width), np.int64), np.empty((0, width), np.float32))]
+        for start in range(0, histories.num_users, size):
+            block = histories.take(np.arange(start, min(start + size, histories.num_users)))
+            parts.append(top_items(self.scores(block), width, allowed))
+        return Ranked(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class ContentGraph(ByScore):
@@ -153,18 +141,3 @@ class TextSimilarity(ByScore):
         query = recency_query(histories, self.num_items, self.num_latest, self.decay)
         scores: npt.NDArray[np.float32] = np.asarray(query @ self._content) @ self._content.T
         return scores
-
-
-def _blocks(histories: Sequences, width: int) -> Iterator[Sequences]:
-    """The histories in blocks small enough for ``width`` scores per user."""
-    size = max(1, _SCORES_PER_BLOCK // max(1, width))
-    for start in range(0, histories.num_users, size):
-        yield histories.take(np.arange(start, min(start + size, histories.num_users)))
-
-
-def _joined(parts: list[Ranking], top_k: int) -> Ranking:
-    none = np.empty((0, top_k), dtype=np.int64)
-    return Ranking(
-        including=np.concatenate([none, *(part.including for part in parts)]),
-        excluding=np.concatenate([none, *(part.excluding for part in parts)]),
-    )

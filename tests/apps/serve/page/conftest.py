@@ -55,9 +55,9 @@ class Visit:
         self.tab.click("#sample")
         self.tab.wait_for_selector(".card .probable")
 
-    def recommended(self, history: list[str], **orders: Any) -> list[dict[str, Any]]:
+    def recommended(self, history: list[str], **filters: Any) -> list[dict[str, Any]]:
         """What the server says."""
-        body = {"users": [{"history": history}], "k": 10, "orders": orders}
+        body = {"users": [{"history": history}], "k": 10, "filters": filters}
         answer = self.tab.request.post(f"{self.server}/recommend", data=body)
         assert answer.ok, answer.text()
         items: list[dict[str, Any]] = answer.json()["results"][0]["items"]

@@ -107,7 +107,7 @@ def test_a_tag_steers_and_its_chip_takes_that_back(visit: Visit) -> None:
     visit.open_sample()
     history = visit.history()
     items = visit.recommended(history)
-    # Orders go by the catalogue's tags, a card shows predicted ones: take one that makes a change.
+    # Filters go by the catalogue's tags, a card shows predicted ones: take one that makes a change.
     place, path, without = next(
         (place, path, others)
         for place, item in enumerate(items)

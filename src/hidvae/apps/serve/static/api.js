@@ -37,8 +37,8 @@ async function call(path, { query = {}, body, signal } = {}) {
 }
 
 /** One user's list: `{items, unknown_items, history, is_fallback}`. */
-export async function recommend(user, k, orders, signal) {
-  const body = { users: [user], k, orders };
+export async function recommend(user, k, filters, signal) {
+  const body = { users: [user], k, filters };
   return (await call("recommend", { body, signal })).results[0];
 }
 

@@ -4,13 +4,13 @@ import { learnTitles, tagTree } from "./catalogue.js";
 import { count } from "./dom.js";
 import { renderHistory } from "./history.js";
 import { renderItem, startItem } from "./item.js";
-import { fillLevels, renderOrders, startOrders } from "./orders.js";
+import { fillLevels, renderFilters, startFilters } from "./filters.js";
 import { renderRecommendations } from "./recommendations.js";
 import { startSearch } from "./search.js";
 import { address, listen, state } from "./state.js";
 import { renderTree, startTree } from "./tree.js";
 
-const ORDERS = ["under", "notUnder", "without", "k", "diversity", "mostPerTag", "tagLevel"];
+const FILTERS = ["under", "notUnder", "without", "k", "diversity", "mostPerTag", "tagLevel"];
 const PLACE = ["view", "by", "prefix", "path"];
 
 function render(shown, before) {
@@ -20,11 +20,11 @@ function render(shown, before) {
   for (const link of document.querySelectorAll("[data-view]")) {
     link.href = address({ view: link.dataset.view, item: "" });
   }
-  if (["history", ...ORDERS].some(isOther)) {
+  if (["history", ...FILTERS].some(isOther)) {
     tagTree().then(showSize, () => {}); // the list tells what is wrong
     learnTitles([...shown.history, ...shown.without]).then(() => {
       renderHistory(state); // as it is by then
-      renderOrders(state);
+      renderFilters(state);
     });
     renderRecommendations(shown);
   }
@@ -54,7 +54,7 @@ function focusTop(view) {
 
 document.getElementById("skip").addEventListener("click", () => focusTop(state.view));
 startSearch();
-startOrders();
+startFilters();
 startTree();
 startItem();
 listen(render);

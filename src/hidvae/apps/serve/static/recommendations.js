@@ -4,7 +4,7 @@ import { latest, recommend } from "./api.js";
 import { plainCode, remember, tagTree } from "./catalogue.js";
 import { announce, count, el, percent, replace, showProblem } from "./dom.js";
 import { openButton } from "./item-title.js";
-import { ordersOf, tagButtons } from "./orders.js";
+import { filtersOf, tagButtons } from "./filters.js";
 import { addButton } from "./search.js";
 import { change, linkTo, state } from "./state.js";
 
@@ -14,7 +14,7 @@ export const renderRecommendations = latest(async (signal, shown) => {
   region.setAttribute("aria-busy", "true");
   try {
     const root = await tagTree();
-    const result = await recommend({ history: shown.history }, shown.k, ordersOf(shown), signal);
+    const result = await recommend({ history: shown.history }, shown.k, filtersOf(shown), signal);
     remember(result.items);
     if (signal.aborted) return;
     region.removeAttribute("aria-busy");
@@ -43,7 +43,7 @@ function show(root, result) {
       : null,
     items.length
       ? el("ol", { class: "cards" }, items.map((item) => card(root, item, isFallback)))
-      : el("p", { class: "hint" }, "No item keeps to these orders; take one of them back."),
+      : el("p", { class: "hint" }, "No item passes these filters; take one of them back."),
   );
 }
 

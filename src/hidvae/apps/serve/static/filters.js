@@ -1,4 +1,4 @@
-// Orders for the list: chips for tags and items, how many per tag, how much variety.
+// Filters of the list: chips for tags and items, how many per tag, how much variety.
 
 import { pathsOf, SEPARATOR, tagDepth, titleOf } from "./catalogue.js";
 import { announce, el, replace } from "./dom.js";
@@ -13,8 +13,8 @@ const controls = {
   diversity: document.getElementById("diversity"),
 };
 
-/** Orders as the server takes them. */
-export function ordersOf(shown) {
+/** Filters as the server takes them. */
+export function filtersOf(shown) {
   return {
     under: shown.under,
     not_under: shown.notUnder,
@@ -25,14 +25,14 @@ export function ordersOf(shown) {
   };
 }
 
-/** Chips of one kind; a click takes the order back. */
+/** Chips of one kind; a click takes the filter back. */
 const KINDS = [
   { field: "under", label: "Only", name: (path) => path },
   { field: "notUnder", label: "Not", name: (path) => path },
   { field: "without", label: "Without", name: titleOf },
 ];
 
-export function renderOrders(shown) {
+export function renderFilters(shown) {
   const all = KINDS.flatMap(({ field, label, name }) =>
     shown[field].map((value) =>
       el(
@@ -130,7 +130,7 @@ export function fillLevels(root) {
   controls.tagLevel.value = state.tagLevel;
 }
 
-export function startOrders() {
+export function startFilters() {
   for (const [field, control] of Object.entries(controls)) {
     control.addEventListener("change", () => change({ [field]: Number(control.value) }));
   }
