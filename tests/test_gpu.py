@@ -15,12 +15,12 @@ from torch import Tensor
 
 from hidvae.config import load_config
 from hidvae.ranking.recommender import Recommender
-from hidvae.retriever import train_retriever as train
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.run.run import Run
 from hidvae.run.stages import STAGES
 from hidvae.store.artifacts import StageFolder, read_json
 from hidvae.training.prefetch import on_device
+from training.trained import stopped_after
 
 pytestmark = [
     pytest.mark.gpu,
@@ -130,22 +130,9 @@ def test_the_same_seed_gives_the_same_bits(train_on_gpu: Train) -> None:
 
 
 def test_a_stopped_training_goes_on_to_the_same_bits(train_on_gpu: Train, tmp_path: Path) -> None:
-    class Stopped(Exception):
-        pass
-
-    save, saved = train.save_checkpoint, []
-
-    def save_then_stop(*args: Any, **keywords: Any) -> None:
-        save(*args, **keywords)
-        saved.append(keywords["state"])
-        if len(saved) == 3:
-            raise Stopped
-
     every_step = "RunConfig.checkpoint_every_seconds=0"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "save_checkpoint", save_then_stop)
-        with pytest.raises(Stopped):
-            train_on_gpu(every_step, output=tmp_path / "run")
+    with stopped_after(3):
+        train_on_gpu(every_step, output=tmp_path / "run")
     resumed = train_on_gpu(every_step, output=tmp_path / "run")
     assert_equal(weights(resumed), weights(train_on_gpu()))
 

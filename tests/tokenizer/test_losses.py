@@ -173,10 +173,15 @@ def test_prediction_without_options_is_cross_entropy() -> None:
 
 
 def test_focal_scales_each_item_by_how_wrong_it_is() -> None:
-    logits, tags = normal(7, 5), torch.tensor([0, 1, 2, 3, 4, 0, 1])
-    prob_true = logits.softmax(dim=1)[torch.arange(7), tags]
-    expected = ((1 - prob_true) ** 2 * -prob_true.log()).mean()
-    torch.testing.assert_close(tag_prediction_loss(logits, tags, 2.0), expected)
+    logits, tags = normal(7, 5).requires_grad_(), torch.tensor([0, 1, 2, 3, 4, 0, 1])
+    scale = (1 - logits.detach().softmax(dim=1)[torch.arange(7), tags]) ** 2
+    expected = (scale * F.cross_entropy(logits, tags, reduction="none")).mean()
+    found = tag_prediction_loss(logits, tags, 2.0)
+    torch.testing.assert_close(found, expected)
+    # The scale is a weight and no loss: making an item easier is no way to lower it.
+    torch.testing.assert_close(
+        torch.autograd.grad(found, logits), torch.autograd.grad(expected, logits)
+    )
 
 
 def test_focal_down_weights_what_is_easy() -> None:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +18,24 @@ from hidvae.errors import ArtifactError, ConfigError, DataError, NotTrainedError
 from hidvae.features.embeddings import load_embeddings
 from hidvae.store.artifacts import StageFolder, read_stage
 from hidvae.tokenizer import train_tokenizer as train_module
-from hidvae.tokenizer.train_tokenizer import LOG, WEIGHTS, load_held_out, load_tokenizer
+from hidvae.tokenizer.model import build_tokenizer
+from hidvae.tokenizer.train_tokenizer import (
+    LOG,
+    WEIGHTS,
+    Survey,
+    TokenizerTask,
+    TrainingItems,
+    load_held_out,
+    load_tokenizer,
+)
 from hidvae.training.parallel import Share
+from hidvae.training.runtime import start_fabric
+from training.trained import RUN, assert_same, stopped_after
 
 from .conftest import EMBEDDING, kill_codes
 
 Change = Callable[[Callable[[np.ndarray], np.ndarray]], StageFolder]
+Fit = Callable[..., StageFolder]
 
 
 def weights(folder: StageFolder) -> bytes:
@@ -34,23 +47,29 @@ def rows(folder: StageFolder) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_same_seed_same_weights_bit_for_bit(
+@pytest.fixture
+def fit(
     config: TokenizerConfig,
-    demo_folder: StageFolder,
     run: RunConfig,
+    demo_folder: StageFolder,
     embeddings: StageFolder,
     tags: StageFolder,
-    tokenizer: StageFolder,
     tmp_path: Path,
-) -> None:
-    torch.manual_seed(999)
-    again = train_tokenizer(config, run, demo_folder, embeddings, tags, tmp_path / "again")
-    assert weights(again) == weights(tokenizer)
-    assert again.fingerprint == tokenizer.fingerprint
-    other = train_tokenizer(
-        config, replace(run, seed=1), demo_folder, embeddings, tags, tmp_path / "other"
-    )
-    assert weights(other) != weights(tokenizer)
+) -> Fit:
+    """Train on the demo with some settings changed, or on other embeddings or tags."""
+
+    def call(
+        name: str = "tokenizer",
+        *,
+        run: RunConfig = run,
+        embeddings: StageFolder = embeddings,
+        tags: StageFolder = tags,
+        **changes: Any,
+    ) -> StageFolder:
+        changed = replace(config, **changes)
+        return train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / name)
+
+    return call
 
 
 def test_training_improves_and_says_so(tokenizer: StageFolder, config: TokenizerConfig) -> None:
@@ -68,21 +87,13 @@ def test_training_improves_and_says_so(tokenizer: StageFolder, config: Tokenizer
 
 
 def test_every_layer_moves(
-    config: TokenizerConfig,
-    demo_folder: StageFolder,
-    run: RunConfig,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    tokenizer: StageFolder,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    fit: Fit, tags: StageFolder, tokenizer: StageFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gradient of infinity in the first step once stopped the encoder, silently."""
     monkeypatch.setattr(train_module, "WEIGHT_DECAY", 0.0)  # or every weight would change
-    longer = replace(config, epochs=6)
-    other = train_tokenizer(longer, run, demo_folder, embeddings, tags, tmp_path / "t")
+    longer = fit(epochs=6)
     before = dict(load_tokenizer(tokenizer, tags).named_parameters())
-    for name, after in load_tokenizer(other, tags).named_parameters():
+    for name, after in load_tokenizer(longer, tags).named_parameters():
         assert (after != before[name]).float().mean() > 0.5, name
 
 
@@ -120,7 +131,7 @@ def test_damaged_weights_are_one_line(
         content = file.read_bytes()
         is_tensors = file.suffix == ".safetensors"
         (damaged / file.name).write_bytes(b"\0" * len(content) if is_tensors else content)
-    folder = read_stage(damaged, produced_by="hidvae tokenize")
+    folder = StageFolder(damaged, tokenizer.manifest)
     for load in (lambda: load_tokenizer(folder, tags), lambda: load_held_out(folder)):
         with pytest.raises(ArtifactError, match="hidvae tokenize") as error:
             load()
@@ -128,13 +139,7 @@ def test_damaged_weights_are_one_line(
 
 
 def test_held_out_items_do_not_touch_the_weights(
-    config: TokenizerConfig,
-    demo_folder: StageFolder,
-    run: RunConfig,
-    tags: StageFolder,
-    tokenizer: StageFolder,
-    changed_embeddings: Change,
-    tmp_path: Path,
+    fit: Fit, tokenizer: StageFolder, changed_embeddings: Change
 ) -> None:
     held_out = load_held_out(tokenizer)
     assert held_out.sum() == 12
@@ -147,83 +152,53 @@ def test_held_out_items_do_not_touch_the_weights(
         return change
 
     unseen = changed_embeddings(scramble(int(np.flatnonzero(held_out)[0])))
-    assert weights(
-        train_tokenizer(config, run, demo_folder, unseen, tags, tmp_path / "a")
-    ) == weights(tokenizer)
+    assert weights(fit(embeddings=unseen)) == weights(tokenizer)
     seen = changed_embeddings(scramble(int(np.flatnonzero(~held_out)[0])))
-    assert weights(
-        train_tokenizer(config, run, demo_folder, seen, tags, tmp_path / "b")
-    ) != weights(tokenizer)
+    assert weights(fit(embeddings=seen)) != weights(tokenizer)
 
 
-def test_dead_codes_are_revived(
-    config: TokenizerConfig,
-    demo_folder: StageFolder,
-    run: RunConfig,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_dead_codes_are_revived(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     kill_codes(monkeypatch, num_alive=8)
     usage = {}
     for patience in (99, 1):
         monkeypatch.setattr(train_module, "DEAD_CODE_EPOCHS", patience)
-        changed = replace(config, epochs=4)
-        output = tmp_path / str(patience)
-        log = rows(train_tokenizer(changed, run, demo_folder, embeddings, tags, output))
+        log = rows(fit(str(patience), epochs=4))
         usage[patience] = [float(row["usage_0"]) for row in log]
     assert usage[99][0] == usage[1][0] <= 0.5
     assert max(usage[99]) <= 0.5, "without resets the dead stay dead"
     assert usage[1][-1] > 0.8
 
 
-def test_patience_is_counted_in_epochs(
-    config: TokenizerConfig,
-    demo_folder: StageFolder,
-    run: RunConfig,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_patience_is_counted_in_epochs(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     kill_codes(monkeypatch, num_alive=8)
-    changed = replace(config, epochs=4)
-    log = rows(train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t"))
-    usage = [float(row["usage_0"]) for row in log]
+    usage = [float(row["usage_0"]) for row in rows(fit(epochs=4))]
     assert max(usage[:2]) <= 0.5 < usage[2]
+
+
+def test_patience_goes_on_in_a_resumed_training(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill_codes(monkeypatch, num_alive=8)
+    whole = fit("whole")
+    with stopped_after(5):  # in the second epoch
+        fit(run=RUN)
+    assert_same(fit(), whole)
 
 
 @pytest.mark.parametrize("codebook_size", [16, 5])
 def test_a_collapsed_codebook_is_warned_about(
     codebook_size: int,
-    config: TokenizerConfig,
-    demo_folder: StageFolder,
-    run: RunConfig,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    tmp_path: Path,
+    fit: Fit,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     kill_codes(monkeypatch, num_alive=1)
-    changed = replace(config, codebook_size=codebook_size, epochs=1)
-    train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t")
+    fit(codebook_size=codebook_size, epochs=1)
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "level 0" in warnings[0] and "collapsed" in warnings[0]
 
 
-def test_a_healthy_codebook_is_not_warned_about(
-    config: TokenizerConfig,
-    demo_folder: StageFolder,
-    run: RunConfig,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    train_tokenizer(replace(config, epochs=1), run, demo_folder, embeddings, tags, tmp_path / "t")
+def test_a_healthy_codebook_is_not_warned_about(fit: Fit, caplog: pytest.LogCaptureFixture) -> None:
+    fit(epochs=1)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -236,44 +211,32 @@ def test_a_healthy_codebook_is_not_warned_about(
     ],
 )
 def test_a_catalogue_that_does_not_fit_is_refused_before_any_training(
-    changes: dict[str, int],
+    changes: dict[str, Any],
     message: str,
-    config: TokenizerConfig,
-    demo_folder: StageFolder,
-    run: RunConfig,
-    embeddings: StageFolder,
-    tags: StageFolder,
+    fit: Fit,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(train_module, "start_fabric", lambda run: pytest.fail("it started"))
+    monkeypatch.setattr(train_module, "Trainer", lambda *_, **__: pytest.fail("it started"))
     with pytest.raises(DataError, match=message) as error:
-        train_tokenizer(
-            replace(config, **changes), run, demo_folder, embeddings, tags, tmp_path / "t"
-        )  # type: ignore[arg-type]
+        fit(**changes)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_disambiguation_has_room_for_any_catalogue(
-    config: TokenizerConfig,
-    demo_folder: StageFolder,
-    run: RunConfig,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    tmp_path: Path,
+    fit: Fit, embeddings: StageFolder, tags: StageFolder
 ) -> None:
-    small = replace(config, codebook_size=2, collisions="disambiguate", epochs=1)
-    folder = train_tokenizer(small, run, demo_folder, embeddings, tags, tmp_path / "t")
-    assert folder.metrics["collision_rate"] >= 1 - 8 / 108
+    folder = fit(codebook_size=2, collisions="disambiguate", epochs=1)
+    items = load_embeddings(embeddings).matrix[~load_held_out(folder)]
+    _, quantized = load_tokenizer(folder, tags).encode(torch.tensor(items))
+    distinct = len(quantized.codes.unique(dim=0))
+    assert distinct <= 8 < len(items) == 108
+    assert folder.metrics["collision_rate"] == pytest.approx(1 - distinct / len(items))
 
 
 def test_tags_of_other_levels_are_refused(
-    config: TokenizerConfig,
-    run: RunConfig,
-    demo_folder: StageFolder,
-    embeddings: StageFolder,
-    tmp_path: Path,
+    fit: Fit, demo_folder: StageFolder, embeddings: StageFolder, tmp_path: Path
 ) -> None:
     two = tag(
         TagConfig(),
@@ -285,38 +248,24 @@ def test_tags_of_other_levels_are_refused(
         num_levels=2,
     )
     with pytest.raises(ConfigError, match=r"num_levels = 3 levels; found 2") as error:
-        train_tokenizer(config, run, demo_folder, embeddings, two, tmp_path / "t")
+        fit(tags=two)
     assert "\n" not in str(error.value)
-    plain = replace(config, tag_alignment_weight=0, tag_prediction_weight=0, epochs=1)
-    train_tokenizer(plain, run, demo_folder, embeddings, two, tmp_path / "t")
+    fit(tags=two, tag_alignment_weight=0, tag_prediction_weight=0, epochs=1)
 
 
 def test_without_tags_it_trains_a_plain_rq_vae(
-    config: TokenizerConfig,
-    run: RunConfig,
-    demo_folder: StageFolder,
-    embeddings: StageFolder,
-    tmp_path: Path,
+    fit: Fit, demo_folder: StageFolder, embeddings: StageFolder, tmp_path: Path
 ) -> None:
     no_tags = TagConfig(source="none")
     none = tag(no_tags, LLMConfig(), EMBEDDING, demo_folder, embeddings, tmp_path / "tags")
-    folder = train_tokenizer(
-        replace(config, epochs=1), run, demo_folder, embeddings, none, tmp_path / "t"
-    )
+    folder = fit(tags=none, epochs=1)
     assert load_tokenizer(folder, none).tag_heads is None
     assert not [name for name in load_file(folder.path / WEIGHTS) if name.startswith("tag_heads")]
 
 
 @pytest.mark.parametrize("uniqueness_weight", [0.0, 1.0])
 def test_an_epoch_shows_every_item_at_most_once(
-    uniqueness_weight: float,
-    config: TokenizerConfig,
-    demo_folder: StageFolder,
-    run: RunConfig,
-    embeddings: StageFolder,
-    tags: StageFolder,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    uniqueness_weight: float, fit: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.Tensor] = []
     forward = train_module.HiDVAE.forward
@@ -332,8 +281,7 @@ def test_an_epoch_shows_every_item_at_most_once(
         return forward(self, items, tag_ids, index, share)
 
     monkeypatch.setattr(train_module.HiDVAE, "forward", watch)
-    changed = replace(config, uniqueness_weight=uniqueness_weight, epochs=2)
-    folder = train_tokenizer(changed, run, demo_folder, embeddings, tags, tmp_path / "t")
+    folder = fit(uniqueness_weight=uniqueness_weight, epochs=2)
     held_out = set(np.flatnonzero(load_held_out(folder)).tolist())
     epochs = [torch.cat(seen[:3]).tolist(), torch.cat(seen[3:]).tolist()]
     assert len(seen) == 6
@@ -343,36 +291,32 @@ def test_an_epoch_shows_every_item_at_most_once(
     assert epochs[0] != epochs[1]
 
 
-def loop_of(config: TokenizerConfig, folder: Path) -> train_module._Training:
-    """The loop over 100 items, before its first step."""
-    items = train_module.TrainingItems(
-        torch.zeros(100, 4), torch.full((100, config.num_levels), -1), torch.arange(100)
-    )
-    run, file = RunConfig(device="cpu"), folder / "checkpoint.safetensors"
-    model = train_module.build_tokenizer(config, 4, 0, [])
-    fabric = train_module.start_fabric(run)
-    return train_module._Training(fabric, model, items, config, run, file, "")
+def task_of(**settings: Any) -> TokenizerTask:
+    """The task over 100 items, before its first epoch."""
+    config = TokenizerConfig(num_levels=1, **settings)
+    items = TrainingItems(torch.zeros(100, 4), torch.full((100, 1), -1), torch.arange(100))
+    model = build_tokenizer(config, 4, 0, [])
+    return TokenizerTask(start_fabric(RunConfig(device="cpu")), model, items, config, seed=0)
 
 
-def test_items_that_share_an_id_share_a_batch(tmp_path: Path) -> None:
+def test_items_that_share_an_id_share_a_batch() -> None:
     """Else the uniqueness loss would hardly ever see a colliding pair."""
-    loop = loop_of(TokenizerConfig(codebook_size=2, num_levels=1, batch_size=2), tmp_path)
-    order = loop._shuffle(torch.arange(100).remainder(50).unsqueeze(1)).tolist()
+    task = task_of(codebook_size=2, batch_size=2)
+    order = task.shuffle(torch.arange(100).remainder(50).unsqueeze(1), epoch=0).tolist()
     assert sorted(order) == list(range(100))
     gaps = [abs(order.index(item) - order.index(item + 50)) for item in range(50)]
     assert set(gaps) <= {1, 99}
 
 
-def test_only_epochs_in_a_row_make_a_code_dead(tmp_path: Path) -> None:
-    config = TokenizerConfig(codebook_size=3, num_levels=1, latent_dim=4)
-    loop = loop_of(config, tmp_path)
-    table = loop.model.quantizer.levels[0].table
+def test_only_epochs_in_a_row_make_a_code_dead() -> None:
+    task = task_of(codebook_size=3, latent_dim=4)
+    table = task.model.quantizer.levels[0].table
     before = table.detach().clone()
     residuals = torch.full((100, 1, 4), 7.0)
-    for used in ([0, 2], [1, 2], [0, 2], [1, 2], [1, 2]):
+    for epoch, used in enumerate(([0, 2], [1, 2], [0, 2], [1, 2], [1, 2])):
         assert torch.equal(table, before)
         codes = torch.tensor(used).repeat(50).unsqueeze(1)
-        loop._reset_dead_codes(train_module.Survey(codes, residuals))
+        task.revive_dead_codes(Survey(codes, residuals), epoch)
     assert (table[0] == 7).all(), "unused in the last two epochs"
     assert torch.equal(table[1:], before[1:])
 

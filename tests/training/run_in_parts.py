@@ -14,20 +14,21 @@ from typing import Any
 import torch
 
 from hidvae.config import load_config
-from hidvae.retriever import train_retriever as retriever_train
 from hidvae.run.run import Run
-from hidvae.tokenizer import train_tokenizer as tokenizer_train
+from hidvae.tokenizer.model import HiDVAE
+from hidvae.training import trainer
 
 torch.set_num_threads(1)
 output, stage, *settings = sys.argv[1:]
 if stage:
-    module: Any = {"tokenizer": tokenizer_train, "retriever": retriever_train}[stage]
-    save = module.save_checkpoint
+    save = trainer.save_checkpoint
 
     def save_then_die(*args: Any, **keywords: Any) -> None:
         save(*args, **keywords)
-        if (keywords["state"]["epoch"], keywords["state"]["step"]) == (1, 1):
+        place = keywords["state"]["place"]
+        is_tokenizer = isinstance(keywords["model"], HiDVAE)
+        if is_tokenizer == (stage == "tokenizer") and (place["epoch"], place["step"]) == (1, 1):
             sys.exit(1)
 
-    module.save_checkpoint = save_then_die
+    trainer.save_checkpoint = save_then_die
 Run(Path(output)).make(load_config([], settings), until="train")

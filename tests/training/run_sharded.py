@@ -18,10 +18,15 @@ from typing import Any
 import torch
 from torch.optim import AdamW
 
-from hidvae.config import RetrieverConfig, RunConfig
-from hidvae.retriever import train_retriever as train
-from hidvae.store.artifacts import StageFolder, read_stage
+from hidvae.config import Config, RetrieverConfig, RunConfig
+from hidvae.run.run import Run
+from hidvae.run.stages import STAGE_OF
+from hidvae.store.artifacts import StageFolder
+from hidvae.training import trainer
 from hidvae.training.runtime import process_rank
+
+sys.path[:0] = map(str, Path(__file__).parents[1:3])
+from training.trained import Stopped  # noqa: E402
 
 CONFIG = RetrieverConfig(
     dim=8,
@@ -50,18 +55,14 @@ TRAININGS = {case: case for case in CASES} | dict.fromkeys(("stopped", "resumed"
 """By name: each case to its end, one up to a stop, and one on from the checkpoint that is there."""
 
 
-class Stopped(Exception):
-    """The power went off."""
-
-
-def fit(run: Path, output: Path, case: str, **settings: Any) -> StageFolder:
-    """Train one of ``CASES``."""
-    folders = (
-        read_stage(run / name, produced_by="hidvae tokenize")
-        for name in ("dataset", "embeddings", "tags", "semantic_ids")
+def fit(source: Path, output: Path, case: str, **settings: Any) -> StageFolder:
+    """Train one of ``CASES`` on the stages of ``source``, into the run ``output.parent``."""
+    stage = STAGE_OF["retriever"]
+    run = Run(output.parent, "cpu", borrowed=Run(source).folders(stage.needs))
+    config = Config(
+        run=RunConfig(device="cpu", **settings), retriever=replace(CONFIG, **CASES[case])
     )
-    config = replace(CONFIG, **CASES[case])
-    return train.train_retriever(config, RunConfig(device="cpu", **settings), *folders, output)
+    return run.make_stage(stage, config)
 
 
 def held(optimizer: AdamW) -> dict[str, int]:
@@ -76,7 +77,7 @@ def held(optimizer: AdamW) -> dict[str, int]:
 
 
 def main(run: Path, folder: Path) -> None:
-    make_optimizer, save = train.AdamW, train.save_checkpoint
+    make_optimizer, save = trainer.AdamW, trainer.save_checkpoint
     optimizers: list[AdamW] = []
 
     def make_and_keep(*args: Any, **keywords: Any) -> AdamW:
@@ -85,12 +86,12 @@ def main(run: Path, folder: Path) -> None:
 
     def save_then_stop(*args: Any, **keywords: Any) -> None:
         save(*args, **keywords)
-        if keywords["state"]["epoch"] == 1:
+        if keywords["state"]["place"]["epoch"] == 1:
             raise Stopped
 
-    train.AdamW = make_and_keep  # type: ignore[assignment, misc]
+    trainer.AdamW = make_and_keep  # type: ignore[assignment, misc]
     for name, case in TRAININGS.items():
-        train.save_checkpoint = save_then_stop if name == "stopped" else save
+        trainer.save_checkpoint = save_then_stop if name == "stopped" else save
         every = 0.0 if name == "stopped" else 1e6
         with contextlib.suppress(Stopped):
             output = folder / name / "retriever"

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,22 @@ from lightning_fabric.loggers.logger import Logger
 
 from hidvae.config import RunConfig, load_config
 from hidvae.errors import ConfigError, MissingExtraError
-from hidvae.retriever import train_retriever as retriever_train
 from hidvae.run.run import Run
 from hidvae.store.artifacts import read_stage
-from hidvae.tokenizer import train_tokenizer as tokenizer_train
 from hidvae.training import loggers as loggers_module
-from hidvae.training.checkpoint import Checkpoint
-from hidvae.training.loggers import PROJECT, check_loggers, following, log_epoch
+from hidvae.training.loggers import (
+    PROJECT,
+    TrackedTraining,
+    check_loggers,
+    following,
+    log_epoch,
+)
 from hidvae.training.progress import TrainingLog
-from hidvae.training.runtime import start_fabric
+from hidvae.training.trainer import Trainer
+from training.trained import Stopped
 
 Epochs = dict[int, dict[str, float]]
-STAGES = {"tokenizer": tokenizer_train, "retriever": retriever_train}
+STAGES = ("tokenizer", "retriever")
 
 
 def epochs_of(log: Path) -> Epochs:
@@ -35,10 +40,6 @@ def epochs_of(log: Path) -> Epochs:
         int(row.pop("epoch")): {name: float(value) for name, value in row.items() if value}
         for row in rows
     }
-
-
-class Stopped(Exception):
-    pass
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def start_memory(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> Memory
 
 
 def test_numbers_arrive_with_their_epoch(tmp_path: Path) -> None:
-    log = TrainingLog("train", tmp_path / "log.csv")
+    log = TrainingLog(tmp_path / "log.csv")
     log.loggers = [memory := Memory()]
     log.add({"epoch": 1, "seconds": 2.0, "loss": 0.5}, "")
     log.add({"epoch": 2, "seconds": 3.0, "loss": 0.25, "validation_ndcg@10": 0.1}, "")
@@ -132,10 +133,9 @@ def test_a_logger_that_fails_ends_alone(
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_end_is_told(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = start_memory(monkeypatch)
-    fabric = start_fabric(RunConfig(device="cpu"))
     with (
         pytest.raises(Stopped) if fails else pytest.MonkeyPatch.context(),
-        following(fabric, ("csv", "wandb"), tmp_path / "stage", {}, None) as loggers,
+        following(("csv", "wandb"), TrackedTraining("tokenizer", tmp_path, {})) as loggers,
     ):
         assert loggers == [memory]
         if fails:
@@ -147,21 +147,12 @@ def test_a_service_that_is_not_there_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_memory(monkeypatch, fails=True)
-    fabric = start_fabric(RunConfig(device="cpu"))
     with (
         pytest.raises(ConfigError, match="wandb.+no route to host") as caught,
-        following(fabric, ("wandb",), tmp_path / "stage", {}, None),
+        following(("wandb",), TrackedTraining("tokenizer", tmp_path, {})),
     ):
         pass
     assert "\n" not in str(caught.value)
-
-
-def test_further_processes_log_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    start_memory(monkeypatch)
-    fabric = start_fabric(RunConfig(device="cpu"))
-    monkeypatch.setattr(type(fabric), "is_global_zero", False)
-    with following(fabric, ("wandb",), tmp_path / "stage", {}, None) as loggers:
-        assert loggers == []
 
 
 # --- TensorBoard --------------------------------------------------------------------------------
@@ -205,16 +196,15 @@ def test_a_resumed_training_is_in_tensorboard_once(
     """Stopped after an epoch that is logged, but whose checkpoint was not written."""
     pytest.importorskip("tensorboard")
     config = load_config([], [*settings, "RunConfig.loggers=('tensorboard',)"])
-    training = STAGES[stage]._Training
-    end_epoch = training._end_epoch
+    end_epoch = Trainer._end_epoch
 
-    def end_and_stop(self: Any, *arguments: Any) -> None:
-        end_epoch(self, *arguments)
-        if self._epoch == 2:
+    def end_and_stop(self: Trainer, task: Any) -> None:
+        end_epoch(self, task)
+        if (self._tracked.stage, self._place.epoch) == (stage, 2):
             raise Stopped
 
     with monkeypatch.context() as patched:
-        patched.setattr(training, "_end_epoch", end_and_stop)
+        patched.setattr(Trainer, "_end_epoch", end_and_stop)
         with pytest.raises(Stopped):
             Run(tmp_path).make(config, until="train")
     assert list(tensorboard_epochs(tmp_path, stage)) == [1, 2]
@@ -225,27 +215,22 @@ def test_a_resumed_training_is_in_tensorboard_once(
 # --- MLflow and Weights & Biases: their real clients, without a server ---------------------------
 
 
-def resumed_in_two_parts(name: str, output: Path) -> None:
+def resumed_in_two_parts(name: str, run: Path) -> None:
     """Log epochs 1 to 3, and after a stop before epoch 2's end was saved, 2 to 4."""
-    fabric = start_fabric(RunConfig(device="cpu"))
     rows = [
         {"epoch": epoch, "seconds": 1.0, "validation_recall@10": epoch / 8}
         for epoch in (1, 2, 3, 4)
     ]
-    log = TrainingLog("train", None)
-    with pytest.raises(Stopped), following(fabric, (name,), output, {"dim": 8}, None) as loggers:
-        log.loggers = loggers
+    training = TrackedTraining("retriever", run, {"dim": 8})
+    with pytest.raises(Stopped), following((name,), training) as loggers:
         for row in rows[:3]:
-            log.add(row, "")
-        versions = log.logger_versions
+            log_epoch(loggers, row)
+        version = str(loggers[0].version)
         raise Stopped
-    checkpoint = Checkpoint({"rows": rows[:1], "logger_versions": versions}, {})
-    resumed = TrainingLog("train", None, rows[:1])
-    with following(fabric, (name,), output, {"dim": 8}, checkpoint) as loggers:
-        resumed.loggers = loggers
+    with following((name,), replace(training, epochs_done=1, versions={name: version})) as loggers:
         for row in rows[1:]:
-            resumed.add(row, "")
-        assert resumed.logger_versions == versions
+            log_epoch(loggers, row)
+        assert str(loggers[0].version) == version
 
 
 def test_mlflow_has_one_run_with_every_epoch_once(
@@ -254,7 +239,7 @@ def test_mlflow_has_one_run_with_every_epoch_once(
     mlflow = pytest.importorskip("mlflow", reason="MLflow's client is not installed")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
-    resumed_in_two_parts("mlflow", tmp_path / "shop" / "retriever")
+    resumed_in_two_parts("mlflow", tmp_path / "shop")
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(PROJECT)
     (run,) = client.search_runs([experiment.experiment_id])
@@ -269,5 +254,5 @@ def test_wandb_writes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     pytest.importorskip("wandb", reason="Weights & Biases' client is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    resumed_in_two_parts("wandb", tmp_path / "shop" / "retriever")
+    resumed_in_two_parts("wandb", tmp_path / "shop")
     assert list((tmp_path / "shop" / "logs" / "wandb").glob("offline-run-*/run-*.wandb"))

@@ -14,12 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from hidvae.config import load_config
-from hidvae.retriever import train_retriever as retriever_train
 from hidvae.run.run import Run
-from hidvae.tokenizer import train_tokenizer as tokenizer_train
 from hidvae.training.parallel import Share
 
-STAGES = {"tokenizer": tokenizer_train, "retriever": retriever_train}
+STAGES = ("tokenizer", "retriever")
 RUN_IN_PARTS = Path(__file__).parent / "run_in_parts.py"
 
 

@@ -15,9 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hidvae.retriever import train_retriever as train
+from hidvae.training import trainer
 from training import run_sharded
-from training.run_sharded import CASES, Stopped, fit
+from training.run_sharded import CASES, fit
+from training.trained import Stopped
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +44,15 @@ def sharded(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def stop_after_the_first_epoch(run: Path, output: Path) -> None:
     """Leave the checkpoint of the epoch's last step, after which validation is next."""
-    save = train.save_checkpoint
+    save = trainer.save_checkpoint
 
     def save_unless_it_is_over(*args: Any, **keywords: Any) -> None:
-        if keywords["state"]["epoch"] == 1:
+        if keywords["state"]["place"]["epoch"] == 1:
             raise Stopped
         save(*args, **keywords)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "save_checkpoint", save_unless_it_is_over)
+        patch.setattr(trainer, "save_checkpoint", save_unless_it_is_over)
         with pytest.raises(Stopped):
             fit(run, output, "item_softmax", checkpoint_every_seconds=0)
     assert (output.parent / ".retriever.checkpoint" / "checkpoint.safetensors").is_file()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim import AdamW
 
 from hidvae.config import Config, RetrieverConfig, RunConfig, SasRecConfig
 from hidvae.data.split import Split, choose_users
@@ -24,41 +21,25 @@ from hidvae.retriever.build import WEIGHTS, build_retriever
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.retriever.transformer import Block
 from hidvae.store.artifacts import StageWriter
-from hidvae.training.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    restore,
-    save_checkpoint,
-    training_identity,
-    weights_like,
-)
-from hidvae.training.loggers import following
-from hidvae.training.parallel import (
-    Share,
-    first_decides,
-    mean_over_processes,
-    seed_parts,
-)
+from hidvae.training.checkpoint import training_identity
+from hidvae.training.parallel import Share
 from hidvae.training.prefetch import on_device
-from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
-from hidvae.training.runtime import make_reproducible, start_fabric
-from hidvae.training.schedule import warmup_cosine
-from hidvae.training.sharding import whole, whole_weights
+from hidvae.training.progress import LOG
+from hidvae.training.runtime import make_reproducible
+from hidvae.training.sharding import whole_weights
+from hidvae.training.trainer import Loop, Measured, Task, Trainer, whole_state
 
 if TYPE_CHECKING:
     from hidvae.run.run import Run
 
-LOG = "log.csv"
 _GRADIENT_NORM = 1.0
 
-LoopConfig = RetrieverConfig | SasRecConfig
 VALIDATION_USERS = 5000
 """Users drawn for validation: their ndcg@10 is known to about .003, and they take seconds."""
 WEIGHT_DECAY = 0.05
 """Of AdamW."""
+LoopConfig = RetrieverConfig | SasRecConfig
 """Both name the settings of the loop alike."""
-
-logger = logging.getLogger("hidvae.train")
 
 
 def train_retriever(run: Run, config: Config, stage: StageWriter) -> None:
@@ -119,29 +100,32 @@ def train_next_item(
             "no training history has two items (every user has fewer than 4 events), so there is "
             "no transition to learn from; a longer log is needed"
         )
-    fabric = start_fabric(run, layer=Block)
-    identity = training_identity(stage.settings, stage.inputs, run)
-    checkpoint_file = stage.checkpoint / "checkpoint.safetensors"
-    checkpoint = load_checkpoint(checkpoint_file, identity=identity)
-    stage.seconds_before = checkpoint.state["seconds"] if checkpoint else 0.0
-    with following(fabric, run.loggers, stage.output, stage.settings, checkpoint) as loggers:
-        loop = _Training(
-            fabric, model, ranker, batches, split, config, run, checkpoint_file, identity
-        )
-        loop.log.loggers = loggers
-        loop.run(checkpoint)
-    best = {name: whole(value).cpu() for name, value in loop.best_weights.items()}
-    save_file(best, stage.path / WEIGHTS)
-    loop.log.write(stage.path / LOG)
+    trainer = Trainer(
+        run,
+        name=stage.output.name,
+        checkpoint=stage.checkpoint,
+        identity=training_identity(stage.settings, stage.inputs, run),
+        settings=stage.settings,
+        layer=Block,
+    )
+    stage.seconds_before = trainer.seconds_before
+    trainer.fit(NextItemTask(trainer.fabric, model, ranker, batches, split, config, run.seed))
+    save_file(whole_state(model), stage.path / WEIGHTS)
+    trainer.log.write(stage.path / LOG)
     stage.facts |= {
         "num_parameters": sum(p.numel() for p in model.parameters()),
-        "num_epochs": len(loop.log.rows),
+        "num_epochs": len(trainer.log.rows),
     }
-    stage.metrics |= {"best_epoch": loop.best_epoch, "validation_ndcg@10": loop.best_score}
+    stage.metrics |= {"best_epoch": trainer.best_epoch, "validation_ndcg@10": trainer.best_score}
 
 
-class _Training:
-    """The loop and what a checkpoint must hold of it."""
+class NextItemTask(Task[tuple[HistoryBatch, float]]):
+    """The loss of the next items of histories; ndcg@10 of validation selects the epoch.
+
+    A batch is the histories of this process, and what the mean over their targets counts.
+    """
+
+    loss_names = ("loss",)
 
     def __init__(
         self,
@@ -151,76 +135,35 @@ class _Training:
         batches: TrainingBatches,
         split: Split,
         config: LoopConfig,
-        run: RunConfig,
-        checkpoint_file: Path,
-        identity: str,
+        seed: int,
     ) -> None:
-        self.model, self.config = model, config
-        is_first = fabric.is_global_zero
-        self.log = TrainingLog("train", checkpoint_file.with_name(LOG) if is_first else None)
-        self.best_score, self.best_epoch = -1.0, 0
-        self.best_weights: dict[str, Tensor] = {}
-        self._fabric, self._run = fabric, run
-        self._file, self._identity = checkpoint_file, identity
+        self.model = model
+        self.loop = Loop(
+            section=type(config).__name__,
+            epochs=config.epochs,
+            max_steps=config.max_steps,
+            learning_rate=config.learning_rate,
+            warmup_steps=config.warmup_steps,
+            betas=(0.9, 0.98),
+            weight_decay=WEIGHT_DECAY,
+            gradient_norm=_GRADIENT_NORM,
+            weight_average=config.weight_average,
+            patience=config.patience * config.validate_every,
+        )
+        self.state = {}
+        self._fabric, self._config, self._seed = fabric, config, seed
         self._ranker, self._batches, self._split = ranker, batches, split
-        self._validation_rows = choose_users(
-            len(split.validation_targets), VALIDATION_USERS, run.seed
-        )
-        self._epoch, self._step = 0, 0  # where the next step is
-        self._total_steps = 0
-        self._steps_done = 0
-        self._loss_sum = torch.zeros((), device=fabric.device)
-        self._average: dict[str, Tensor] = {}
-        self._watch = Stopwatch()
+        self._validation_rows = choose_users(len(split.validation_targets), VALIDATION_USERS, seed)
+        self.steps_per_epoch = len(self._epoch(0))
 
-    def run(self, checkpoint: Checkpoint | None) -> None:
-        """Train to the end, from the beginning or from a checkpoint."""
-        config = self.config
-        forward = self._fabric.setup_module(self.model)
-        optimizer: Any = self._fabric.setup_optimizers(
-            AdamW(
-                self.model.parameters(),  # which the line above may have replaced by shards
-                lr=config.learning_rate,
-                betas=(0.9, 0.98),
-                weight_decay=WEIGHT_DECAY,
-                fused=True,
-            )
-        )
-        self._total_steps = config.epochs * len(self._epoch_batches(0))
-        if config.max_steps:
-            self._total_steps = min(self._total_steps, config.max_steps)
-        if config.weight_average:
-            self._average = _copy_of(self.model)
-        if checkpoint is not None:
-            self._restore(checkpoint, optimizer)
-        seed_parts(self._fabric, self._run.seed, self._steps_done)
-        self.model.train()
-        while self._epoch < config.epochs and not self._is_finished():
-            batches = self._epoch_batches(self._epoch)
-            for batch, weight in on_device(self._own_parts(batches), self._fabric.device):
-                factor = warmup_cosine(self._steps_done, self._total_steps, config.warmup_steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * factor
-                loss = weight * forward(batch, config.label_smoothing)
-                self._fabric.backward(loss)
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
-                optimizer.step()
-                optimizer.zero_grad()
-                self._update_average()
-                self._loss_sum += loss.detach()
-                self._step += 1
-                self._steps_done += 1
-                is_due = self._watch.is_due(self._run.checkpoint_every_seconds)
-                if first_decides(self._fabric, is_due):
-                    self._save(optimizer)
-            self._end_epoch(self._step)
+    def _epoch(self, epoch: int) -> EpochBatches:
+        return self._batches.epoch(np.random.default_rng([self._seed, epoch]))
 
-    def _own_parts(self, batches: EpochBatches) -> Iterator[tuple[HistoryBatch, float]]:
-        """``_own_part`` of the batches that are left of an epoch, or up to ``max_steps``."""
-        end = len(batches)
-        if self.config.max_steps:
-            end = min(end, self._step + self.config.max_steps - self._steps_done)
-        return (self._own_part(batches[index]) for index in range(self._step, end))
+    def batches(self, epoch: int, start: int) -> Iterator[tuple[HistoryBatch, float]]:
+        """See ``Task``."""
+        batches = self._epoch(epoch)
+        own = (self._own_part(batches[index]) for index in range(start, len(batches)))
+        return on_device(own, self._fabric.device)
 
     def _own_part(self, batch: HistoryBatch) -> tuple[HistoryBatch, float]:
         """This process's rows of a batch, and what the mean over their targets counts."""
@@ -236,34 +179,19 @@ class _Training:
             batch = own
         return batch, weight
 
-    def _epoch_batches(self, epoch: int) -> EpochBatches:
-        return self._batches.epoch(np.random.default_rng([self._run.seed, epoch]))
+    def losses(
+        self, forward: nn.Module, batch: tuple[HistoryBatch, float]
+    ) -> tuple[Tensor, Tensor]:
+        """See ``Task``."""
+        histories, weight = batch
+        loss: Tensor = weight * forward(histories, self._config.label_smoothing)
+        return loss, loss.detach().unsqueeze(0)
 
-    def _end_epoch(self, num_batches: int) -> None:
-        self._loss_sum = mean_over_processes(self._fabric, self._loss_sum)
-        check_finite(float(self._loss_sum), f"{type(self.config).__name__}.learning_rate")
-        self._epoch, self._step = self._epoch + 1, 0
-        row: dict[str, Any] = {
-            "epoch": self._epoch,
-            "seconds": round(self._watch.seconds, 3),
-            "loss": float(self._loss_sum) / num_batches,
-        }
-        self._loss_sum.zero_()
-        message = f"epoch {self._epoch}/{self.config.epochs}  loss {row['loss']:.3f}"
-        is_last = self._epoch == self.config.epochs or self._has_enough_steps
-        if self._epoch % self.config.validate_every == 0 or is_last:
-            row |= self._validate()
-            message += (
-                f"  validation recall@10 {row['validation_recall@10']:.4f}"
-                f"  ndcg@10 {row['validation_ndcg@10']:.4f}"
-            )
-        self.log.add(row, message)
-
-    def _validate(self) -> dict[str, float]:
-        """Metrics on the validation users, history excluded; keeps the best weights."""
-        trained = _copy_of(self.model)
-        if self._average:
-            self.model.load_state_dict(self._average)
+    def end_epoch(self, epoch: int, losses: Mapping[str, float], is_last: bool) -> Measured:
+        """Rank the validation users, history excluded, if it is their turn."""
+        message = f"loss {losses['loss']:.3f}"
+        if epoch % self._config.validate_every != 0 and not is_last:
+            return Measured(message=message)
         share = Share(self._fabric, len(self._validation_rows))
         rows = self._validation_rows[share.rows]
         users = self._split.validation_users[rows]
@@ -273,78 +201,9 @@ class _Training:
         _, ranked = both_protocols(found, histories, 10)
         own_ranks = target_ranks(ranked, self._split.validation_targets[rows])
         ranks = share.gather(torch.from_numpy(own_ranks).to(self._fabric.device)).cpu().numpy()
-        score = float(ndcg_at(ranks, 10).mean())
-        if score > self.best_score:
-            self.best_score, self.best_epoch = score, self._epoch
-            self.best_weights = _copy_of(self.model)
-        self.model.load_state_dict(trained)
-        return {
-            "validation_recall@10": float(recall_at(ranks, 10).mean()),
-            "validation_ndcg@10": score,
-        }
-
-    @property
-    def _has_enough_steps(self) -> bool:
-        return 0 < self.config.max_steps <= self._steps_done
-
-    def _is_finished(self) -> bool:
-        if self._has_enough_steps:
-            return self._step == 0  # else stopped before the last epoch's end, which is still due
-        waited = self._epoch - self.best_epoch
-        patience = self.config.patience * self.config.validate_every
-        return self.config.patience > 0 and self.best_epoch > 0 and waited >= patience
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Exponential moving average of the weights; the first steps average over fewer."""
-        if not self._average:
-            return
-        decay = min(self.config.weight_average, (1 + self._steps_done) / (10 + self._steps_done))
-        current = self.model.state_dict()
-        names = list(self._average)
-        torch._foreach_lerp_(
-            [self._average[name] for name in names], [current[name] for name in names], 1 - decay
+        recall, ndcg = float(recall_at(ranks, 10).mean()), float(ndcg_at(ranks, 10).mean())
+        return Measured(
+            {"validation_recall@10": recall, "validation_ndcg@10": ndcg},
+            f"{message}  validation recall@10 {recall:.4f}  ndcg@10 {ndcg:.4f}",
+            score=ndcg,
         )
-
-    def _save(self, optimizer: Any) -> None:
-        self._loss_sum = mean_over_processes(self._fabric, self._loss_sum)
-        extra = {f"best/{name}": value for name, value in self.best_weights.items()}
-        extra |= {f"average/{name}": value for name, value in self._average.items()}
-        extra["loss_sum"] = self._loss_sum
-        save_checkpoint(
-            self._file if self._fabric.is_global_zero else None,
-            identity=self._identity,
-            state={
-                "epoch": self._epoch,
-                "step": self._step,
-                "steps_done": self._steps_done,
-                "seconds": self._watch.seconds,
-                "best_score": self.best_score,
-                "best_epoch": self.best_epoch,
-                "rows": self.log.rows,
-                "logger_versions": self.log.logger_versions,
-            },
-            model=self.model,
-            optimizer=optimizer,
-            extra=extra,
-        )
-        if self._fabric.is_global_zero:
-            loss = float(self._loss_sum) / self._step
-            logger.info("step %d of %d  loss %.3f", self._steps_done, self._total_steps, loss)
-
-    def _restore(self, checkpoint: Checkpoint, optimizer: Any) -> None:
-        restore(checkpoint, self.model, optimizer)
-        state = checkpoint.state
-        self._epoch, self._step = state["epoch"], state["step"]
-        self._steps_done = state["steps_done"]
-        self._loss_sum = checkpoint.tensors["extra/loss_sum"].to(self._fabric.device)
-        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
-        self.best_weights = weights_like(self.model, checkpoint.group("extra/best"))
-        self._average = weights_like(self.model, checkpoint.group("extra/average"))
-        self.log.rows = state["rows"]
-        self._watch = Stopwatch(state["seconds"])
-        logger.info("going on from epoch %d, step %d", self._epoch, self._step)
-
-
-def _copy_of(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
-from torch.optim import AdamW
+from torch import Tensor, nn
 
-from hidvae.config import Config, RunConfig, TokenizerConfig, build_section
+from hidvae.config import Config, TokenizerConfig, build_section
 from hidvae.errors import ArtifactError, ConfigError, DataError, NotTrainedError
 from hidvae.evaluation.id_quality import id_quality
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
@@ -24,30 +24,17 @@ from hidvae.store.artifacts import StageFolder, StageWriter
 from hidvae.tokenizer.codebook import ITEMS_PER_BLOCK
 from hidvae.tokenizer.model import HiDVAE, TokenizerLosses, build_tokenizer
 from hidvae.tokenizer.temperatures import calibrate
-from hidvae.training.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    restore,
-    save_checkpoint,
-    training_identity,
-)
-from hidvae.training.loggers import following
-from hidvae.training.parallel import (
-    Share,
-    first_decides,
-    mean_over_processes,
-    seed_parts,
-)
-from hidvae.training.progress import Stopwatch, TrainingLog, check_finite
-from hidvae.training.runtime import epoch_generator, make_reproducible, start_fabric
-from hidvae.training.schedule import warmup_cosine
+from hidvae.training.checkpoint import training_identity
+from hidvae.training.parallel import Share
+from hidvae.training.progress import LOG
+from hidvae.training.runtime import epoch_generator, make_reproducible
+from hidvae.training.trainer import Loop, Measured, Task, Trainer
 
 if TYPE_CHECKING:
     from hidvae.run.run import Run
 
 WEIGHTS = "model.safetensors"
 HELD_OUT = "held_out.safetensors"
-LOG = "log.csv"
 WEIGHT_DECAY = 0.01
 """Of AdamW: its own default; what matters is the learning rate."""
 DEAD_CODE_EPOCHS = 2
@@ -106,7 +93,14 @@ def train_tokenizer(run: Run, config: Config, stage: StageWriter) -> None:
     _check_sizes(num_items, num_items - int(held_out.sum()), settings)
     _check_tag_levels(item_tags.vocabulary.sizes, settings)
 
-    fabric = start_fabric(config.run)
+    trainer = Trainer(
+        config.run,
+        name=stage.output.name,
+        checkpoint=stage.checkpoint,
+        identity=training_identity(stage.settings, stage.inputs, config.run),
+        settings=stage.settings,
+    )
+    stage.seconds_before = trainer.seconds_before
     make_reproducible(seed)
     model = build_tokenizer(
         settings,
@@ -114,38 +108,28 @@ def train_tokenizer(run: Run, config: Config, stage: StageWriter) -> None:
         num_categorical=items.num_categorical,
         **_tag_tensors(item_tags),
     )
-    kept = np.flatnonzero(~held_out)
+    device, kept = trainer.fabric.device, np.flatnonzero(~held_out)
     training_items = TrainingItems(
-        torch.tensor(items.matrix[kept]).to(fabric.device),
-        _tag_ids(item_tags.ids[kept], settings.num_levels).to(fabric.device),
-        torch.from_numpy(kept).to(fabric.device),
+        torch.tensor(items.matrix[kept]).to(device),
+        _tag_ids(item_tags.ids[kept], settings.num_levels).to(device),
+        torch.from_numpy(kept).to(device),
     )
-
-    identity = training_identity(stage.settings, stage.inputs, config.run)
-    checkpoint_file = stage.checkpoint / "checkpoint.safetensors"
-    checkpoint = load_checkpoint(checkpoint_file, identity=identity)
-    stage.seconds_before = checkpoint.state["seconds"] if checkpoint else 0.0
-    with following(fabric, config.run.loggers, stage.output, stage.settings, checkpoint) as loggers:
-        loop = _Training(
-            fabric, model, training_items, settings, config.run, checkpoint_file, identity
-        )
-        loop.log.loggers = loggers
-        loop.run(checkpoint)
-        calibrate(
-            model,
-            torch.tensor(items.matrix[held_out]).to(fabric.device),
-            _tag_ids(item_tags.ids[held_out], settings.num_levels).to(fabric.device),
-        )
+    trainer.fit(TokenizerTask(trainer.fabric, model, training_items, settings, seed))
+    calibrate(
+        model,
+        torch.tensor(items.matrix[held_out]).to(device),
+        _tag_ids(item_tags.ids[held_out], settings.num_levels).to(device),
+    )
     save_file(model.state_dict(), stage.path / WEIGHTS)
     save_file({"is_held_out": torch.from_numpy(held_out)}, stage.path / HELD_OUT)
-    loop.log.write(stage.path / LOG)
+    trainer.log.write(stage.path / LOG)
     stage.facts |= {
         "input_dim": items.matrix.shape[1],
         "num_categorical": items.num_categorical,
         "num_items": num_items,
         "num_held_out": int(held_out.sum()),
     }
-    stage.metrics |= loop.log.rows[-1]
+    stage.metrics |= trainer.log.rows[-1]
 
 
 def load_tokenizer(folder: StageFolder, tags: StageFolder) -> HiDVAE:
@@ -204,8 +188,13 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-class _Training:
-    """The loop and what a checkpoint must hold of it."""
+class TokenizerTask(Task[Tensor]):
+    """Losses of the items of a batch; between epochs, the catalogue's IDs are surveyed.
+
+    A batch is the rows (B,) of ``TrainingItems`` that it is made of.
+    """
+
+    loss_names = TokenizerLosses._fields
 
     def __init__(
         self,
@@ -213,87 +202,85 @@ class _Training:
         model: HiDVAE,
         items: TrainingItems,
         config: TokenizerConfig,
-        run: RunConfig,
-        checkpoint_file: Path,
-        identity: str,
+        seed: int,
     ) -> None:
-        self.model, self.items, self.config, self.seed = model, items, config, run.seed
-        is_first = fabric.is_global_zero
-        self.log = TrainingLog("tokenize", checkpoint_file.with_name(LOG) if is_first else None)
-        self._fabric, self._run = fabric, run
-        self._file, self._identity = checkpoint_file, identity
+        self.model: HiDVAE = model
+        self.loop = Loop(
+            section=type(config).__name__,
+            epochs=config.epochs,
+            learning_rate=config.learning_rate,
+            weight_decay=WEIGHT_DECAY,
+        )
+        self.state = {
+            "order": torch.empty(0, dtype=torch.long),
+            "unused_epochs": torch.zeros(config.num_levels, config.codebook_size, dtype=torch.long),
+        }
+        self._fabric, self._items, self._config, self._seed = fabric, items, config, seed
         self._batch_size = min(config.batch_size, len(items.item_index))
-        self._steps_per_epoch = max(1, len(items.item_index) // self._batch_size)
-        self._total_steps = config.epochs * self._steps_per_epoch
-        self._epoch, self._step = 0, 0  # where the next step is
-        self._order = torch.empty(0, dtype=torch.long)
-        self._unused_epochs = torch.zeros(config.num_levels, config.codebook_size, dtype=torch.long)
-        # On the device: reading a loss at every step would wait for a GPU at every step.
-        self._loss_sums = torch.zeros(len(TokenizerLosses._fields), device=fabric.device)
-        self._watch = Stopwatch()
+        self.steps_per_epoch = max(1, len(items.item_index) // self._batch_size)
+        self._share = Share(fabric, self._batch_size)
+        self._survey: Survey | None = None  # of the epoch before
 
-    def run(self, checkpoint: Checkpoint | None) -> None:
-        """Train to the end, from the beginning or from a checkpoint."""
-        config = self.config
-        trainable = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = AdamW(trainable, lr=config.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
-        forward, optimizer = self._fabric.setup(self.model, optimizer)
-        if checkpoint is None:
+    def begin_epoch(self, epoch: int) -> None:
+        """Fit the codebooks to the data or revive their dead codes, and order the batches."""
+        if self._survey is None:
             self._initialize()
+            self._survey = self.survey()
         else:
-            self._restore(checkpoint, optimizer)
-        seed_parts(self._fabric, self.seed, self._steps_done)
-        share = Share(self._fabric, self._batch_size)
-        self.model.train()
-        while self._epoch < config.epochs:
-            while self._step < self._steps_per_epoch:
-                factor = warmup_cosine(self._steps_done, self._total_steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * factor
-                start = self._step * self._batch_size
-                rows = self._order[start : start + self._batch_size].to(self._fabric.device)
-                losses = forward(
-                    self.items.embeddings[rows[share.rows]],
-                    self.items.tag_ids[rows],
-                    self.items.item_index[rows],
-                    share,
-                )
-                self._fabric.backward(_weighted_sum(losses, config))
-                optimizer.step()
-                optimizer.zero_grad()
-                self._count(losses)
-                self._step += 1
-                is_due = self._watch.is_due(self._run.checkpoint_every_seconds)
-                if first_decides(self._fabric, is_due):
-                    self._save(optimizer)
-            self._end_epoch()
+            self.revive_dead_codes(self._survey, epoch)
+        self.state["order"] = self.shuffle(self._survey.codes, epoch)
 
-    @property
-    def _steps_done(self) -> int:
-        return self._epoch * self._steps_per_epoch + self._step
+    def batches(self, epoch: int, start: int) -> Iterator[Tensor]:
+        """See ``Task``; all processes get the same rows, and each embeds its share of them."""
+        order, size = self.state["order"].to(self._fabric.device), self._batch_size
+        for step in range(start, self.steps_per_epoch):
+            yield order[step * size : (step + 1) * size]
+
+    def losses(self, forward: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Task``."""
+        losses: TokenizerLosses = forward(
+            self._items.embeddings[batch[self._share.rows]],
+            self._items.tag_ids[batch],
+            self._items.item_index[batch],
+            self._share,
+        )
+        logged = torch.stack([value.detach().mean() for value in losses])
+        return _weighted_sum(losses, self._config), logged
+
+    def end_epoch(self, epoch: int, losses: Mapping[str, float], is_last: bool) -> Measured:
+        """Collisions of the training items, and how evenly they use each level's codes."""
+        self._survey = self.survey()
+        sizes = [self._config.codebook_size] * self._config.num_levels
+        quality = id_quality(self._survey.codes.cpu().numpy(), sizes)
+        numbers = {"collision_rate": quality["collision_rate"]}
+        for level, usage in enumerate(quality["codebook_usage"]):
+            numbers[f"usage_{level}"] = usage
+            numbers[f"perplexity_{level}"] = quality["perplexity"][level]
+            if usage < 0.1 or level in quality["dead_levels"]:
+                logger.warning(
+                    "level %d uses %.0f %% of its codes: its codebook has collapsed; lower "
+                    "TokenizerConfig.learning_rate or raise TokenizerConfig.commitment_weight",
+                    level,
+                    100 * usage,
+                )
+        usages = " ".join(f"{usage:.2f}" for usage in quality["codebook_usage"])
+        return Measured(
+            numbers,
+            f"reconstruction {losses['reconstruction']:.3f}  tags {losses['tag_prediction']:.3f}"
+            f"  collisions {numbers['collision_rate']:.2%}  usage {usages}",
+        )
 
     def _initialize(self) -> None:
-        self.model.autoencoder.fit_scale(self.items.embeddings)
+        self.model.autoencoder.fit_scale(self._items.embeddings)
         latents = self._survey_latents()
-        self.model.quantizer.initialize(latents, epoch_generator(self.seed, 0))
-        self._order = self._shuffle(self.survey().codes)
-
-    def _end_epoch(self) -> None:
-        """Survey the catalogue: log, revive dead codes, and order the next epoch's batches."""
-        self._loss_sums = mean_over_processes(self._fabric, self._loss_sums)
-        check_finite(float(self._loss_sums.sum()), "TokenizerConfig.learning_rate")
-        survey = self.survey()
-        self._epoch, self._step = self._epoch + 1, 0
-        self._log_epoch(survey)
-        self._reset_dead_codes(survey)
-        self._order = self._shuffle(survey.codes)
+        self.model.quantizer.initialize(latents, epoch_generator(self._seed, 0))
 
     @torch.no_grad()
     def survey(self) -> Survey:
         """Codes and residuals of every training item, in evaluation mode."""
-        share = Share(self._fabric, len(self.items.embeddings))
+        share = Share(self._fabric, len(self._items.embeddings))
         self.model.eval()
-        own = self.items.embeddings[share.rows].split(ITEMS_PER_BLOCK)
+        own = self._items.embeddings[share.rows].split(ITEMS_PER_BLOCK)
         blocks = [self.model.encode(block)[1] for block in own]
         self.model.train()
         return Survey(
@@ -303,20 +290,20 @@ class _Training:
 
     @torch.no_grad()
     def _survey_latents(self) -> Tensor:
-        share = Share(self._fabric, len(self.items.embeddings))
+        share = Share(self._fabric, len(self._items.embeddings))
         encode = self.model.autoencoder.encode
-        own = self.items.embeddings[share.rows].split(ITEMS_PER_BLOCK)
+        own = self._items.embeddings[share.rows].split(ITEMS_PER_BLOCK)
         return share.gather(torch.cat([encode(block) for block in own]))
 
-    def _shuffle(self, codes: Tensor) -> Tensor:
-        """Order of the next epoch: random, but items that share an ID stand side by side.
+    def shuffle(self, codes: Tensor, epoch: int) -> Tensor:
+        """Order of an epoch: random, but items that share an ID stand side by side.
 
         The uniqueness loss sees only pairs within a batch; in a random batch of a large catalogue
         there would be hardly any.
         """
-        generator = epoch_generator(self.seed, self._epoch + 1)
+        generator = epoch_generator(self._seed, epoch + 1)
         n = len(codes)
-        if self.config.uniqueness_weight == 0:
+        if self._config.uniqueness_weight == 0:
             return torch.randperm(n, generator=generator)
         _, group = codes.cpu().unique(dim=0, return_inverse=True)
         place_of_group = torch.randperm(n, generator=generator)
@@ -325,15 +312,13 @@ class _Training:
         return order.roll(shift)
 
     @torch.no_grad()
-    def _reset_dead_codes(self, survey: Survey) -> None:
+    def revive_dead_codes(self, survey: Survey, epoch: int) -> None:
         """Move codes unused for ``DEAD_CODE_EPOCHS`` epochs onto residuals of random items."""
-        if self._epoch >= self.config.epochs:
-            return
-        generator = epoch_generator(self.seed + 1, self._epoch)
-        for level in range(self.config.num_levels):
-            used = torch.zeros(self.config.codebook_size, dtype=torch.bool)
+        generator = epoch_generator(self._seed + 1, epoch)
+        for level in range(self._config.num_levels):
+            used = torch.zeros(self._config.codebook_size, dtype=torch.bool)
             used[survey.codes[:, level].cpu()] = True
-            counter = self._unused_epochs[level]
+            counter = self.state["unused_epochs"][level]
             counter[used] = 0
             counter[~used] += 1
             dead = (counter >= DEAD_CODE_EPOCHS).nonzero().squeeze(1)
@@ -344,72 +329,6 @@ class _Training:
             self.model.quantizer.reset_codes(
                 level, dead.to(device), survey.residuals[chosen.to(device), level]
             )
-
-    def _count(self, losses: TokenizerLosses) -> None:
-        self._loss_sums += torch.stack([value.detach().mean() for value in losses])
-
-    def _log_epoch(self, survey: Survey) -> None:
-        sizes = [self.config.codebook_size] * self.config.num_levels
-        statistics = id_quality(survey.codes.cpu().numpy(), sizes)
-        row: dict[str, Any] = {"epoch": self._epoch, "seconds": round(self._watch.seconds, 3)}
-        means = (self._loss_sums / self._steps_per_epoch).tolist()
-        row |= dict(zip(TokenizerLosses._fields, means, strict=True))
-        row["collision_rate"] = statistics["collision_rate"]
-        for level in range(self.config.num_levels):
-            row[f"usage_{level}"] = statistics["codebook_usage"][level]
-            row[f"perplexity_{level}"] = statistics["perplexity"][level]
-        self._loss_sums.zero_()
-        usage = " ".join(f"{u:.2f}" for u in statistics["codebook_usage"])
-        self.log.add(
-            row,
-            f"epoch {self._epoch}/{self.config.epochs}"
-            f"  reconstruction {row['reconstruction']:.3f}  tags {row['tag_prediction']:.3f}"
-            f"  collisions {row['collision_rate']:.2%}  usage {usage}",
-        )
-        for level, usage_share in enumerate(statistics["codebook_usage"]):
-            if usage_share < 0.1 or level in statistics["dead_levels"]:
-                logger.warning(
-                    "level %d uses %.0f %% of its codes: its codebook has collapsed; lower "
-                    "TokenizerConfig.learning_rate or raise TokenizerConfig.commitment_weight",
-                    level,
-                    100 * usage_share,
-                )
-
-    def _save(self, optimizer: Any) -> None:
-        self._loss_sums = mean_over_processes(self._fabric, self._loss_sums)
-        if not self._fabric.is_global_zero:
-            return
-        save_checkpoint(
-            self._file,
-            identity=self._identity,
-            state={
-                "epoch": self._epoch,
-                "step": self._step,
-                "seconds": self._watch.seconds,
-                "rows": self.log.rows,
-                "logger_versions": self.log.logger_versions,
-            },
-            model=self.model,
-            optimizer=optimizer,
-            extra={
-                "order": self._order,
-                "unused_epochs": self._unused_epochs,
-                "loss_sums": self._loss_sums,
-            },
-        )
-        loss = float(self._loss_sums[0]) / self._step
-        done, total = self._steps_done, self._total_steps
-        logger.info("step %d of %d  reconstruction %.3f", done, total, loss)
-
-    def _restore(self, checkpoint: Checkpoint, optimizer: Any) -> None:
-        restore(checkpoint, self.model, optimizer)
-        state, extra = checkpoint.state, checkpoint.group("extra")
-        self._epoch, self._step = state["epoch"], state["step"]
-        self._loss_sums = extra["loss_sums"].to(self._fabric.device)
-        self.log.rows = state["rows"]
-        self._order, self._unused_epochs = extra["order"], extra["unused_epochs"]
-        self._watch = Stopwatch(state["seconds"])
-        logger.info("going on from epoch %d, step %d", self._epoch, self._step)
 
 
 def _weighted_sum(losses: TokenizerLosses, config: TokenizerConfig) -> Tensor:

@@ -6,12 +6,9 @@ generators, with the loop's own state (epoch, step, log) as JSON in the file's m
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +22,11 @@ from torch.optim import Optimizer
 
 from hidvae.config import RunConfig
 from hidvae.errors import ArtifactError
+from hidvae.store.files import atomic_write
 from hidvae.training.sharding import shard_like, whole
+
+_LAYOUT = "2"
+"""Of the tensors and the state; a checkpoint of another layout is not used."""
 
 logger = logging.getLogger("hidvae.training")
 
@@ -80,7 +81,7 @@ def save_checkpoint(
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    metadata = {"identity": identity, "state": json.dumps(dict(state))}
+    metadata = {"identity": _LAYOUT + identity, "state": json.dumps(dict(state))}
     gathered: dict[str, Tensor] = {}
     for name, value in tensors.items():
         value = whole(value.detach())
@@ -89,17 +90,11 @@ def save_checkpoint(
     if path is None:
         return
     content = save(gathered, metadata)
-    temporary = path.with_name(path.name + ".writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
-        with contextlib.suppress(OSError):  # where the folder itself could not be made
-            temporary.unlink()
         raise ArtifactError(
             f"could not write the checkpoint {path}: {error.strerror or error}; free some space "
             "and run the same command again: it goes on from the last whole checkpoint"
@@ -117,9 +112,10 @@ def load_checkpoint(path: Path, *, identity: str) -> Checkpoint | None:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-            if metadata["identity"] != identity:
+            if metadata["identity"] != _LAYOUT + identity:
                 logger.warning(
-                    "%s is of a training with other settings or inputs; it will be overwritten",
+                    "%s is of a training with other settings, inputs or of another version; it "
+                    "will be overwritten",
                     path,
                 )
                 return None
@@ -152,8 +148,3 @@ def weights_like(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, T
     """Weights that were read back, on the devices and in the shards of the model's own."""
     own = model.state_dict()
     return {name: shard_like(value, own[name]) for name, value in weights.items()}
-
-
-def remove_checkpoint(path: Path) -> None:
-    """Delete the checkpoint's folder once the stage that it belonged to is written."""
-    shutil.rmtree(path.parent, ignore_errors=True)

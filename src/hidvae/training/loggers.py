@@ -10,16 +10,14 @@ import contextlib
 import importlib.util
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from hidvae.errors import ConfigError, HidvaeError, MissingExtraError
-from hidvae.training.checkpoint import Checkpoint
 
 FOLDER = "logs"
 """Of a run: what TensorBoard and Weights & Biases keep on disk."""
@@ -33,23 +31,25 @@ logger = logging.getLogger(__name__)
 class TrackedTraining:
     """What a logger must know of the training that it follows."""
 
-    output: Path
-    """Its stage folder."""
+    stage: str
+    """What is trained: ``tokenizer``."""
+    run: Path
+    """Folder of the run."""
     settings: Mapping[str, Any]
-    epochs_done: int
-    """Epochs that were logged before a resumed training goes on; 0 in a new one."""
-    versions: Mapping[str, str]
+    epochs_done: int = 0
+    """Epochs that were logged before a resumed training goes on."""
+    versions: Mapping[str, str] = field(default_factory=dict)
     """Name of a logger -> what it called the resumed training."""
 
     @property
     def name(self) -> str:
         """Run and stage, such as ``demo tokenizer``."""
-        return f"{self.output.resolve().parent.name} {self.output.name}"
+        return f"{self.run.resolve().name} {self.stage}"
 
     @property
     def folder(self) -> Path:
         """Where files of loggers go."""
-        return self.output.parent / FOLDER
+        return self.run / FOLDER
 
 
 def check_loggers(names: Sequence[str]) -> None:
@@ -70,27 +70,17 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def following(
-    fabric: Fabric,
-    names: Sequence[str],
-    output: Path,
-    settings: Mapping[str, Any],
-    checkpoint: Checkpoint | None,
-) -> Iterator[list[Logger]]:
-    """The loggers of a training, told at the end how it went; none in further processes.
+def following(names: Sequence[str], training: TrackedTraining) -> Iterator[list[Logger]]:
+    """The loggers of a training, told at the end how it went.
 
     Raises:
         MissingExtraError: If a logger's package is not there.
         ConfigError: If a service cannot be reached.
     """
     check_loggers(names)
-    state = checkpoint.state if checkpoint else {}
-    training = TrackedTraining(
-        output, settings, len(state.get("rows", ())), state.get("logger_versions", {})
-    )
     with contextlib.ExitStack() as opened:
         loggers: list[Logger] = []
-        for name in dict.fromkeys(names) if fabric.is_global_zero else ():
+        for name in dict.fromkeys(names):
             if name != "csv":
                 loggers.append(_start(name, training))
                 opened.push(_finalize(loggers[-1]))
@@ -142,7 +132,7 @@ class _TensorBoard(TensorBoardLogger):
         super().__init__(
             training.folder / "tensorboard",
             name="",
-            version=training.output.name,
+            version=training.stage,
             # Readers drop what an older or a killed training wrote from this epoch on.
             purge_step=training.epochs_done + 1,
         )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric.loggers.logger import Logger
 
-from hidvae.errors import TrainingError
+from hidvae.store.files import atomic_write
 from hidvae.training.loggers import log_epoch
+
+LOG = "log.csv"
+
+logger = logging.getLogger("hidvae.training")
 
 
 class TrainingLog:
@@ -23,12 +25,9 @@ class TrainingLog:
     The rows travel in the checkpoint (``rows``), so a resumed training continues the same table.
     """
 
-    def __init__(
-        self, stage: str, file: Path | None, rows: Sequence[Mapping[str, Any]] = ()
-    ) -> None:
-        """Begin with some rows; without a file, they are kept in memory alone."""
-        self.rows: list[dict[str, Any]] = [dict(row) for row in rows]
-        self._logger = logging.getLogger(f"hidvae.{stage}")
+    def __init__(self, file: Path | None) -> None:
+        """Begin without rows; without a file, they are kept in memory alone."""
+        self.rows: list[dict[str, Any]] = []
         self._file = file
         self.loggers: list[Logger] = []
         """Further places for the rows to come."""
@@ -44,31 +43,19 @@ class TrainingLog:
         if self._file is not None:
             self.write(self._file)
         log_epoch(self.loggers, row)
-        self._logger.info(message)
+        logger.info(message)
 
     def write(self, file: Path) -> None:
         """Write all rows, with the columns of any; a reader never sees half a file."""
         file.parent.mkdir(parents=True, exist_ok=True)
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        temporary = file.with_name(f"{file.name}.writing")
-        with temporary.open("w", newline="", encoding="utf-8") as handle:
+        with (
+            atomic_write(file) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as handle,
+        ):
             writer = csv.DictWriter(handle, columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, file)
-
-
-def check_finite(loss: float, learning_rate_key: str) -> None:
-    """Stop a training whose loss is no number any more.
-
-    Raises:
-        TrainingError: Names the setting to lower.
-    """
-    if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss became {loss}: the training has diverged; lower {learning_rate_key} and run "
-            "the command again (delete the checkpoint folder beside the stage first)"
-        )
 
 
 class Stopwatch:

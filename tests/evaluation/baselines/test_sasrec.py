@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.evaluation.protocols import protocols
 from tests.stages import train_sasrec
 
-from hidvae.config import RunConfig, SasRecConfig
+from hidvae.config import SasRecConfig
 from hidvae.data.interactions import Sequences, count_items
 from hidvae.data.prepare import Dataset
 from hidvae.data.split import leave_one_out
@@ -29,45 +28,28 @@ from hidvae.evaluation.baselines.sasrec import (
 )
 from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_ranker import Ranker, evaluate_ranker
-from hidvae.retriever import train_retriever as train
 from hidvae.retriever.batches import TrainingBatches
 from hidvae.retriever.interface import HistoryBatch
 from hidvae.store.artifacts import StageFolder
-
-CONFIG = SasRecConfig(dim=16, dropout=0.1, max_history=8, epochs=3, learning_rate=1e-2)
-RUN = RunConfig(device="cpu", checkpoint_every_seconds=0)
-
-
-class Stopped(Exception):
-    """The power went off."""
+from training.trained import RUN, SASREC, short_loop
 
 
 @pytest.fixture(scope="module", autouse=True)
-def short_loop() -> Iterator[None]:
-    """A small model in small batches, validated every epoch."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "num_layers": 1,
-            "patience": 0,
-            "validate_every": 1,
-            "batch_tokens": 100,
-            "warmup_steps": 5,
-            "weight_average": 0.9,
-        }.items():
-            patch.setattr(SasRecConfig, name, value)
+def short() -> Iterator[None]:
+    with short_loop(batch_tokens=100):
         yield
 
 
 @pytest.fixture(scope="module")
 def trained(demo_folder: StageFolder, tmp_path_factory: pytest.TempPathFactory) -> StageFolder:
     output = tmp_path_factory.mktemp("baselines") / "sasrec"
-    return train_sasrec(CONFIG, RUN, demo_folder, output)
+    return train_sasrec(SASREC, RUN, demo_folder, output)
 
 
 @pytest.fixture
 def model() -> SasRec:
     torch.manual_seed(0)
-    return build_sasrec(CONFIG, num_items=30).eval()
+    return build_sasrec(SASREC, num_items=30).eval()
 
 
 def sequences(*histories: list[int]) -> Sequences:
@@ -175,7 +157,7 @@ def test_lists_are_the_scores_sorted_under_both_history_rules(model: SasRec) -> 
     ranking = protocols(SasRecRanker(model), histories, 10)
     for user in range(3):
         seen = histories.items[histories.offsets[user] : histories.offsets[user + 1]].tolist()
-        read = torch.tensor([seen[-CONFIG.max_history :]])
+        read = torch.tensor([seen[-SASREC.max_history :]])
         order = model.scores(read)[0].argsort(descending=True).tolist()
         assert ranking.including[user].tolist() == order[:10]
         assert ranking.excluding[user].tolist() == [i for i in order if i not in seen][:10]
@@ -232,7 +214,7 @@ def test_it_learns_what_was_planted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(SasRecConfig, "validate_every", 4)
-    config = replace(CONFIG, epochs=12)
+    config = replace(SASREC, epochs=12)
     folder = train_sasrec(config, RUN, demo_folder, tmp_path / "sasrec")
     num_items = demo_dataset.catalogue.num_items
     popular = ndcg(Popularity(demo_dataset.split.train, num_items), demo_dataset)
@@ -248,43 +230,9 @@ def test_training_does_not_see_the_tests(
     monkeypatch.setattr(
         TrainingBatches, "epoch", lambda self, g: seen.append(self.histories) or epoch(self, g)
     )
-    train_sasrec(replace(CONFIG, epochs=1), RUN, demo_folder, tmp_path / "sasrec")
+    train_sasrec(replace(SASREC, epochs=1), RUN, demo_folder, tmp_path / "sasrec")
     assert all(np.array_equal(s.items, demo_dataset.split.train.items) for s in seen)
     assert seen
-
-
-def test_what_the_folder_holds(trained: StageFolder, demo_folder: StageFolder) -> None:
-    assert {path.name for path in trained.path.iterdir()} == {
-        "manifest.json",
-        "model.safetensors",
-        "log.csv",
-    }
-    assert trained.manifest["stage"] == "baselines/sasrec"
-    assert trained.manifest["inputs"] == {"dataset": demo_folder.fingerprint}
-    assert trained.config == asdict(CONFIG)
-    assert trained.metrics["validation_ndcg@10"] > 0
-
-
-@pytest.mark.parametrize("saves", [1, 12])
-def test_stopped_and_resumed_equals_uninterrupted(
-    trained: StageFolder, demo_folder: StageFolder, tmp_path: Path, saves: int
-) -> None:
-    save, done = train.save_checkpoint, []
-
-    def saving(*arguments: Any, **options: Any) -> None:
-        save(*arguments, **options)
-        done.append(1)
-        if len(done) == saves:
-            raise Stopped
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "save_checkpoint", saving)
-        with pytest.raises(Stopped):
-            train_sasrec(CONFIG, RUN, demo_folder, tmp_path / "sasrec")
-    assert [path.name for path in tmp_path.iterdir()] == [".sasrec.checkpoint"]
-    resumed = train_sasrec(CONFIG, RUN, demo_folder, tmp_path / "sasrec")
-    assert resumed.fingerprint == trained.fingerprint
-    assert resumed.metrics == trained.metrics
 
 
 def test_saved_and_loaded_is_the_same(trained: StageFolder, demo_dataset: Dataset) -> None:
@@ -314,5 +262,5 @@ def test_a_log_without_transitions_is_refused(
     short = replace(demo_dataset, split=leave_one_out(three_events))
     monkeypatch.setattr("hidvae.run.run.load_dataset", lambda folder: short)
     with pytest.raises(DataError, match="no training history has two items"):
-        train_sasrec(CONFIG, RUN, demo_folder, tmp_path / "sasrec")
+        train_sasrec(SASREC, RUN, demo_folder, tmp_path / "sasrec")
     assert list(tmp_path.iterdir()) == []
