@@ -103,7 +103,13 @@ def test_what_reads_a_run_does_without_a_tokenizer(
     assert hidvae("explain", *asked, "--item", "item-00007") == 0
     assert hidvae("evaluate", "--output", imported) == 0
     assert hidvae("report", imported, "--output", tmp_path / "report.html") == 0
-    assert hidvae("export", imported, "--output", tmp_path / "program") == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "the semantic IDs were taken from Shop, which predicts no tags" in page
+    assert "its semantic IDs were taken from a file" in page
+    assert hidvae("export", imported, "--output", tmp_path / "program", "--with-run") == 0
+    assert "taken from another tool (Shop)" in (tmp_path / "program" / "README.md").read_text()
+    for manifest in (tmp_path / "program").rglob("manifest.json"):  # no path of this machine
+        assert str(tmp_path.parent.parent) not in manifest.read_text(), manifest
     assert hidvae("ids", "export", imported, "--output", tmp_path / "again.json") == 0
     assert len(json.loads((tmp_path / "again.json").read_text())) == 120
     live = LiveRun(imported, "cpu")
@@ -119,6 +125,12 @@ def test_new_items_are_refused_in_one_line(
     assert hidvae("add-items", "--model", imported, "--items", tmp_path / "new.csv") == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert "expected a trained tokenizer; found semantic IDs that were taken from" in last
+    vectors = pl.DataFrame({"item_id": ["new"], "vector": [[0.0] * 264]})
+    (tmp_path / "vectors").mkdir()
+    vectors.write_parquet(tmp_path / "vectors" / "part.parquet")
+    folders = ("--input", tmp_path / "vectors", "--output", tmp_path / "ids")
+    assert hidvae("batch", "tokenize", "--model", imported, *folders) == 2
+    assert "expected a trained tokenizer" in capsys.readouterr().err.splitlines()[-1]
     with pytest.raises(NotTrainedError):
         Recommender.load(imported).add_items([{"item_id": "new", "title": "A hoe"}])
 

@@ -95,7 +95,7 @@ def take_from_file(
     quality |= {"items_moved": 0, "collision_rate_after": collision_rate(ids.codes)}
     ids.save(stage.path)
     write_json(stage.path / QUALITY, quality)
-    stage.facts |= {**ids.facts(), "ids_file": config.ids_file}
+    stage.facts |= {**ids.facts(), "ids_file": Path(config.ids_file).name}
     stage.metrics |= quality
     logger.info(
         "%d items have their ID from %s; it predicts no tags", len(item_ids), config.ids_file

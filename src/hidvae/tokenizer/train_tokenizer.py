@@ -84,7 +84,7 @@ def train_tokenizer(run: Run, config: Config, stage: StageWriter) -> None:
             run.dataset.catalogue.item_ids,
             may_add_code=settings.collisions == "disambiguate",
         )
-        stage.facts |= {"ids_file": settings.ids_file}
+        stage.facts |= {"ids_file": Path(settings.ids_file).name}
         return
     items, item_tags = run.embeddings, run.tags
     num_items, seed = len(items.matrix), config.run.seed

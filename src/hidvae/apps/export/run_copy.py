@@ -34,6 +34,9 @@ def _copy_stage(folder: StageFolder, output: Path) -> None:
     for name in (MANIFEST, *folder.manifest["files"]):
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder.path / name, output / name)
+    if folder.config.get("ids_file"):
+        config = {**folder.config, "ids_file": Path(folder.config["ids_file"]).name}
+        write_json(output / MANIFEST, {**folder.manifest, "config": config})
 
 
 def _copy_dataset(folder: StageFolder, output: Path) -> None:

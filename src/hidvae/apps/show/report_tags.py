@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ class JudgedLevel:
 
 def accuracy_parts(run: Path) -> Iterator[Markup]:
     """Tag accuracy per level beside that of always naming the largest class."""
-    _, quality = read_quality(run)
+    quality = _tag_quality(run)
     accuracy, majority = quality["tag_accuracy"], quality["tag_majority_rate"]
     rows = [
         (str(level + 1), number(items), percent(accuracy[level]), percent(majority[level]))
@@ -58,6 +59,7 @@ def accuracy_parts(run: Path) -> Iterator[Markup]:
 
 def confusion_parts(run: Path) -> Iterator[Markup]:
     """What the largest classes of each level are taken for."""
+    _tag_quality(run)
     drawn = []
     mistakes = []
     for level, judged in judged_levels(run).items():
@@ -80,7 +82,7 @@ def confusion_parts(run: Path) -> Iterator[Markup]:
 
 def calibration_parts(run: Path) -> Iterator[Markup]:
     """Whether a confidence of 0.8 is right in 80 of 100 cases."""
-    _, quality = read_quality(run)
+    quality = _tag_quality(run)
     after = quality.get("tag_calibration_error")
     if after is None:
         raise DataError("these semantic IDs are older than calibration; run `hidvae tokenize`")
@@ -132,6 +134,15 @@ def judged_levels(run: Path) -> dict[int, JudgedLevel]:
             "TokenizerConfig.tag_prediction_weight, TagConfig.source)"
         )
     return levels
+
+
+def _tag_quality(run: Path) -> Mapping[str, Any]:
+    folder, quality = read_quality(run)
+    if "ids_file" in folder.facts:
+        raise DataError(
+            f"the semantic IDs were taken from {folder.facts['ids_file']}, which predicts no tags"
+        )
+    return quality
 
 
 def confusion(truth: IntArray, predicted: IntArray, most: int) -> tuple[list[int], IntArray]:

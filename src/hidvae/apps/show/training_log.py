@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from hidvae.errors import NotTrainedError
+from hidvae.store.artifacts import MANIFEST
 
 LOG = "log.csv"
 TRAINED_BY = {"tokenizer": "hidvae tokenize", "retriever": "hidvae train"}
@@ -46,6 +47,10 @@ def read_log(run: Path, stage: str) -> StageLog:
     try:
         rows = pl.read_csv(file, infer_schema_length=None)
     except FileNotFoundError as error:  # also: it ended at this moment, and the next look finds it
+        if (file.parent / MANIFEST).is_file():
+            raise NotTrainedError(
+                f"{file.parent} has no log: its semantic IDs were taken from a file"
+            ) from error
         raise NotTrainedError(
             f"{run} has no {stage}: run `{TRAINED_BY[stage]} --output {run}` first"
         ) from error
