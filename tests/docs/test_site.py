@@ -43,6 +43,6 @@ def test_the_python_api_is_read_from_the_source(site: Path) -> None:
     text = (site / "python-api.html").read_text(encoding="utf-8")
     for name in ("recommender.Recommender.recommend", "filters.Filters.most_per_tag"):
         assert f'id="hidvae.ranking.{name}"' in text, name
-    assert "Doubled until" in text, "a sentence of a docstring"
+    assert "shorter only if fewer items" in text, "a sentence of a docstring"
     for name in hidvae.__all__:  # settings have the page configuration
         assert f">{name}<" in text or name.endswith("Config"), f"docs/python-api.md: add {name}"

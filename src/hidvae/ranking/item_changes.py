@@ -173,8 +173,8 @@ def write_changes(
         found = version_on_disk(run)
         if found != replaces:
             raise ArtifactError(
-                f"{path}: expected version {replaces}, which these changes go on from; found "
-                f"{found}, written meanwhile; load the run again and repeat the change"
+                f"{path}: expected version {replaces}, which these changes are based on; found "
+                f"{found}, written in the meantime; load the run again and repeat the change"
             )
         with write_stage(path, stage=FOLDER, config={}, inputs=inputs) as stage:
             items = changes.items
@@ -262,6 +262,6 @@ def read_changes(run: Path, items: RunItems, inputs: Mapping[str, str]) -> ItemC
     except (pl.exceptions.PolarsError, SafetensorError, OSError, KeyError, ValueError) as error:
         raise ArtifactError(
             f"{folder.path}: cannot be read ({' '.join(str(error).split())[:200]}); delete it to "
-            "have the catalogue as trained, or restore it from a copy"
+            "return to the catalogue as trained, or restore it from a copy"
         ) from error
     return ItemChanges(int(folder.facts["version"]), changed, removed)

@@ -186,7 +186,7 @@ class Recommender:
         self.catalogue.index_of(list(item_ids))
         changes = changes.without(item_ids)
         if len(changes.removed) == self.catalogue.num_items:
-            raise DataError("expected at least one item to be left; found that all are removed")
+            raise DataError("expected at least one item to remain; found all of them removed")
         return self._changed(changes)
 
     def save_changes(self) -> int:
@@ -208,8 +208,8 @@ class Recommender:
     def _changeable(self) -> tuple[ItemUpdates, ItemChanges]:
         if self._updates is None or self._changes is None:
             raise ConfigError(
-                "expected a recommender of a run's folder, which has the tokenizer; found one made "
-                "of parts; use Recommender.load"
+                "expected a recommender loaded from a run, which has the tokenizer; found one "
+                "built from parts; use Recommender.load"
             )
         return self._updates, self._changes
 
@@ -233,7 +233,7 @@ class Recommender:
 
         Args:
             history: Item ids, oldest first, at least one.
-            k: Length of the list, at least 1; shorter only where fewer items may be recommended.
+            k: Length of the list, at least 1; shorter only if fewer items are allowed.
             exclude_history: Leave the history's own items out.
             filters: What else the list must keep to. Probabilities stay those of the whole
                 catalogue.

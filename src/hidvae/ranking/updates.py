@@ -161,7 +161,7 @@ class ItemUpdates:
             except pl.exceptions.PolarsError as error:
                 raise DataError(
                     f"{_ROWS}, column {name}: expected {dtype}, as in the catalogue; found "
-                    f"{checked[name].dtype} that cannot be read so, such as "
+                    f"{checked[name].dtype} that cannot be converted, such as "
                     f"{checked[name].drop_nulls().to_list()[:1]}"
                 ) from error
         own = [checked[VECTOR]] if VECTOR in checked.columns and VECTOR not in schema else []
@@ -174,7 +174,7 @@ class ItemUpdates:
             if is_new and is_there:
                 raise DataError(
                     f"{_ROWS}: expected items that the catalogue does not have; found "
-                    f"{item_id!r}, which it has; update it instead"
+                    f"{item_id!r}, which it has already; update it instead"
                 )
             if not is_new and not is_there:
                 raise DataError(
