@@ -33,20 +33,20 @@ def config(tiny_settings: list[str]) -> Config:
 
 
 @pytest.fixture(scope="module")
-def known_items(config: Config) -> list[np.ndarray]:
+def warm_items(config: Config) -> list[np.ndarray]:
     """What the retriever's training was told; filled while ``run`` is made."""
     return []
 
 
 @pytest.fixture(scope="module")
 def run(
-    config: Config, known_items: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory
+    config: Config, warm_items: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     output = tmp_path_factory.mktemp("cold") / "run"
     build = retriever_train.build_retriever
 
     def seen(*arguments: Any, **named: Any) -> Any:
-        known_items.append(arguments[-1])
+        warm_items.append(arguments[-1])
         return build(*arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -80,14 +80,14 @@ def test_the_split_made_again_from_the_stage_is_the_same(
 
 
 def test_nothing_learns_from_held_out_items(
-    folders: dict[str, StageFolder], dataset: Dataset, known_items: list[np.ndarray]
+    folders: dict[str, StageFolder], dataset: Dataset, warm_items: list[np.ndarray]
 ) -> None:
     cold = dataset.split.cold_items
     assert not np.isin(dataset.split.train.items, cold).any()
     assert not load_embeddings(folders["embeddings"]).part("cooccurrence")[cold].any()
     assert load_held_out(folders["tokenizer"])[cold].all()
     assert folders["tokenizer"].facts["num_held_out"] < 12 + 120 * 0.05 + 1
-    (known,) = known_items
+    (known,) = warm_items
     assert known.dtype == np.bool_ and not known[cold].any()
     assert known.tolist() == np.isin(np.arange(120), dataset.split.train.items).tolist()
 

@@ -97,7 +97,7 @@ class Dataset:
     """Whether at least ``MIN_REPEAT_SHARE`` of the training events repeat an item of their user."""
 
     @cached_property
-    def known_items(self) -> npt.NDArray[np.bool_]:
+    def warm_items(self) -> npt.NDArray[np.bool_]:
         """(N,) whether an item occurs in a training history."""
         return count_items(self.split.train, self.catalogue.num_items) > 0
 
@@ -126,7 +126,7 @@ class DatasetWithoutLog(Dataset):
         self,
         catalogue: Catalogue,
         name: str,
-        known_items: npt.NDArray[np.bool_],
+        warm_items: npt.NDArray[np.bool_],
         users_repeat_items: bool,
         folder: Path,
     ) -> None:
@@ -134,7 +134,7 @@ class DatasetWithoutLog(Dataset):
         self.__dict__.update(
             catalogue=catalogue,
             name=name,
-            known_items=known_items,
+            warm_items=warm_items,
             users_repeat_items=users_repeat_items,
             folder=folder,
         )

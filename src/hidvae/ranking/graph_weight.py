@@ -136,7 +136,7 @@ def build_graph_score(
         smoothing=SMOOTHING,
         num_candidates=NUM_CANDIDATES,
         favours_history=dataset.users_repeat_items,
-        warm_items=dataset.known_items,
+        warm_items=dataset.warm_items,
         cold_factor=config.cold_factor,
     )
 

@@ -62,7 +62,7 @@ class ItemUpdates:
             self._embeddings.tfidf,
             self.tags.ids,
             run.semantic_ids,
-            self.dataset.known_items,
+            self.dataset.warm_items,
             np.zeros(num_items, dtype=bool),
         )
         self.config = build_section(RetrieverConfig, run.folder("retriever").config)
@@ -118,7 +118,7 @@ class ItemUpdates:
         features = self._encoder.encode(catalogue)
         index = now.rows_of(catalogue.item_ids)
         is_old = index < now.catalogue.num_items
-        self._keep_transitions(features, now, index, is_old)
+        self._keep_cooccurrence(features, now, index, is_old)
         others = np.ones(now.catalogue.num_items, dtype=bool)
         others[index[is_old]] = False
         ids = ids_of_new_items(
@@ -182,7 +182,7 @@ class ItemUpdates:
                     f"not have{now.catalogue.nearest(item_id)}"
                 )
 
-    def _keep_transitions(
+    def _keep_cooccurrence(
         self, features: ItemFeatures, now: RunItems, index: np.ndarray, is_old: np.ndarray
     ) -> None:
         """An item that has transitions keeps what was learned of them."""

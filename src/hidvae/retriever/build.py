@@ -68,18 +68,18 @@ def build_retriever(
             num_user_buckets=config.num_user_buckets,
             prefix_normalized=config.prefix_normalized,
         )
-    no_transitions = None
-    has_transitions = config.content_input and transition_columns[0] < transition_columns[1]
-    if config.new_item_dropout and has_transitions:
+    no_cooccurrence = None
+    has_cooccurrence = config.content_input and transition_columns[0] < transition_columns[1]
+    if config.new_item_dropout and has_cooccurrence:
         nothing = scaled_content(config, np.zeros_like(content[:1]), content)
-        no_transitions = nothing[0, slice(*transition_columns)]
+        no_cooccurrence = nothing[0, slice(*transition_columns)]
     settings: dict[str, Any] = {
         "content": scaled_content(config, content, content) if config.content_input else None,
         "has_codes": config.code_input,
         "has_own_vectors": config.item_input,
         "new_item_dropout": config.new_item_dropout,
         "transition_columns": transition_columns,
-        "no_transitions": no_transitions,
+        "no_cooccurrence": no_cooccurrence,
         "num_layers": config.num_layers,
         "num_heads": config.num_heads,
         "dropout": config.dropout,

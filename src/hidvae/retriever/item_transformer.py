@@ -22,7 +22,7 @@ class ItemTransformer(Retriever):
     """A causal transformer over items; how an ID is generated from its states is up to others."""
 
     content: Tensor | None
-    no_transitions: Tensor | None
+    no_cooccurrence: Tensor | None
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class ItemTransformer(Retriever):
         max_history: int,
         new_item_dropout: float = 0.0,
         transition_columns: tuple[int, int] = (0, 0),
-        no_transitions: Tensor | None = None,
+        no_cooccurrence: Tensor | None = None,
         num_user_buckets: int = 0,
         prefix_normalized: bool = True,
     ) -> None:
@@ -56,7 +56,7 @@ class ItemTransformer(Retriever):
             max_history: Most items that it reads.
             new_item_dropout: Share of the items that a training step takes for new ones.
             transition_columns: Columns [start, end) of ``content`` that come from transitions.
-            no_transitions: (end - start,), what a new item has there.
+            no_cooccurrence: (end - start,), what a new item has there.
             num_user_buckets: Rows of the user embedding, 0 for none.
             prefix_normalized: See ``code_log_probs``.
         """
@@ -71,7 +71,7 @@ class ItemTransformer(Retriever):
         self.own_vectors = nn.Embedding(tables.num_items, dim) if has_own_vectors else None
         self.new_item_dropout = new_item_dropout
         self.transition_columns = transition_columns
-        self.register_buffer("no_transitions", no_transitions, persistent=False)
+        self.register_buffer("no_cooccurrence", no_cooccurrence, persistent=False)
         self.position = nn.Embedding(max_history, dim)
         self.user = UserEmbedding(num_user_buckets, dim) if num_user_buckets else None
         self.input_norm = nn.LayerNorm(dim, bias=False)
@@ -104,7 +104,7 @@ class ItemTransformer(Retriever):
         if self.content_projection is not None and self.content is not None:
             content = self.content[rows]
             if is_new is not None:
-                content = self._without_transitions(content, is_new)
+                content = self._without_cooccurrence(content, is_new)
             parts.append(self.content_projection(content))
         if self.own_vectors is not None:
             own = self.own_vectors.weight if items is None else self.own_vectors(items)
@@ -118,12 +118,12 @@ class ItemTransformer(Retriever):
         drawn = torch.rand(*shape, 1, device=self.position.weight.device)
         return drawn < self.new_item_dropout
 
-    def _without_transitions(self, content: Tensor, is_new: Tensor) -> Tensor:
+    def _without_cooccurrence(self, content: Tensor, is_new: Tensor) -> Tensor:
         """Content (..., D_in), where items are new as that of an item without transitions."""
-        if self.no_transitions is None:
+        if self.no_cooccurrence is None:
             return content
         start, end = self.transition_columns
-        learned = torch.where(is_new, self.no_transitions, content[..., start:end])
+        learned = torch.where(is_new, self.no_cooccurrence, content[..., start:end])
         return torch.cat([content[..., :start], learned, content[..., end:]], dim=-1)
 
     def states(self, items: Tensor, users: Tensor, vectors: Tensor | None = None) -> Tensor:

@@ -57,7 +57,7 @@ def train_retriever(run: Run, config: Config, stage: StageWriter) -> None:
         settings,
         run.semantic_ids,
         items.matrix,
-        dataset.known_items,
+        dataset.warm_items,
         transition_columns=items.parts.get("cooccurrence", (0, 0)),
         histories=dataset.split.train,
     )

@@ -170,7 +170,7 @@ class Run:
                 self.folder("retriever"),
                 self.semantic_ids,
                 self.embeddings.matrix,
-                self.dataset.known_items,
+                self.dataset.warm_items,
             )
             return retriever.to(self.device).eval()
 

@@ -81,7 +81,7 @@ def of_architecture(tiny_run: Path, trained: Recommender) -> dict[str, Recommend
         name: read_stage(tiny_run / name, produced_by="hidvae run")
         for name in ("dataset", "embeddings", "tags", "semantic_ids")
     }
-    known = load_dataset(folders["dataset"]).known_items.copy()
+    known = load_dataset(folders["dataset"]).warm_items.copy()
     known[::7] = False
     made = {}
     for architecture in ARCHITECTURES:

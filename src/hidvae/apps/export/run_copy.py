@@ -41,7 +41,7 @@ def _copy_stage(folder: StageFolder, output: Path) -> None:
 
 def _copy_dataset(folder: StageFolder, output: Path) -> None:
     dataset = load_dataset(folder)
-    unknown = np.flatnonzero(~dataset.known_items).tolist()
+    unknown = np.flatnonzero(~dataset.warm_items).tolist()
     output.mkdir()
     shutil.copyfile(folder.path / ITEMS_FILE, output / ITEMS_FILE)
     write_json(
