@@ -53,9 +53,9 @@ bench: .venv/.installed ## time the hot paths (docs/benchmarks.md); ARGS=--quick
 	$(if $(DATA),$(BIN)/python benchmarks/bench_encode.py '$(DATA)/items.parquet')
 
 results: .venv/.installed ## the tables of docs/results.md on DATA=FOLDER: final, ablation, cold; three seeds each
-	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows final
-	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows ablation
-	$(BIN)/python scripts/make_results.py run --data '$(DATA)' --rows cold
+	$(BIN)/python -m scripts.experiments final --data '$(DATA)'
+	$(BIN)/python -m scripts.experiments ablation --data '$(DATA)'
+	$(BIN)/python -m scripts.experiments cold --data '$(DATA)'
 
 docs: .venv/.installed ## write docs/configuration.md and docs/http-api.md from the source
 	$(BIN)/python scripts/write_configuration_docs.py

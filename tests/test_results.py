@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 import re
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from scripts.experiments import calibration, diversity, new_items, page, ranking, tags
+from scripts.experiments.__main__ import result_name
+from scripts.experiments.runner import DEFAULT, Request
 
+from hidvae.config import load_config
+from hidvae.data.prepare import Dataset
 from hidvae.evaluation.metrics import recall_at
-from hidvae.store.artifacts import StageFolder, read_json
+from hidvae.store.artifacts import read_json, write_json
 
 ROOT = Path(__file__).parent.parent
 KEYS = {"test", "test_excluding_history"}
 
 
 @pytest.fixture(scope="module")
-def scripts() -> ModuleType:
-    """``scripts/make_results.py`` as a module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        return importlib.import_module("make_results")
-
-
-@pytest.fixture(scope="module")
 def measured(
-    scripts: ModuleType,
-    demo_folder: StageFolder,
+    demo_dataset: Dataset,
     tiny_settings: list[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
@@ -41,31 +35,38 @@ def measured(
     """
     root = tmp_path_factory.mktemp("results")
     data = root / "demo"
-    data.mkdir()
-    for name in ("items", "interactions"):
-        frame = pl.read_parquet(demo_folder.path / f"{name}.parquet")
-        frame.write_parquet(data / f"{name}.parquet")
+    new_items.write_tables_without(demo_dataset, [], data)
     of_data = ("DatasetConfig", "TokenizerConfig.epochs", "RetrieverConfig.epochs")
     settings = [name for name in tiny_settings if not name.startswith(of_data)]
+    short = ["TokenizerConfig.epochs=2", "RetrieverConfig.epochs=1"]
+    off = "TokenizerConfig.uniqueness_weight=0"
+    rows = {
+        "full": [],
+        "without input": ["RetrieverConfig.content_input=False"],
+        "without fusion": ["GraphConfig.weights=(0.0,)"],
+    }
+    brief = Request(data, 2, overrides=settings)
+    whole = Request(
+        data,
+        2,
+        overrides=[*settings, *short, "RetrieverConfig.validate_every=1"],
+        num_jobs=2,
+        baselines=("popularity", "content_graph"),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.syspath_prepend(ROOT / "scripts")  # for the processes that it starts
-        baselines = ("popularity", "content_graph")
-        patch.setattr(scripts, "SHORT", ["TokenizerConfig.epochs=2", "RetrieverConfig.epochs=1"])
-        off = ["TokenizerConfig.uniqueness_weight=0"]
-        epochs = [*scripts.SHORT, "RetrieverConfig.validate_every=1"]
-        rows = {
-            "final": {"default": epochs},
-            "ablation": {"full": scripts.SHORT, "without input": [*scripts.SHORT,
-                         "RetrieverConfig.content_input=False"],
-                         "without fusion": [*scripts.SHORT, "GraphConfig.weights=(0.0,)"]},
-            "cold": {"default": [*epochs, *off, "DatasetConfig.cold_item_share=0.1"]},
-        }  # fmt: skip
-        patch.setattr(scripts, "ROWS", rows)
-        for kind in rows:
-            num_seeds, num_jobs = (1 if kind == "cold" else 2), (2 if kind == "final" else 1)
-            scripts.run_rows(data, kind, num_seeds, [], settings, baselines, num_jobs)
-        scripts.write_page(root / "results", root / "results.md")
+        patch.setattr(ranking, "SHORT", short)
+        patch.setattr(ranking, "ABLATION", rows)
+        patch.setattr(ranking, "COLD", {"default": [off, "DatasetConfig.cold_item_share=0.1"]})
+        found = {
+            "final": ranking.final(whole),
+            "ablation": ranking.ablation(brief),
+            "cold": ranking.cold(replace(whole, num_seeds=1, num_jobs=1)),
+        }
+    (root / "results").mkdir()
+    for kind, of_kind in found.items():
+        write_json(root / "results" / result_name(kind, "demo"), of_kind)
+    page.write_page(root / "results", root / "results.md")
     return root
 
 
@@ -129,65 +130,55 @@ def test_cold_items_are_ranked_among_themselves_too(measured: Path) -> None:
     assert metrics["cold"]["num_users"] == metrics["test"]["num_users"] < 200
     assert metrics["cold"]["recall@10"] >= metrics["test"]["recall@10"]
     assert set(cold["comparisons"]["hidvae"]["popularity"]) >= {"cold", "test"}
-    page = (measured / "results.md").read_text(encoding="utf-8")
-    assert f"| random order | {metrics['random_guess']['recall@5']:.4f} |" in page
+    shown = (measured / "results.md").read_text(encoding="utf-8")
+    assert f"| random order | {metrics['random_guess']['recall@5']:.4f} |" in shown
 
 
 def test_the_page_shows_what_was_measured(measured: Path) -> None:
-    page = (measured / "results.md").read_text(encoding="utf-8")
+    shown = (measured / "results.md").read_text(encoding="utf-8")
     final = read_json(measured / "results" / "demo-final.json")
     first, second = final["rows"]["default"]["runs"]
     key = "test_excluding_history"
     values = [run["metrics"][key]["recall@5"] for run in (first, second)]
     cell = f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
-    assert f"| hidvae | {cell} |" in page
+    assert f"| hidvae | {cell} |" in shown
     found = final["comparisons"]["hidvae"]["content_graph"][key]["recall@10"]
     low, high = found["ci"]
-    assert f"| content_graph | {found['difference']:+.4f} [{low:+.4f}, {high:+.4f}] |" in page
+    assert f"| content_graph | {found['difference']:+.4f} [{low:+.4f}, {high:+.4f}] |" in shown
     for bucket in first["metrics"][key]["slices"]["target_popularity"]:
         row = rf"^\| {re.escape(bucket['bucket'])} \| {bucket['num_users']} \|"
-        assert bool(re.search(row, page, re.MULTILINE)) == bool(bucket["num_users"])
-    titles = re.findall(r"^##+ (.+)$", page, re.MULTILINE)
+        assert bool(re.search(row, shown, re.MULTILINE)) == bool(bucket["num_users"])
+    titles = re.findall(r"^##+ (.+)$", shown, re.MULTILINE)
     assert titles == ["demo", "What accuracy hides", "Semantic IDs", "Ablation", "Cold items"]
-    assert "| without input | `RetrieverConfig.content_input=False` |" in page
-    assert str(measured) not in page
+    assert "| without input | `RetrieverConfig.content_input=False` |" in shown
+    assert str(measured) not in shown
 
 
 def test_every_table_of_the_page_is_whole(measured: Path) -> None:
     pages = (measured / "results.md", ROOT / "docs" / "results.md")
-    for page in pages:
-        blocks = re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE)
+    for file in pages:
+        blocks = re.findall(r"(?:^\|.*\n)+", file.read_text(encoding="utf-8"), re.MULTILINE)
         assert len(blocks) >= 5
         for block in blocks:
             widths = {row.count("|") for row in block.splitlines()}
             assert len(widths) == 1 and len(block.splitlines()) >= 3, block
 
 
-def test_the_page_in_docs_is_made_of_the_stored_results(
-    scripts: ModuleType, tmp_path: Path
-) -> None:
-    scripts.write_page(ROOT / "results", tmp_path / "results.md")
+def test_the_page_in_docs_is_made_of_the_stored_results(tmp_path: Path) -> None:
+    page.write_page(ROOT / "results", tmp_path / "results.md")
     made, shown = (tmp_path / "results.md"), ROOT / "docs" / "results.md"
     assert made.read_text(encoding="utf-8") == shown.read_text(encoding="utf-8")
 
 
-def test_the_real_rows_are_settings_that_exist(scripts: ModuleType) -> None:
-    from hidvae.config import load_config
-
-    configs: list[Any] = []
-    for rows in scripts.ROWS.values():
-        for settings in rows.values():
-            configs.append(load_config([], settings).to_json())
-    distinct = {str(config) for config in configs}
-    assert len(distinct) == len(configs)  # every row changes something
+def test_the_real_rows_are_settings_that_exist() -> None:
+    settings = [[*ranking.SHORT, *of_row] for of_row in ranking.ABLATION.values()]
+    settings += [list(of_row) for of_row in (*DEFAULT.values(), *ranking.COLD.values())]
+    configs = [load_config([], of_row) for of_row in settings]
+    assert len({str(config.to_json()) for config in configs}) == len(configs)  # each is another
 
 
-def test_variety_is_bought_with_accuracy(tiny_run: Path, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        diversity = importlib.import_module("measure_diversity")
-        page = importlib.import_module("results_page")
-    measured = diversity.measure(tiny_run)
+def test_variety_is_bought_with_accuracy(tiny_run: Path) -> None:
+    measured = diversity.measure_run(tiny_run)
     variety = [row["diversity@10"] for row in measured["rows"]]
     assert measured["num_users"] == 200
     assert variety == sorted(variety) and variety[-1] > variety[0]
@@ -196,10 +187,6 @@ def test_variety_is_bought_with_accuracy(tiny_run: Path, tmp_path: Path) -> None
 
 
 def test_calibration_of_several_trainings_is_that_of_their_items_together(tiny_run: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        calibration = importlib.import_module("measure_calibration")
-        page = importlib.import_module("results_page")
     judged = calibration.judge_run(tiny_run)
     one = calibration.summary(judged)
     quality = read_json(tiny_run / "semantic_ids" / "quality.json")
@@ -210,3 +197,24 @@ def test_calibration_of_several_trainings_is_that_of_their_items_together(tiny_r
     found = {"dataset": "demo", "seeds": 2, "machine": "", "git_commit": "", "together": together}
     table = page.calibration_section({**found, "by_seed": [one, one]})
     assert sum(row.startswith("| ") for row in table) == len(judged) + 2
+
+
+def test_experiments_on_a_small_run_measure_what_the_page_shows(
+    measured: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tags and new items, from the tables to a section of the page."""
+    monkeypatch.chdir(measured)
+    monkeypatch.setattr(new_items, "ONE_BY_ONE", 2)
+    of_data = ("DatasetConfig", "EvaluationConfig")
+    settings = [name for name in tiny_settings if not name.startswith(of_data)]
+    sources = ("majority", "nearest", "neighbours", "clusters")
+    request = Request(measured / "demo", 2, overrides=settings, sources=sources)
+    found = tags.measure(request)
+    sections = [page.tags_section(found)]
+    assert found["seeds"] == [0, 1] and set(found["mean"]["on_hidden"]) == set(sources[:3])
+    found = new_items.measure(request)
+    sections.append(page.new_items_section(found))
+    assert (found["num_new"], found["seed"]) == (12, 0)
+    assert str(measured) not in str(found | {"overrides": ()})
+    for section in sections:
+        assert sum(row.startswith("| ") for row in section) > 3

@@ -1,6 +1,6 @@
 """How well the ways of filling tags do: hide known tags, fill them again, compare.
 
-Arrays in, numbers out; ``scripts/measure_tags.py`` runs it on a dataset.
+Arrays in, numbers out; ``scripts/experiments/tags.py`` runs it on a dataset.
 """
 
 from __future__ import annotations

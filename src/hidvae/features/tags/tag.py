@@ -129,7 +129,7 @@ def tags_from_source(
         return tags_from_clusters(
             items.similarity_vectors,
             items.words,
-            num_clusters=_one_per_level(config.num_clusters, num_levels),
+            num_clusters=one_per_level(config.num_clusters, num_levels),
             seed=CLUSTER_SEED,
             min_count=config.min_count,
         )
@@ -249,7 +249,7 @@ def _with_source(config: TagConfig, items: ItemsToTag) -> TagConfig:
     return dataclasses.replace(config, source="clusters")
 
 
-def _one_per_level(num_clusters: Sequence[int], num_levels: int) -> tuple[int, ...]:
+def one_per_level(num_clusters: Sequence[int], num_levels: int) -> tuple[int, ...]:
     """The last number holds for all further levels."""
     more = (num_clusters[-1],) * (num_levels - len(num_clusters))
     return (*num_clusters, *more)[:num_levels]

@@ -1,52 +1,39 @@
 """What more variety in a list costs: accuracy and diversity by ``Filters.diversity``.
 
-    python scripts/measure_diversity.py RUN --output results/diversity-NAME.json
-
-Ranks the validation users of a trained run, history excluded, and orders the best of each anew. The
-test is not touched.
+Ranks the validation users of one run, history excluded, and orders the best of each anew. The test
+is not touched.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scripts.experiments.runner import Request, made_here, make_runs
 
-from hidvae.data.prepare import load_dataset
 from hidvae.evaluation.metrics import diversity_at, ndcg_at, recall_at, target_ranks
 from hidvae.ranking.filters import POOL, diversified
 from hidvae.ranking.recommender import Recommender
-from hidvae.store.artifacts import describe_machine, git_commit, read_stage, write_json
+from hidvae.run.run import Run
+from hidvae.store.artifacts import read_stage
 
 K = 10
 PENALTIES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-def main() -> None:
-    """Parse the command line, measure, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=Path, help="a trained run")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    found = {
-        "dataset": arguments.output.stem.removeprefix("diversity-"),
-        **measure(arguments.run),
-        "machine": describe_machine(),
-        "git_commit": git_commit(),
-    }
-    write_json(arguments.output, found)
-    for row in found["rows"]:
-        print(row)
+def measure(request: Request) -> dict[str, Any]:
+    """Train with seed 0, and measure."""
+    one = dataclasses.replace(request, num_seeds=1)
+    ((run,),) = make_runs("diversity", one, until="train").values()
+    return {"dataset": request.data.name, **measure_run(run.path), **made_here()}
 
 
-def measure(run: Path) -> dict[str, Any]:
+def measure_run(run: Path) -> dict[str, Any]:
     """The rows of the table, one per penalty."""
     recommender = Recommender.load(run, device="cpu")
-    split = load_dataset(read_stage(run / "dataset", produced_by="hidvae prepare")).split
+    split = Run(run).dataset.split
     items, scores = recommender.best(split.validation_histories, POOL * K)
     tag_ids = recommender.item_tags.tag_ids
     rows = []
@@ -70,7 +57,3 @@ def measure(run: Path) -> dict[str, Any]:
         "run_commit": retriever.manifest["git_commit"],
         "rows": rows,
     }
-
-
-if __name__ == "__main__":
-    main()

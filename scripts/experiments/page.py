@@ -1,4 +1,4 @@
-"""Write docs/results.md from results/*.json; ``make_results.py`` calls it."""
+"""Write docs/results.md from results/*.json."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SLICES = {"target_popularity": "training events of the target", "history_length"
 INTRODUCTION = """\
 # Results
 
-Made by `make results DATA=FOLDER` (`scripts/make_results.py`); the numbers with their
+Made by `make results DATA=FOLDER` (`scripts/experiments`); the numbers with their
 config, seed, commit and machine are in `results/*.json`. Ranked by item over the full
 catalogue; the epoch is selected on validation and the test targets are ranked once per
 run. Our figures are mean ± standard deviation over the seeds. The seeds share dataset,
@@ -238,7 +238,7 @@ def cold_section(measured: Mapping[str, Any]) -> Table:
 
 
 def tags_section(measured: Mapping[str, Any]) -> Table:
-    """What ``scripts/measure_tags.py`` found."""
+    """Tags hidden and filled in again."""
     first = measured["runs"][0]
     classes = " / ".join(str(size) for size in measured["classes"])
     lines = [
@@ -247,7 +247,7 @@ def tags_section(measured: Mapping[str, Any]) -> Table:
         f"All tags of {100 * measured['hidden_share']:g} % of the items hidden and filled in again "
         f"({first['num_hidden']} items, {classes} classes): accuracy by level, unknown counts as "
         f"wrong; mean of {len(measured['seeds'])} seeds. Machine: {measured['machine']}. Commit "
-        f"{measured['commit']}. Made by `scripts/measure_tags.py`; [the sources](tags.md).",
+        f"{measured['commit']}. Made by `scripts/experiments/tags.py`; [the sources](tags.md).",
         "",
     ]
     levels = [f"level {level}" for level in range(len(measured["classes"]))]
@@ -270,7 +270,7 @@ def tags_section(measured: Mapping[str, Any]) -> Table:
 
 
 def diversity_section(measured: Mapping[str, Any]) -> Table:
-    """What ``scripts/measure_diversity.py`` found."""
+    """What variety costs."""
     names = [name for name in measured["rows"][0] if name != "diversity"]
     lines = [
         f"## Variety in a list of {measured['dataset']}",
@@ -278,7 +278,7 @@ def diversity_section(measured: Mapping[str, Any]) -> Table:
         f"`Filters.diversity` ([filters](recommend.md#filters)) against accuracy, validation, "
         f"history excluded, {measured['num_users']} users, seed {measured['seed']}. The run's "
         f"commit {measured['run_commit']}, the list's {measured['git_commit']}. Machine: "
-        f"{measured['machine']}. Made by `scripts/measure_diversity.py`.",
+        f"{measured['machine']}. Made by `scripts/experiments/diversity.py`.",
         "",
         *header(["diversity, nats", *names]),
     ]
@@ -300,7 +300,7 @@ def new_items_section(measured: Mapping[str, Any]) -> Table:
         "(median). History excluded; a random list finds "
         f"{measured['random_guess']:.4f} of the new items. Seed {measured['seed']}. Machine: "
         f"{measured['machine']}. Commit {measured['git_commit']}. Made by "
-        "`scripts/measure_new_items.py`.",
+        "`scripts/experiments/new_items.py`.",
         "",
         *header(["ranker", "among", "users", *COMPARED]),
     ]
@@ -320,7 +320,7 @@ def calibration_section(measured: Mapping[str, Any]) -> Table:
         "tokenizer never saw, put together; no item is judged by a temperature that was fitted on "
         "it. The last column is what exactly true confidences would show by chance. Machine: "
         f"{measured['machine']}. Commit {measured['git_commit']}. Made by "
-        "`scripts/measure_calibration.py`.",
+        "`scripts/experiments/calibration.py`.",
         "",
         *header(
             ["level", "items", "accuracy", "before", "after", "after, each training", "by chance"]

@@ -1,17 +1,14 @@
 """How well items are found that come after training: hold some out of everything, then add them.
 
-    python scripts/measure_new_items.py --data FOLDER --output results/new-items-NAME.json
-
 A share of the items and all their events are taken out of the tables; a run is trained on what is
-left (the default configuration, or --config and --set), which never sees them: neither their text
-nor that they exist. Then they are added, all at once and some one by one. Each user's first event
-of a new item after what he was trained on is a target, and his history is what he did before it.
-The run is kept under runs/new-items/ and not trained again.
+left, which never sees them: neither their text nor that they exist. Then they are added, all at
+once and some one by one. Each user's first event of a new item after what he was trained on is a
+target, and his history is what he did before it.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import logging
 import time
 from pathlib import Path
@@ -19,65 +16,56 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scripts.experiments.runner import Request, made_here, make_runs
 
-from hidvae.config import DatasetConfig, load_config
 from hidvae.data.interactions import Sequences, count_items
-from hidvae.data.prepare import Dataset, load_dataset, prepare
+from hidvae.data.prepare import Dataset
 from hidvae.data.schema import Columns
 from hidvae.evaluation.baselines.untrained import TextSimilarity
 from hidvae.evaluation.evaluate_ranker import evaluate_ranker
 from hidvae.ranking.ranker import Ranker
 from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
-from hidvae.store.artifacts import describe_machine, git_commit, read_stage, write_json
 
-RUNS = Path("runs/new-items")
+SHARE = 0.1
+"""Of the items, held out."""
+SEED = 0
+"""Of the draw and of the run."""
 CUTOFFS = (10,)
 ONE_BY_ONE = 20
 """Items that are added one at a time, to time it."""
 
-logger = logging.getLogger("measure_new_items")
+logger = logging.getLogger(__name__)
 
 
-def main() -> None:
-    """Parse the command line, train, add, measure, write."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of raw tables")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--share", type=float, default=0.1, help="of the items, held out")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw and of the run")
-    parser.add_argument("--config", type=Path, action="append", default=[], help="gin file")
-    parser.add_argument("--set", action="append", default=[], dest="overrides", help="setting")
-    arguments = parser.parse_args()
-    folder = RUNS / f"{arguments.data.name}-seed-{arguments.seed}"
-    whole = load_dataset(
-        prepare(DatasetConfig(folder=str(arguments.data)), folder / "whole-dataset")
-    )
-    new = draw_items(whole, arguments.share, arguments.seed)
-    write_tables_without(whole, new, folder / "tables")
-    overrides = [
-        *arguments.overrides,
-        f"DatasetConfig.folder={folder / 'tables'}",
-        f"RunConfig.seed={arguments.seed}",
-        "DatasetConfig.short_histories=drop",  # users who lost too many events
-        "EvaluationConfig.baselines=()",
-    ]
-    Run(folder / "run").make(load_config(arguments.config, overrides), until="train")
-    found = {
-        "dataset": arguments.data.name,
-        "share": arguments.share,
-        "seed": arguments.seed,
-        "overrides": arguments.overrides,
-        **measure(folder / "run", whole, new),
-        "machine": describe_machine(),
-        "git_commit": git_commit(),
+def measure(request: Request) -> dict[str, Any]:
+    """Take items out, train on the rest, add them, rank them."""
+    one = dataclasses.replace(request, num_seeds=1)
+    ((prepared,),) = make_runs("new-items-whole", one, until="prepare").values()
+    whole = Run(prepared.path).dataset
+    new = draw_items(whole, SHARE, SEED)
+    tables = prepared.path / "tables-without-new-items"
+    write_tables_without(whole, new, tables)
+    ((run,),) = make_runs(
+        "new-items",
+        one,
+        until="train",
+        bindings={
+            SEED: [
+                "DatasetConfig.short_histories=drop",  # users who lost too many events
+                "EvaluationConfig.baselines=()",
+            ]
+        },
+        data=tables,
+    ).values()
+    return {
+        "dataset": request.data.name,
+        "share": SHARE,
+        "seed": SEED,
+        "overrides": request.overrides,
+        **measure_run(run.path, whole, new),
+        **made_here(),
     }
-    write_json(arguments.output, found)
-    for row in found["rows"]:
-        print(row)
 
 
 def draw_items(whole: Dataset, share: float, seed: int) -> list[str]:
@@ -103,7 +91,7 @@ def write_tables_without(whole: Dataset, new: list[str], folder: Path) -> None:
     events.filter(~is_new).write_parquet(folder / "interactions.parquet")
 
 
-def measure(run: Path, whole: Dataset, new: list[str]) -> dict[str, Any]:
+def measure_run(run: Path, whole: Dataset, new: list[str]) -> dict[str, Any]:
     """Add the items and rank them."""
     before = Recommender.load(run, device="cpu")
     rows = whole.catalogue.frame.filter(pl.col(Columns.ITEM).is_in(new))
@@ -116,7 +104,7 @@ def measure(run: Path, whole: Dataset, new: list[str]) -> dict[str, Any]:
     start = time.perf_counter()
     after = before.add_items(rows)
     seconds_all = time.perf_counter() - start
-    dataset = load_dataset(read_stage(run / "dataset", produced_by="hidvae prepare"))
+    dataset = Run(run).dataset
     histories, targets = first_new_events(whole, dataset, after, set(new))
     is_new = np.zeros(after.catalogue.num_items, dtype=bool)
     is_new[after.catalogue.index_of(new)] = True
@@ -211,7 +199,3 @@ def score(
         "among": "the new items" if allowed is not None else "the whole catalogue",
         **result.excluding,
     }
-
-
-if __name__ == "__main__":
-    main()

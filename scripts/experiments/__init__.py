@@ -1,0 +1,1 @@
+"""The experiments behind docs/results.md; ``python -m scripts.experiments --help`` lists them."""
