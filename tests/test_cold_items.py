@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from hidvae.features.embeddings import load_embeddings
 from hidvae.ranking.recommender import Recommender
 from hidvae.retriever import train_retriever as retriever_train
 from hidvae.run.run import Run
+from hidvae.run.stages import STAGE_OF
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import StageFolder, read_json, read_stage
 from hidvae.tokenizer.train_tokenizer import load_held_out
@@ -126,18 +126,14 @@ def test_items_without_a_training_event_are_no_alternatives_under_leave_one_out(
 
     def stop(*arguments: Any, **named: Any) -> Any:
         told.append(arguments[-1])
-        raise InterruptedError
+        raise StopIteration
 
     monkeypatch.setattr(retriever_train, "build_retriever", stop)
-    folders = [
-        read_stage(tiny_run / name, produced_by="")
-        for name in ("dataset", "embeddings", "tags", "semantic_ids")
-    ]
-    with pytest.raises(InterruptedError):
-        retriever_train.train_retriever(
-            replace(config.retriever, epochs=1), config.run, *folders, tmp_path / "retriever"
-        )
-    train = load_dataset(folders[0]).split.train
+    names = ("dataset", "embeddings", "tags", "semantic_ids")
+    run = Run(tmp_path, borrowed=Run(tiny_run).folders(names))
+    with pytest.raises(StopIteration):
+        run.make_stage(STAGE_OF["retriever"], config)
+    train = run.dataset.split.train
     assert torch.equal(
         torch.from_numpy(told[0]), torch.bincount(torch.from_numpy(train.items), minlength=120) > 0
     )

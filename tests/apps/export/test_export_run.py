@@ -166,6 +166,6 @@ def test_a_run_with_changed_items_is_exported_without_a_copy(
     shutil.copytree(tiny_run, tmp_path / "run")
     recommender = Recommender.load(tmp_path / "run", device="cpu")
     recommender.remove_items(recommender.catalogue.item_ids[:2]).save_changes()
-    with pytest.raises(ConfigError, match="leave --with-run out"):
+    with pytest.raises(ConfigError, match="leave out --with-run"):
         export_run(tmp_path / "run", tmp_path / "out", with_run=True)
     assert not (tmp_path / "out").exists()
