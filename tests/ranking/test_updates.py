@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,14 @@ import pytest
 import torch
 from tests.retriever.tiny import all_log_probs, ranked
 
+from hidvae.apps.batch import recommend_shards
 from hidvae.config import load_config
 from hidvae.errors import ArtifactError, ConfigError, DataError, FingerprintMismatch
 from hidvae.ranking.filters import Filters
 from hidvae.ranking.item_changes import FOLDER, version_on_disk
 from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
+from hidvae.store.artifacts import read_json
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +190,119 @@ def test_two_writers_do_not_overwrite_each_other(run: Path) -> None:
     with pytest.raises(ArtifactError, match="expected version 0.* found 1"):
         second.add_items([like(second, 8, "other")]).save_changes()
     assert Recommender.load(run, device="cpu").catalogue.item_ids[-1] == "new"
+
+
+ADD_ITEM = """
+import os, signal, sys
+from pathlib import Path
+from hidvae.ranking.recommender import Recommender
+
+run, item_id, dies = sys.argv[1:]
+recommender = Recommender.load(run, device="cpu")
+row = {**recommender.catalogue.frame.row(7, named=True), "item_id": item_id}
+changed = recommender.add_items([row])
+replace = os.replace
+
+def killed(source, target):
+    replace(source, target)
+    if Path(target).name == ".item_changes.old":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if dies == "yes":
+    os.replace = killed
+print("ready", flush=True)
+sys.stdin.readline()
+changed.save_changes()
+"""
+"""Adds an item as soon as it is given a line; killed between the two renames, if it is to die."""
+
+
+def adding(run: Path, item_id: str, *, dies: bool = False) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", ADD_ITEM, str(run), item_id, "yes" if dies else "no"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no signal kills a process at once")
+def test_a_kill_between_two_renames_loses_no_change(run: Path) -> None:
+    first = Recommender.load(run, device="cpu")
+    gone = first.catalogue.item_ids[5]
+    first.add_items([like(first, 7, "new")]).remove_items([gone]).save_changes()
+    process = adding(run, "lost", dies=True)
+    process.communicate("go\n")
+    assert process.returncode == -signal.SIGKILL
+    assert not (run / FOLDER).exists()
+
+    assert version_on_disk(run) == 2
+    assert Run(run).changes_fingerprint != "none"
+    again = Recommender.load(run, device="cpu")
+    assert again.catalogue.item_ids[-1] == "new"
+    assert again.add_items([like(again, 8, "newer")]).save_changes() == 3
+    last = Recommender.load(run, device="cpu")
+    assert last.catalogue.item_ids[-2:] == ["new", "newer"]
+    assert not last.allowed[5]
+    assert not [path for path in run.iterdir() if path.name.endswith((".old", ".writing"))]
+
+
+def test_two_processes_that_add_at_once_lose_neither(run: Path) -> None:
+    """One is told to repeat its change, and does."""
+    process = adding(run, "theirs")
+    recommender = Recommender.load(run, device="cpu")
+    changed = recommender.add_items([like(recommender, 8, "ours")])
+    assert process.stdout is not None and process.stdin is not None
+    assert process.stdout.readline() == "ready\n"
+    print("go", file=process.stdin, flush=True)
+    refused, errors = "theirs", ""
+    try:
+        changed.save_changes()
+    except ArtifactError as error:
+        refused, errors = "ours", str(error)
+    errors += process.communicate()[1]
+    assert process.returncode == (1 if refused == "theirs" else 0)
+    assert errors.count("load the run again and repeat the change") == 1
+    again = Recommender.load(run, device="cpu")
+    again.add_items([like(again, 7, refused)]).save_changes()
+    assert {"ours", "theirs"} < {*Recommender.load(run, device="cpu").catalogue.item_ids}
+
+
+def test_lists_of_a_batch_job_follow_the_changes(run: Path, tmp_path: Path) -> None:
+    first = Recommender.load(run, device="cpu")
+    (tmp_path / "users").mkdir()
+    users = pl.DataFrame({"user_id": ["u"], "history": [first.catalogue.item_ids[3:5]]})
+    users.write_parquet(tmp_path / "users" / "part-0.parquet")
+
+    def lists() -> set[str]:
+        recommend_shards(run, tmp_path / "users", tmp_path / "lists", k=200)
+        return {*pl.read_parquet(tmp_path / "lists" / "part-0.parquet")["items"][0]}
+
+    before = lists()
+    gone = [item for item in first.catalogue.item_ids if item in before][:2]
+    first.remove_items(gone).save_changes()
+    without = lists()
+    assert without == before - {*gone}
+    second = Recommender.load(run, device="cpu")
+    second.add_items([like(second, 7, "new")]).save_changes()
+    assert lists() == without | {"new"}
+    third = Recommender.load(run, device="cpu")
+    third.add_items([like(first, first.catalogue.positions[gone[0]], gone[0])]).save_changes()
+    assert lists() == without | {"new", gone[0]}
+
+
+def test_an_evaluation_is_of_the_run_as_trained(run: Path, tiny_settings: list[str]) -> None:
+    before = read_json(run / "evaluation" / "metrics.json")
+    ranks = pl.read_parquet(run / "evaluation" / "ranks.parquet")
+    first = Recommender.load(run, device="cpu")
+    added = first.add_items([like(first, item, f"new-{item}") for item in range(20)])
+    added.remove_items(first.catalogue.item_ids[:30]).save_changes()
+    shutil.rmtree(run / "evaluation")
+    Run(run).make(load_config([], tiny_settings), only="evaluate")
+    after = read_json(run / "evaluation" / "metrics.json")
+    assert {**after, "wall_seconds": None} == {**before, "wall_seconds": None}
+    assert pl.read_parquet(run / "evaluation" / "ranks.parquet").equals(ranks)
 
 
 def test_changes_of_another_training_are_refused(run: Path, tiny_settings: list[str]) -> None:
