@@ -336,7 +336,7 @@ def test_bad_rows_are_refused(recommender: Recommender) -> None:
             recommender.add_items(rows)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="did you mean"):
         recommender.remove_items([recommender.catalogue.item_ids[0] + "x"])
-    with pytest.raises(DataError, match="at least one item to be left"):
+    with pytest.raises(DataError, match="at least one item to remain"):
         recommender.remove_items(recommender.catalogue.item_ids)
 
 

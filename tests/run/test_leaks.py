@@ -197,7 +197,7 @@ def test_only_the_test_targets_were_changed(pair: Pair, made: Any) -> None:
     assert first.catalogue.frame.equals(second.catalogue.frame)
     assert (split.sequences.items != second.split.sequences.items).sum() == len(split.test_users)
     assert (split.test_targets != second.split.test_targets).all()
-    assert not first.known_items.all()
+    assert not first.warm_items.all()
 
 
 def test_no_part_knows_the_test_targets(made: tuple[dict[str, Any], dict[str, Any]]) -> None:
@@ -236,9 +236,9 @@ def leaky(split: Split, **shown: Any) -> Split:
 def trains_on_test(dataset: Dataset) -> Dataset:
     """All events of warm items to learn from."""
     events = dataset.split.sequences
-    train = events.where(dataset.known_items[events.items])
+    train = events.where(dataset.warm_items[events.items])
     copy = dataclasses.replace(dataset, split=leaky(dataset.split, train=train))
-    vars(copy)["known_items"] = dataset.known_items
+    vars(copy)["warm_items"] = dataset.warm_items
     return copy
 
 
@@ -256,7 +256,7 @@ def warms_by_test(dataset: Dataset) -> Dataset:
     """Items of the test alone count as warm."""
     copy = dataclasses.replace(dataset)
     counts = count_items(dataset.split.sequences, dataset.catalogue.num_items)
-    vars(copy)["known_items"] = counts > 0
+    vars(copy)["warm_items"] = counts > 0
     return copy
 
 
