@@ -165,8 +165,6 @@ class DatasetConfig:
         "is_click", "long_view", "is_like", "is_follow", "is_comment", "is_forward"
     ] = "is_click"
     """What makes an exposure an event (KuaiRand)."""
-    kuairand_random_log: Literal["exclude", "include"] = "exclude"
-    """Whether to use the log of randomly inserted videos (KuaiRand)."""
     movielens_min_rating: Annotated[float, Field(ge=0, le=5)] = 0.0
     """Lowest rating, in stars, that counts as an event (MovieLens); 0 takes all."""
     cold_item_share: HalfAtMost = 0.0
@@ -174,10 +172,6 @@ class DatasetConfig:
     (docs/recommend.md); 0 splits leave-one-out."""
     min_events: NoCount = 0
     """k-core: repeatedly drop users and items with fewer events than this; 0 keeps all."""
-    short_histories: Literal["refuse", "drop"] = "refuse"
-    """What to do with users with fewer than 3 events, who cannot be split leave-one-out."""
-    unknown_items: Literal["refuse", "drop"] = "refuse"
-    """What to do with events whose item is not in the catalogue."""
     demo_num_items: Annotated[int, Field(ge=60)] = 600
     """Items of the generated demo catalogue."""
     demo_num_users: Annotated[int, Field(ge=10)] = 1500
@@ -200,24 +194,12 @@ class EmbeddingConfig:
     onnx-int8 (quantized weights, extra onnx)."""
     text_columns: tuple[str, ...] = ("title", "keywords", "brand", "price", "description")
     """Columns that form an item's text, if present; the category path is left out on purpose."""
-    missing_text: Literal["refuse", "zero"] = "refuse"
-    """What to do with items without any text; zero gives them a text part of zeros."""
-    text_weight: NotNegative = 1.0
-    """Length of the text part's rows (or of your own vectors) before the parts are concatenated."""
-    batch_size: Count = 64
-    """Images per batch of the encoder, or texts of 16 tokens (fewer if longer, more if shorter)."""
-    use_cache: bool = True
-    """Reuse cached vectors of the same content and model ($HIDVAE_CACHE)."""
     image_encoder: str = "none"
-    """A CLIP-like sentence-transformers model (name or path) for image_column, or "none"."""
-    image_column: str = "image"
-    """Column with an image's path (relative to the dataset's folder) or URL."""
-    image_weight: NotNegative = 1.0
-    """Length of the image part's rows."""
+    """A CLIP-like sentence-transformers model (name or path) for the images, or "none"."""
     cooccurrence_dim: NoCount = 64
     """Width of the spectral embedding of training co-occurrences; 0 leaves it out."""
     cooccurrence_weight: NotNegative = 1.0
-    """Length of the co-occurrence part's rows."""
+    """Length of the co-occurrence part's rows; those of the other parts have length 1."""
     cooccurrence_window: Count = 5
     """Two items of a training history count together if at most this many steps lie between
     them."""
@@ -298,7 +280,7 @@ class TokenizerConfig:
     num_levels: Levels = 3
     """Number of levels [L]."""
     codebook_size: Annotated[int, Field(ge=2, le=65536)] = 256
-    """Codes per level [K]."""
+    """Codes per level [K]; at most one for each training item is used."""
     latent_dim: Count = 32
     """Width of the latent and of the codebook vectors [D]."""
     hidden_dims: tuple[Count, ...] = (512, 256, 128)
@@ -704,6 +686,15 @@ FORMER_NAMES: dict[str, str] = {
     "DatasetConfig.tie_seed": f"{_ALWAYS} (0)",
     "DatasetConfig.cold_item_seed": f"{_ALWAYS} (0)",
     "DatasetConfig.demo_seed": f"{_ALWAYS} (7)",
+    "DatasetConfig.kuairand_random_log": f"{_ALWAYS} (nobody chose what is in it)",
+    "DatasetConfig.short_histories": f"{_ALWAYS} (users of fewer than 3 events are left out)",
+    "DatasetConfig.unknown_items": f"{_ALWAYS} (events of unknown items are left out)",
+    "EmbeddingConfig.missing_text": f"{_ALWAYS} (an item without text has zeros)",
+    "EmbeddingConfig.text_weight": f"{_ALWAYS} (1; see EmbeddingConfig.cooccurrence_weight)",
+    "EmbeddingConfig.image_weight": f"{_ALWAYS} (1; see EmbeddingConfig.cooccurrence_weight)",
+    "EmbeddingConfig.image_column": f"{_ALWAYS} (image; see DatasetConfig.column_names)",
+    "EmbeddingConfig.batch_size": f"{_ALWAYS} (1024 tokens or 64 images)",
+    "EmbeddingConfig.use_cache": f"{_ALWAYS} (vectors are kept in $HIDVAE_CACHE)",
     "DatasetConfig.download": f"{_ALWAYS} (HIDVAE_OFFLINE=1 forbids downloads)",
     "TagConfig.num_levels": "TokenizerConfig.num_levels",
     "TagConfig.max_singletons": f"{_ALWAYS} (200; see TagConfig.min_count)",

@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 
-import numpy as np
 import polars as pl
 
 from hidvae.config import DatasetConfig
-from hidvae.data.events import k_core, keep_repeated, put_in_order, read_events
-from hidvae.data.rules import COUNT, ROW, nothing_left, short_histories, unknown_items
+from hidvae.data.events import drop_rare, keep_repeated, put_in_order, read_events
+from hidvae.data.rules import ROW, unknown_items
 from hidvae.data.schema import Columns, check_events, check_items
-from hidvae.data.split import MIN_EVENTS
 from hidvae.data.tables import MAX_SHOWN, BadRows, SourceTables, read_batches, show_value
 from hidvae.errors import DataError
 
@@ -75,7 +73,7 @@ def find_problems(tables: SourceTables, config: DatasetConfig) -> ProblemReport:
 
     Args:
         tables: As the source read them.
-        config: Says what to do about unknown items and short histories.
+        config: Says which events count.
 
     Raises:
         DataError: If a file cannot be read to its end.
@@ -84,7 +82,6 @@ def find_problems(tables: SourceTables, config: DatasetConfig) -> ProblemReport:
     items = check_items(tables.items, tables.items_file, found.add)
     known = _known_items(items)
     unknown, num_unknown, num_events = pl.DataFrame(), 0, 0
-    users = pl.DataFrame(schema={Columns.USER: pl.String, COUNT: pl.UInt32, ROW: pl.Int64})
     for first_row, raw in read_batches(tables):
         events = check_events(raw, tables.interactions_file, first_row, found.add)
         numbers = pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64)
@@ -96,19 +93,15 @@ def find_problems(tables: SourceTables, config: DatasetConfig) -> ProblemReport:
             num_unknown += missing.height
             if unknown.height < MAX_SHOWN:
                 unknown = pl.concat([unknown, missing.select(Columns.ITEM, ROW)], how="diagonal")
-            if config.unknown_items == "drop":
-                events = events.filter(is_known)
-        if Columns.USER in events.columns and config.short_histories == "refuse":
-            users = _count_users(users, events)
-    if num_unknown and (config.unknown_items == "refuse" or num_unknown == num_events):
-        found.add(unknown_items(unknown, num_unknown, num_events, known, tables))
-    if not found.errors:  # else what is left of each user cannot be known: take the plain count
-        users = _count_left(tables, items, config, found)
-    if config.short_histories == "refuse":
-        is_short = pl.col(COUNT).is_between(config.min_events, MIN_EVENTS, closed="left")
-        short = users.filter(is_short).sort(ROW)
-        if not short.is_empty():
-            found.add(short_histories(short, users.height, tables))
+    if error := unknown_items(unknown, num_unknown, num_events, known, tables):
+        found.add(error)
+    if not found.errors:  # else what is left of each user cannot be known
+        logged, _ = read_events(tables, items)
+        events_in_order = put_in_order(logged, items, config)
+        try:
+            drop_rare(keep_repeated(events_in_order, config.repeated_items), tables, config)
+        except DataError as error:
+            found.add(error)
     return found.report(tables.items.height, num_events)
 
 
@@ -167,26 +160,3 @@ def _known_items(items: pl.DataFrame) -> pl.DataFrame:
     if Columns.ITEM not in items.columns:
         return pl.DataFrame(schema={Columns.ITEM: pl.String})
     return items.select(pl.col(Columns.ITEM).drop_nulls().unique(maintain_order=True))
-
-
-def _count_users(users: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    """Events of each user so far, and the row of the first; empty ids are no user."""
-    rows = events.filter(pl.col(Columns.USER).is_not_null())
-    new = rows.group_by(Columns.USER).agg(pl.len(), pl.col(ROW).min())
-    both = pl.concat([users, new], how="vertical_relaxed")
-    return both.group_by(Columns.USER).agg(pl.col(COUNT).sum(), pl.col(ROW).min())
-
-
-def _count_left(
-    tables: SourceTables, items: pl.DataFrame, config: DatasetConfig, found: _Findings
-) -> pl.DataFrame:
-    """Events of each user after all that ``prepare`` leaves out of a log without bad rows."""
-    logged, _ = read_events(tables, items, config)
-    events = keep_repeated(put_in_order(logged, items, config), config.repeated_items)
-    drops_short = config.short_histories == "drop"
-    min_user_events = max(config.min_events, MIN_EVENTS if drops_short else 0)
-    kept = k_core(events, min_user_events, config.min_events)
-    if not len(kept):
-        found.add(nothing_left(len(events), min_user_events, tables, config))
-    counts = np.bincount(kept.user, minlength=kept.users.height)
-    return kept.users.with_columns(pl.Series(COUNT, counts)).filter(pl.col(COUNT) > 0)

@@ -6,6 +6,7 @@ laptop's memory. U users, N items, E events.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,11 +14,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hidvae.config import DatasetConfig
-from hidvae.data.rules import unknown_items
+from hidvae.data.rules import nothing_left, unknown_items
 from hidvae.data.schema import Columns, check_events
-from hidvae.data.tables import SourceTables, read_batches
+from hidvae.data.split import MIN_EVENTS
+from hidvae.data.tables import SourceTables, read_batches, show_value
+
+logger = logging.getLogger(__name__)
 
 _ROWS_PER_BATCH = 1_000_000
+_SHOWN_ITEMS = 3
 TIE_SEED = 0
 """Of the order of tied events: any will do, as long as it is always the same."""
 
@@ -54,18 +59,15 @@ class LogSize:
     """Events whose item is not in the catalogue."""
 
 
-def read_events(
-    tables: SourceTables, items: pl.DataFrame, config: DatasetConfig
-) -> tuple[Events, LogSize]:
-    """Read and check a log batch by batch; events of unknown items are refused or left out.
+def read_events(tables: SourceTables, items: pl.DataFrame) -> tuple[Events, LogSize]:
+    """Read and check a log batch by batch; events of unknown items are left out.
 
     Args:
         tables: The raw log, and where it came from.
         items: The checked items; row i is item_index i.
-        config: Says what to do with unknown items.
 
     Raises:
-        DataError: The log breaks its contract, or names items that are not there.
+        DataError: The log breaks its contract, or most of its items are not there.
     """
     index = items.select(Columns.ITEM, item=pl.int_range(pl.len(), dtype=pl.Int32))
     users = pl.DataFrame(schema={Columns.USER: pl.String, "user": pl.Int32, "row": pl.Int64})
@@ -86,8 +88,18 @@ def read_events(
             columns.setdefault(name, []).append(known[name].to_numpy())
         num_events += raw.height
     bad = pl.concat(unknown)
-    if bad.height and (config.unknown_items == "refuse" or bad.height == num_events):
-        raise unknown_items(bad, bad.height, num_events, items, tables)
+    if error := unknown_items(bad, bad.height, num_events, items, tables):
+        raise error
+    if bad.height:
+        missing = bad[Columns.ITEM].unique(maintain_order=True)
+        more = ", …" if len(missing) > _SHOWN_ITEMS else ""
+        logger.warning(
+            "%d of %d events are left out, as their items are not in %s: %s",
+            bad.height,
+            num_events,
+            tables.items_file,
+            ", ".join(map(show_value, missing.head(_SHOWN_ITEMS))) + more,
+        )
     size = LogSize(num_events=num_events, num_users=users.height, num_unknown=bad.height)
     # One column after the other, each freed as soon as it is whole: this is the peak of memory.
     whole = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
@@ -149,6 +161,28 @@ def keep_repeated(events: Events, which: str) -> Events:
         _, kept = np.unique(pair[::-1], return_index=True)
         kept = len(events) - 1 - kept
     return events.take(np.sort(kept))
+
+
+def drop_rare(events: Events, tables: SourceTables, config: DatasetConfig) -> Events:
+    """Drop what has fewer events than ``min_events``, and users too short to be split.
+
+    Raises:
+        DataError: Nothing is left.
+    """
+    min_user_events = max(config.min_events, MIN_EVENTS)
+    kept = k_core(events, min_user_events, config.min_events)
+    if not len(kept):
+        raise nothing_left(len(events), min_user_events, tables, config)
+    num_users = events.users.height
+    num_dropped = num_users - int(np.unique(kept.user).size)
+    if num_dropped:
+        logger.info(
+            "%d of %d users are left out, with fewer than %d events",
+            num_dropped,
+            num_users,
+            min_user_events,
+        )
+    return kept
 
 
 def k_core(events: Events, min_user_events: int, min_item_events: int) -> Events:

@@ -27,7 +27,14 @@ from safetensors.numpy import load_file, save_file
 
 from hidvae.config import Config, DatasetConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.events import Events, find_ties, k_core, keep_repeated, put_in_order, read_events
+from hidvae.data.events import (
+    Events,
+    drop_rare,
+    find_ties,
+    keep_repeated,
+    put_in_order,
+    read_events,
+)
 from hidvae.data.interactions import (
     Interactions,
     Sequences,
@@ -35,12 +42,10 @@ from hidvae.data.interactions import (
     count_repeats,
     length_statistics,
 )
-from hidvae.data.rules import COUNT, nothing_left, short_histories
 from hidvae.data.schema import Columns, check_items
 from hidvae.data.sources import amazon, folder, kuairand, movielens
 from hidvae.data.sources.demo import GENERATOR_VERSION, generate_demo
 from hidvae.data.split import (
-    MIN_EVENTS,
     PARTS,
     Split,
     draw_cold_items,
@@ -171,11 +176,11 @@ def prepare(run: Run, config: Config, stage: StageWriter) -> None:
     settings = config.dataset
     tables = run.tables or read_source(settings)
     items = check_items(tables.items, tables.items_file)
-    events, size = read_events(tables, items, settings)
+    events, size = read_events(tables, items)
     num_known = len(events)
     events = put_in_order(events, items, settings)
     num_duplicates = num_known - len(events)
-    events = _filter_events(keep_repeated(events, settings.repeated_items), tables, settings)
+    events = drop_rare(keep_repeated(events, settings.repeated_items), tables, settings)
     items, events = _filter_items(items, events, settings)
     users, sequences = _to_sequences(events)
     split = _cold_split(sequences, settings) or leave_one_out(sequences)
@@ -251,21 +256,6 @@ def _cold_split(sequences: Sequences, config: DatasetConfig) -> Split | None:
         return None
     cold_items = draw_cold_items(sequences, config.cold_item_share, COLD_ITEM_SEED)
     return hold_out_items(sequences, cold_items)
-
-
-def _filter_events(events: Events, tables: SourceTables, config: DatasetConfig) -> Events:
-    """k-core, then the least a leave-one-out split needs of each user."""
-    drops_short = config.short_histories == "drop"
-    min_user_events = max(config.min_events, MIN_EVENTS if drops_short else 0)
-    kept = k_core(events, min_user_events, config.min_events)
-    if not len(kept):
-        raise nothing_left(len(events), min_user_events, tables, config)
-    lengths = pl.Series(COUNT, np.bincount(kept.user, minlength=kept.users.height))
-    users = kept.users.with_columns(lengths).filter(pl.col(COUNT) > 0)
-    short = users.filter(pl.col(COUNT) < MIN_EVENTS)
-    if not short.is_empty():
-        raise short_histories(short, users.height, tables)
-    return kept
 
 
 def _filter_items(

@@ -1,4 +1,4 @@
-"""What breaks the rules between the tables, as errors: ids that match, histories long enough.
+"""What breaks the rules between the tables, as errors: ids that match, events that are left.
 
 ``prepare`` raises them, ``hidvae.data.check`` lists them.
 """
@@ -10,18 +10,18 @@ import polars as pl
 from hidvae.config import DatasetConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.schema import Columns
-from hidvae.data.split import MIN_EVENTS
-from hidvae.data.tables import MAX_SHOWN, BadRows, SourceTables, show_value
+from hidvae.data.tables import SourceTables, show_value
 from hidvae.errors import DataError
 
-COUNT, ROW = "len", "row"
-_SHOWN_USERS = 3
+ROW = "row"
 
 
 def unknown_items(
     first: pl.DataFrame, count: int, num_events: int, items: pl.DataFrame, tables: SourceTables
-) -> DataError:
-    """Events name items that the catalogue lacks.
+) -> DataError | None:
+    """Most events name items that the catalogue lacks; None if no more than half of them do.
+
+    A few are left out, but most are a sign of ids that were not written alike.
 
     Args:
         first: The first such events: ``item_id`` and ``row``.
@@ -30,54 +30,22 @@ def unknown_items(
         items: The checked items.
         tables: Where both came from.
     """
-    if count == num_events:
-        return DataError(
-            f"{tables.interactions_file}: expected ids of {tables.items_file} in column "
-            f"{Columns.ITEM}; found that all {num_events} events name items that are not there, "
-            f"such as {show_value(first[Columns.ITEM][0])}; check that both tables use the same ids"
-        )
-    near = Catalogue(items).nearest(first[Columns.ITEM][0]).replace(";", ",", 1)
-    return BadRows(
-        file=tables.interactions_file,
-        column=Columns.ITEM,
-        expected=f"ids of {tables.items_file}",
-        rows=first[ROW].head(MAX_SHOWN).to_list(),
-        values=first[Columns.ITEM].head(MAX_SHOWN).to_list(),
-        count=count,
-        advice=f"for the first{near}; correct the ids, add the items, or leave such events out "
-        "with --set DatasetConfig.unknown_items=drop",
-    )
-
-
-def short_histories(users: pl.DataFrame, num_users: int, tables: SourceTables) -> BadRows:
-    """Users have too few events to be split leave-one-out.
-
-    Args:
-        users: These users: ``user_id``, ``len`` (their events) and ``row`` (of the first of them).
-        num_users: Users of the log.
-        tables: Where the log came from.
-    """
-    shown = ", ".join(
-        f"{show_value(user)} has {count} (row {row})"
-        for user, count, row in users.select(Columns.USER, COUNT, ROW).head(_SHOWN_USERS).rows()
-    )
-    more = f" and {users.height - _SHOWN_USERS} more" if users.height > _SHOWN_USERS else ""
-    return BadRows(
-        file=tables.interactions_file,
-        column=Columns.USER,
-        expected=f"at least {MIN_EVENTS} events per user, to train, validate and test",
-        rows=users[ROW].head(MAX_SHOWN).to_list(),
-        values=users[Columns.USER].head(MAX_SHOWN).to_list(),
-        count=users.height,
-        found=f"{users.height} of {num_users} users with fewer ({shown}{more})",
-        advice="add events or leave these users out with --set DatasetConfig.short_histories=drop",
+    if 2 * count <= num_events:
+        return None
+    item, row = first[Columns.ITEM][0], first[ROW][0]
+    near = Catalogue(items).nearest(item).replace(";", ",", 1)
+    return DataError(
+        f"{tables.interactions_file}: expected ids of {tables.items_file} in column "
+        f"{Columns.ITEM}; found items that are not there in {count} of {num_events} events, such "
+        f"as {show_value(item)} (row {row}){near}; write the ids alike in both tables, or add the "
+        "items"
     )
 
 
 def nothing_left(
     num_events: int, min_user_events: int, tables: SourceTables, config: DatasetConfig
 ) -> DataError:
-    """The k-core dropped every event.
+    """Every user or item has too few events.
 
     Args:
         num_events: Events before.
@@ -85,8 +53,9 @@ def nothing_left(
         tables: Where the log came from.
         config: Holds the fewest events of an item.
     """
+    lower = f" or lower --set DatasetConfig.min_events={config.min_events}"
     return DataError(
         f"{tables.interactions_file}: expected events to be left; found none of {num_events} "
         f"after dropping users below {min_user_events} and items below {config.min_events} "
-        f"events; add data or lower --set DatasetConfig.min_events={config.min_events}"
+        f"events; add data{lower if config.min_events else ''}"
     )

@@ -1,8 +1,9 @@
 """Stage embed: a vector for every item from its text, image, co-occurrence and categories.
 
-The parts are fused by one rule: each is normalised to unit rows, times its weight, and they are
-concatenated in the order text (or your own matrix, "file"), image, co-occurrence; the 0/1 features
-of ``categorical_columns`` come last, as they are. A part of weight 0 is left out.
+The parts are fused by one rule: each is normalised to unit rows, and they are concatenated
+in the order text (or your own matrix, "file"), image, co-occurrence; the 0/1
+features of ``categorical_columns`` come last, as they are. The co-occurrence part has a weight, 0
+leaves it out.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def embed_inputs(run: Run, config: Config) -> dict[str, str]:
     if settings.embeddings_file:
         inputs["embeddings_file"] = fingerprint_file(Path(settings.embeddings_file))
     if _has_images(settings):
-        values = image_values(run.dataset.catalogue, settings.image_column)
+        values = image_values(run.dataset.catalogue)
         folder = _dataset_folder(run.folder("dataset"))
         inputs["images"] = _fingerprint_of_images(values, folder)
     return inputs
@@ -87,14 +88,15 @@ def _parts(
     catalogue = dataset.catalogue
     parts: dict[str, np.ndarray] = {}
     images: dict[str, int] | None = None
-    if config.embeddings_file and config.text_weight > 0:
+    if config.embeddings_file:
         matrix = read_matrix_file(Path(config.embeddings_file), catalogue.item_ids)
-        parts["file"] = _scaled(matrix, config.text_weight)
+        parts["file"] = unit_rows(matrix, out=matrix)
     elif _has_text_part(config):
-        parts["text"] = _scaled(text_vectors(texts, config), config.text_weight)
+        vectors = text_vectors(texts, config)
+        parts["text"] = unit_rows(vectors, out=vectors)
     if _has_images(config):
         vectors, images = _image_vectors(config, catalogue, folder)
-        parts["image"] = _scaled(vectors, config.image_weight)
+        parts["image"] = unit_rows(vectors, out=vectors)
     if config.cooccurrence_dim > 0 and config.cooccurrence_weight > 0:
         vectors = cooccurrence_embedding(
             dataset.split.train,
@@ -102,14 +104,17 @@ def _parts(
             dim=config.cooccurrence_dim,
             window=config.cooccurrence_window,
         )
-        parts["cooccurrence"] = _scaled(vectors, config.cooccurrence_weight)
+        vectors = unit_rows(vectors, out=vectors)
+        parts["cooccurrence"] = np.multiply(
+            vectors, np.float32(config.cooccurrence_weight), out=vectors
+        )
     values: list[str] = []
     if config.categorical_columns:
         parts["categorical"], values = multi_hot(catalogue, config.categorical_columns)
     if not parts:
         raise ConfigError(
             "EmbeddingConfig: expected at least one part; found text_encoder 'none' and no "
-            "embeddings_file (or text_weight 0), image_encoder 'none' or image_weight 0, "
+            "embeddings_file, image_encoder 'none', "
             "cooccurrence_dim or weight 0 and no categorical_columns; turn one on"
         )
     return parts, values, images
@@ -121,29 +126,28 @@ def _texts(config: EmbeddingConfig, catalogue: Catalogue) -> list[str]:
     can_speak = config.text_encoder != "none" and has_text(catalogue, config.text_columns)
     if not must_speak and not can_speak:
         return [""] * catalogue.num_items
-    allow_missing = not must_speak or config.missing_text == "zero"
-    texts = item_texts(catalogue, config.text_columns, allow_missing=allow_missing)
+    texts = item_texts(catalogue, config.text_columns, allow_none=not must_speak)
     if must_speak and "" in texts:
-        logger.warning("%d of %d items have no text", texts.count(""), len(texts))
+        count = texts.count("")
+        logger.warning("%d of %d items have no text, and zeros instead", count, len(texts))
     return texts
 
 
 def _has_text_part(config: EmbeddingConfig) -> bool:
-    is_on = config.text_encoder != "none" and config.text_weight > 0
-    return is_on and not config.embeddings_file
+    return config.text_encoder != "none" and not config.embeddings_file
 
 
 def _image_vectors(
     config: EmbeddingConfig, catalogue: Catalogue, folder: Path | None
 ) -> tuple[np.ndarray, dict[str, int]]:
-    images = embed_images(image_values(catalogue, config.image_column), config, folder)
+    images = embed_images(image_values(catalogue), config, folder)
     check_images(images, config)
     counts = {"items_without_image": images.num_without, "failed_images": images.num_failed}
     return images.vectors, counts
 
 
 def _has_images(config: EmbeddingConfig) -> bool:
-    return config.image_encoder != "none" and config.image_weight > 0
+    return config.image_encoder != "none"
 
 
 def _dataset_folder(dataset: StageFolder) -> Path | None:
@@ -175,13 +179,6 @@ def _facts(
         "text_encoder": config.text_encoder if "text" in parts else "none",
         "image_encoder": config.image_encoder if "image" in parts else "none",
     }
-
-
-def _scaled(matrix: np.ndarray, length: float) -> np.ndarray:
-    """Rows of a fresh float32 matrix at one L2 length, in place; rows of zeros stay."""
-    unit_rows(matrix, out=matrix)
-    matrix *= np.float32(length)
-    return matrix
 
 
 def _num_zero_rows(part: np.ndarray | None) -> int | None:

@@ -15,6 +15,7 @@ import polars as pl
 
 from hidvae.config import EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
+from hidvae.data.schema import Columns
 from hidvae.errors import ConfigError, DataError, MissingExtraError
 from hidvae.features.cached_encoding import content_key, encode_cached, vectors_file
 from hidvae.features.image_files import DOWNLOADS_FILE, FoundImage, find_images
@@ -22,6 +23,7 @@ from hidvae.features.sentence_model import encode_batch, load_sentence_transform
 from hidvae.store.blobs import BlobStore
 from hidvae.store.cache import cache_folder
 
+IMAGES_PER_BATCH = 64
 logger = logging.getLogger(__name__)
 
 
@@ -39,23 +41,24 @@ class ImageVectors:
     """One of the images that failed, and why."""
 
 
-def image_values(catalogue: Catalogue, column: str) -> list[str]:
+def image_values(catalogue: Catalogue) -> list[str]:
     """Path or URL of each item's image, "" where it has none; (N,).
 
     Raises:
         ConfigError: If the column is not there or does not hold text.
     """
     frame = catalogue.frame
-    dtype = frame.schema.get(column)
+    dtype = frame.schema.get(Columns.IMAGE)
     if dtype == pl.Null:  # a few new items, none with an image
         return [""] * frame.height
     if dtype != pl.String:
         found = ", ".join(frame.columns) if dtype is None else f"values of type {dtype}"
         raise ConfigError(
-            f"EmbeddingConfig.image_column: expected {column!r} to be a column of paths or URLs; "
-            f"found {found}; set EmbeddingConfig.image_column, or image_encoder=none"
+            f"EmbeddingConfig.image_encoder: expected items with paths or URLs in column "
+            f"{Columns.IMAGE}; found {found}; name yours in DatasetConfig.column_names "
+            f'("{Columns.IMAGE}=your name"), or set EmbeddingConfig.image_encoder=none'
         )
-    return frame[column].fill_null("").str.strip_chars().to_list()
+    return frame[Columns.IMAGE].fill_null("").str.strip_chars().to_list()
 
 
 def embed_images(
@@ -68,7 +71,7 @@ def embed_images(
 
     Args:
         values: Path or URL per item; "" is no image.
-        config: Names the encoder, and whether the machine's cache of vectors is used.
+        config: Names the encoder.
         folder: The dataset's folder, which paths start from and do not leave.
         encoder: The same, loaded already; no vector is cached then.
 
@@ -110,13 +113,13 @@ def check_images(found: ImageVectors, config: EmbeddingConfig) -> None:
     if not num_named:
         raise DataError(
             "items: expected images, because EmbeddingConfig.image_encoder is "
-            f"{config.image_encoder!r}; found none; set EmbeddingConfig.image_column, or "
-            "image_encoder=none"
+            f"{config.image_encoder!r}; found none; fill the column {Columns.IMAGE}, or set "
+            "EmbeddingConfig.image_encoder=none"
         )
     if found.num_failed > num_named / 2:
         raise DataError(
             f"items: expected images; found that {found.num_failed} of {num_named} failed, such as "
-            f"{found.example}; check EmbeddingConfig.image_column and DatasetConfig.folder, or set "
+            f"{found.example}; check the column {Columns.IMAGE} and DatasetConfig.folder, or set "
             "EmbeddingConfig.image_encoder=none"
         )
 
@@ -129,13 +132,13 @@ def encode_images(
     Returns: (n, dim) float32, unit rows; zeros for what is no image.
     """
     name, file = config.image_encoder, None
-    if encoder is None and config.use_cache:
+    if encoder is None:
         file = vectors_file(model_key(name, "image"))
     key_of = {image.value: content_key(image.content()) for image in images}
     return encode_cached(
         images,
         [key_of[image.value] for image in images],
-        load=lambda: encoder or ImageEncoder(name, config.batch_size),
+        load=lambda: encoder or ImageEncoder(name),
         file=file,
     )
 
@@ -143,7 +146,7 @@ def encode_images(
 class ImageEncoder:
     """The image side of a CLIP-like model."""
 
-    def __init__(self, name: str, batch_size: int = 64):
+    def __init__(self, name: str, batch_size: int = IMAGES_PER_BATCH):
         if importlib.util.find_spec("PIL") is None:
             raise MissingExtraError(
                 f"EmbeddingConfig.image_encoder = {name!r} needs Pillow, which is not installed; "

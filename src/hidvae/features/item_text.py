@@ -28,20 +28,20 @@ def item_texts(
     catalogue: Catalogue,
     text_columns: Sequence[str],
     *,
-    allow_missing: bool = False,
+    allow_none: bool = False,
     allow_equal: bool = False,
 ) -> list[str]:
-    """One text per item, in catalogue order.
+    """One text per item, in catalogue order; "" for an item that has nothing to say.
 
     Args:
         catalogue: N items.
         text_columns: Columns in the order in which they are spoken; absent ones are passed over.
-        allow_missing: Give an item that has nothing to say an empty text.
+        allow_none: Let no item have anything to say.
         allow_equal: Let all items say the same, as a few new ones may.
 
     Raises:
         ConfigError: If ``text_columns`` names the category path.
-        DataError: If there is no usable column, an item has nothing to say, or all say the same.
+        DataError: If there is no usable column, no item has a text, or all have the same.
     """
     if Columns.CATEGORIES in text_columns:
         raise ConfigError(
@@ -66,7 +66,7 @@ def item_texts(
             logger.info("%d of %d items use their text column", num_silent, len(spoken))
         own_text = frame.select(_plain(Columns.TEXT, frame.schema, cut=True)).to_series()
         spoken = pl.select(pl.when(spoken == "").then(own_text).otherwise(spoken)).to_series()
-    _check_texts(spoken, catalogue, present, allow_missing, allow_equal)
+    _check_texts(spoken, catalogue, present, allow_none, allow_equal)
     return spoken.to_list()
 
 
@@ -79,18 +79,16 @@ def _check_texts(
     texts: pl.Series,
     catalogue: Catalogue,
     present: Sequence[str],
-    allow_missing: bool,
+    allow_none: bool,
     allow_equal: bool,
 ) -> None:
     columns = ", ".join([*present, Columns.TEXT])
-    silent = (texts == "").arg_true()
-    if len(silent) and not allow_missing:
-        row = int(silent[0])
-        others = f" (and {len(silent) - 1} more items)" if len(silent) > 1 else ""
+    if len(texts) and (texts == "").all():
+        if allow_none:
+            return
         raise DataError(
-            f"items row {row + 1}, item_id {catalogue.item_ids[row]!r}{others}: expected a value "
-            f"in one of {columns}; found none; fill one, drop the item, or "
-            "use --set EmbeddingConfig.missing_text=zero"
+            f"items: expected texts in one of {columns}; found none in {len(texts)} items; fill "
+            "one, set EmbeddingConfig.text_columns, or EmbeddingConfig.text_encoder=none"
         )
     if len(texts) > 1 and texts.n_unique() == 1 and not allow_equal:
         raise DataError(

@@ -78,7 +78,7 @@ class NewItemEncoder:
             items: With the run's columns; ``vector`` too if its vectors came from a file.
 
         Raises:
-            DataError: If an item has no text, no vector or a path that is no list of labels.
+            DataError: If no item has a text, or one has no vector or no list of labels as path.
             MissingExtraError: If an encoder's package is not installed.
         """
         vectors = np.zeros((items.num_items, self._dim), np.float32)
@@ -87,47 +87,41 @@ class NewItemEncoder:
                 vectors[:, start:end] = self._part(name, items, end - start)
         tfidf = sparse.csr_array((items.num_items, self._num_terms), dtype=np.float32)
         if self._num_terms:
-            tfidf = self._vocabulary.vectors(self._texts(items, allow_missing=True))
+            tfidf = self._vocabulary.vectors(self._texts(items, allow_none=True))
         tag_ids = [self._tags_of(path) for path in items.frame[Columns.CATEGORIES].to_list()]
         shape = (items.num_items, len(self._tag_of_path))
         return ItemFeatures(vectors, tfidf, np.array(tag_ids, dtype=np.int64).reshape(shape))
 
     def _part(self, name: str, items: Catalogue, width: int) -> np.ndarray:
-        config = self._config
         if name == "text":
-            return config.text_weight * self._text_vectors(items)
+            return text_vectors(self._texts(items, allow_none=False), self._config, self._encoder)
         if name == "file":
-            return config.text_weight * unit_rows(_own_vectors(items, width))
+            return unit_rows(_own_vectors(items, width))
         if name == "image":
-            values = image_values(items, config.image_column)
+            values = image_values(items)
             if not any(values):
                 return np.zeros((items.num_items, width), np.float32)
-            found = embed_images(values, config, self._images, self._image_encoder)
-            return config.image_weight * unit_rows(found.vectors)
+            found = embed_images(values, self._config, self._images, self._image_encoder)
+            return unit_rows(found.vectors)
         return self._categorical(items)
 
-    def _text_vectors(self, items: Catalogue) -> np.ndarray:
-        texts = self._texts(items, allow_missing=self._config.missing_text == "zero")
-        return text_vectors(texts, self._config, self._encoder)
-
-    def _texts(self, items: Catalogue, *, allow_missing: bool) -> list[str]:
+    def _texts(self, items: Catalogue, *, allow_none: bool) -> list[str]:
         columns = self._config.text_columns
-        if allow_missing and not has_text(items, columns):
+        if allow_none and not has_text(items, columns):
             return [""] * items.num_items
-        return item_texts(items, columns, allow_missing=allow_missing, allow_equal=True)
+        return item_texts(items, columns, allow_none=allow_none, allow_equal=True)
 
     @cached_property
     def _encoder(self) -> TextEncoder:
-        config = self._config
-        return _kept_encoder(config.text_encoder, config.batch_size, config.text_backend)
+        return _kept_encoder(self._config.text_encoder, self._config.text_backend)
 
     @cached_property
     def _image_encoder(self) -> ImageEncoder:
-        return _kept_image_encoder(self._config.image_encoder, self._config.batch_size)
+        return _kept_image_encoder(self._config.image_encoder)
 
     @cached_property
     def _vocabulary(self) -> TfidfVocabulary:
-        return TfidfVocabulary.learn(self._texts(self._catalogue, allow_missing=True))
+        return TfidfVocabulary.learn(self._texts(self._catalogue, allow_none=True))
 
     def _categorical(self, items: Catalogue) -> np.ndarray:
         place = {value: column for column, value in enumerate(self._categorical_values)}
@@ -156,14 +150,14 @@ class NewItemEncoder:
 
 
 @lru_cache(maxsize=1)
-def _kept_encoder(name: str, batch_size: int, backend: str) -> TextEncoder:
+def _kept_encoder(name: str, backend: str) -> TextEncoder:
     """The encoder, which takes seconds to load: a server that loads a run anew has it still."""
-    return load_text_encoder(name, batch_size, backend)
+    return load_text_encoder(name, backend)
 
 
 @lru_cache(maxsize=1)
-def _kept_image_encoder(name: str, batch_size: int) -> ImageEncoder:
-    return ImageEncoder(name, batch_size)
+def _kept_image_encoder(name: str) -> ImageEncoder:
+    return ImageEncoder(name)
 
 
 def _own_vectors(items: Catalogue, width: int) -> np.ndarray:

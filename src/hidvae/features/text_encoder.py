@@ -21,9 +21,8 @@ from hidvae.features.sentence_model import (
 )
 from hidvae.features.unit_rows import unit_rows
 
-TOKENS_PER_TEXT = 16
-"""``batch_size`` texts of so many tokens fill a batch; longer ones are fewer, shorter ones more.
-On a CPU batches of 256 to 1,024 tokens are fastest, 2,048 cost a tenth more."""
+TOKENS_PER_BATCH = 1024
+"""On a CPU batches of 256 to 1,024 tokens are fastest, 2,048 cost a tenth more."""
 
 
 @runtime_checkable
@@ -46,12 +45,11 @@ class TextEncoder(Protocol):
         ...
 
 
-def load_text_encoder(name: str, batch_size: int, backend: str = "torch") -> TextEncoder:
+def load_text_encoder(name: str, backend: str = "torch") -> TextEncoder:
     """The encoder a configuration names.
 
     Args:
         name: ``"hashing"``, or a sentence-transformers model (name or folder).
-        batch_size: Texts of 16 tokens per forward pass, at least 1.
         backend: What runs the model, as ``EmbeddingConfig.text_backend``.
 
     Raises:
@@ -65,7 +63,7 @@ def load_text_encoder(name: str, batch_size: int, backend: str = "torch") -> Tex
         )
     if name == "hashing":
         return HashingEncoder()
-    return SentenceTransformerEncoder(name, batch_size, backend)
+    return SentenceTransformerEncoder(name, backend)
 
 
 class SentenceTransformerEncoder:
@@ -75,18 +73,18 @@ class SentenceTransformerEncoder:
     processors that have it in hardware; ``onnx-int8`` runs a quantized copy (``onnx_backend``).
     """
 
-    def __init__(self, name: str, batch_size: int = 64, backend: str = "torch"):
+    def __init__(self, name: str, backend: str = "torch", tokens_per_batch: int = TOKENS_PER_BATCH):
         self.name = name
-        self.batch_size = batch_size
+        self.tokens_per_batch = tokens_per_batch
         self._model = load_sentence_transformer(name)
         self.dim = vector_size(self._model, name)
         self._encode = self._run_of(backend)
 
     def batches(self, texts: Sequence[str]) -> list[list[int]]:
-        """Longest texts first, up to ``batch_size`` x 16 tokens a batch, padding included."""
+        """Longest texts first, up to ``tokens_per_batch`` a batch, padding included."""
         lengths = self._token_counts(texts)
         order = sorted(range(len(texts)), key=lambda i: (-lengths[i], texts[i]))
-        return cut_by_tokens(order, lengths, self.batch_size * TOKENS_PER_TEXT)
+        return cut_by_tokens(order, lengths, self.tokens_per_batch)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Encode n texts in one forward pass: (n, dim) float32, rows L2-normalised."""

@@ -19,7 +19,7 @@ def text_vectors(
 
     Args:
         texts: N texts, "" for none.
-        config: Names the encoder, and whether the machine's cache of vectors is used.
+        config: Names the encoder.
         encoder: The same, loaded already; nothing is cached then. By default it is loaded only if
             the cache lacks a text.
 
@@ -32,14 +32,14 @@ def text_vectors(
     """
     name, backend = config.text_encoder, config.text_backend
     file = None
-    if encoder is None and config.use_cache:
+    if encoder is None:
         file = vectors_file(model_key(name, "numpy" if name == "hashing" else backend))
     rows = [row for row, text in enumerate(texts) if text]
     spoken = [texts[row] for row in rows]
     encoded = encode_cached(
         spoken,
         [content_key(text.encode()) for text in spoken],
-        load=lambda: encoder or load_text_encoder(name, config.batch_size, backend),
+        load=lambda: encoder or load_text_encoder(name, backend),
         file=file,
     )
     if len(rows) == len(texts):

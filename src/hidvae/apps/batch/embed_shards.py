@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from hidvae.apps.batch.shards import read_shard
@@ -37,10 +36,10 @@ def embed_shards(
     encoder pads the texts of a batch to one length; with the encoder "hashing" not at all.
 
     Args:
-        run: Run whose text encoder, text columns and text weight are used.
+        run: Run whose text encoder and text columns are used.
         input: Parquet shards of items: ``item_id`` and the run's text columns.
-        output: Shards of the same names: ``item_id`` and ``vector``, a list of float32, of the
-            length ``EmbeddingConfig.text_weight`` or all zeros where an item has no text.
+        output: Shards of the same names: ``item_id`` and ``vector``, a list of float32 of
+            length 1, or all zeros where an item has no text.
         workers: Who does it; this process by default.
 
     Returns: Counts over all shards: ``rows``, ``items_without_text``.
@@ -75,24 +74,18 @@ class EmbedJob:
     @property
     def made_with(self) -> Mapping[str, Any]:
         """The encoder, and the settings that change a text's vector."""
-        names = ("text_columns", "missing_text", "text_weight", "batch_size")
-        settings = {name: getattr(self.config, name) for name in names}
-        return {
-            "encoder": self.encoder_key,
-            **settings,
-            "text_columns": [*self.config.text_columns],
-        }
+        return {"encoder": self.encoder_key, "text_columns": [*self.config.text_columns]}
 
     def load(self) -> Work:
         """The encoder, and how it embeds a shard."""
         config = self.config
-        encoder = load_text_encoder(config.text_encoder, config.batch_size, config.text_backend)
+        encoder = load_text_encoder(config.text_encoder, config.text_backend)
 
         def embed(path: Path) -> tuple[pl.DataFrame, Counts]:
             item_ids, texts = _read_texts(path, config)
             # No cache: what it holds was encoded in other batches, and every shard would add to it.
             vectors = text_vectors(texts, config, encoder)
-            vectors = unit_rows(vectors, out=vectors) * np.float32(config.text_weight)
+            vectors = unit_rows(vectors, out=vectors)
             frame = pl.DataFrame({Columns.ITEM: item_ids, VECTOR: list_column(vectors)})
             return frame, {"items_without_text": texts.count("")}
 
@@ -103,13 +96,8 @@ def _read_texts(path: Path, config: EmbeddingConfig) -> tuple[pl.Series, list[st
     """Item ids and texts of a shard, cleaned and spoken as those of the run's catalogue."""
     raw = read_shard(path)
     frame = check_items(raw.drop(Columns.CATEGORIES, strict=False), str(path))
-    spoken = [name for name in (*config.text_columns, Columns.TEXT) if name in frame.columns]
-    # A whole catalogue of one text is refused; a shard may hold no other.
-    is_one_text = bool(spoken) and frame.height > 1 and frame.select(spoken).n_unique() == 1
-    catalogue = Catalogue(frame.head(1) if is_one_text else frame)
-    allow_missing = config.missing_text == "zero"
-    try:
-        texts = item_texts(catalogue, config.text_columns, allow_missing=allow_missing)
+    try:  # a whole catalogue of one text is refused; a shard may hold no other, or none
+        texts = item_texts(Catalogue(frame), config.text_columns, allow_none=True, allow_equal=True)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    return frame[Columns.ITEM], texts * frame.height if is_one_text else texts
+    return frame[Columns.ITEM], texts

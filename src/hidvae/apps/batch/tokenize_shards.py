@@ -121,7 +121,6 @@ class _OwnVectors:
         embeddings = load_embeddings(folders["embeddings"])
         self._matrix = embeddings.matrix  # (N, D)
         self._parts = embeddings.parts
-        self._config = folders["embeddings"].config
         catalogue = load_dataset(folders["dataset"]).catalogue
         self._rows = pl.DataFrame(
             {Columns.ITEM: catalogue.item_ids, "row": np.arange(catalogue.num_items)}
@@ -156,13 +155,12 @@ class _OwnVectors:
                 f"found {given.shape[1]}; make them with `hidvae batch embed` and the same run"
             )
         for name in parts[: widths.index(given.shape[1]) + 1]:
-            length = self._config["image_weight" if name == "image" else "text_weight"]
             norms = np.linalg.norm(given[:, slice(*self._parts[name])], axis=1)
-            wrong = np.flatnonzero((norms > 0) & (abs(norms / length - 1) > _LENGTH_TOLERANCE))
+            wrong = np.flatnonzero((norms > 0) & (abs(norms - 1) > _LENGTH_TOLERANCE))
             if len(wrong):
                 raise DataError(
                     f"{path}, column {VECTOR}, item_id {item_ids[wrong[0]]!r}: expected a {name} "
-                    f"part of length {length:g} or 0; found {norms[wrong[0]]:.3g} ({len(wrong)} "
+                    "part of length 1 or 0; found {norms[wrong[0]]:.3g} ({len(wrong)} "
                     "such rows); scale it, or use what `hidvae batch embed` writes"
                 )
 

@@ -54,9 +54,7 @@ def describe(place: Path, num_samples: int = 3) -> DatasetFacts:
     """
     if (folder := _find_stage(place)) is not None:
         return _describe_stage(folder, num_samples)
-    config = DatasetConfig(
-        source="folder", folder=str(place), short_histories="drop", unknown_items="drop"
-    )
+    config = DatasetConfig(source="folder", folder=str(place))
     with tempfile.TemporaryDirectory() as temporary:
         run = Run(temporary)
         run.make(Config(dataset=config), only="prepare")

@@ -126,8 +126,6 @@ def _required(config: DatasetConfig) -> list[str]:
     """Names of the files that must be there: logs first, the features of the videos last."""
     release = config.dataset_split
     names = [f"log_standard_{period}.csv" for period in _STANDARD_LOGS[release]]
-    if config.kuairand_random_log == "include":
-        names.append(f"log_random_4_22_to_5_08_{release}.csv")
     return [*names, f"video_features_basic_{release}.csv"]
 
 

@@ -45,8 +45,7 @@ class ItemsToTag:
     @cached_property
     def texts(self) -> list[str]:
         """(N,) what is embedded of each item; the category path is not in it."""
-        allow_missing = self.config.missing_text == "zero"
-        return item_texts(self.catalogue, self.config.text_columns, allow_missing=allow_missing)
+        return item_texts(self.catalogue, self.config.text_columns)
 
     @cached_property
     def words(self) -> pl.Series | None:
