@@ -69,7 +69,7 @@ def bench_backends(texts: list[str], model: str, backends: list[str], rounds: in
         )
     }
     for backend in backends:
-        encoder = load_text_encoder(model, EmbeddingConfig().batch_size, backend)
+        encoder = load_text_encoder(model, backend)
 
         def encode_all(encoder=encoder) -> np.ndarray:
             vectors = np.empty((len(texts), encoder.dim), np.float32)

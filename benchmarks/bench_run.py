@@ -9,6 +9,7 @@ ranked with 50 beams and the item graph, all at once and one by one.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from hidvae.data.prepare import load_dataset
 from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
 from hidvae.store.artifacts import read_json
+from hidvae.store.cache import CACHE_VARIABLE
 
 DEMO = Path(__file__).parent.parent / "configs" / "demo.gin"
 QUICK = ["DatasetConfig.demo_num_items=120", "DatasetConfig.demo_num_users=200"]
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--users", type=int, default=300, help="users who come alone")
     arguments = parser.parse_args(argv)
     set_threads(arguments)
-    settings = ["EmbeddingConfig.use_cache=False", "RunConfig.device=cpu"]
+    settings = ["RunConfig.device=cpu"]
     if arguments.data:
         settings.append(f"DatasetConfig.folder={arguments.data}")
     if arguments.quick:
@@ -50,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = load_config([] if arguments.data else [DEMO], settings)
     with tempfile.TemporaryDirectory() as temporary:
         run = Path(temporary) / "run"
+        os.environ[CACHE_VARIABLE] = str(Path(temporary) / "cache")  # no vector is there yet
         started = time.perf_counter()
         folders = Run(run).make(config)
         run_seconds = time.perf_counter() - started

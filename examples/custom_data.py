@@ -26,7 +26,6 @@ SETTINGS = [
     "RetrieverConfig.batch_tokens=256",  # a small log: many small steps
     "RetrieverConfig.warmup_steps=20",
     "RetrieverConfig.learning_rate=0.003",
-    "DatasetConfig.short_histories=drop",  # users of fewer than 3 events cannot be split
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hidvae.config import DatasetConfig
 from hidvae.data.prepare import DEMO_SEED, Dataset, load_dataset
 from hidvae.data.sources.demo import Demo, generate_demo
 from hidvae.store.artifacts import StageFolder
+from hidvae.store.cache import CACHE_VARIABLE
 
 settings.register_profile("hidvae", deadline=None)  # a busy machine is no failure
 settings.load_profile("hidvae")
@@ -22,6 +25,15 @@ settings.load_profile("hidvae")
 def one_thread() -> None:
     """Tiny tensors gain nothing from threads, and on a busy machine they wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests write no vectors into the cache of whoever runs them, unless told which to use."""
+    with pytest.MonkeyPatch.context() as patch:
+        if CACHE_VARIABLE not in os.environ:
+            patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -50,12 +50,7 @@ def measure(request: Request) -> dict[str, Any]:
         "new-items",
         one,
         until="train",
-        bindings={
-            SEED: [
-                "DatasetConfig.short_histories=drop",  # users who lost too many events
-                "EvaluationConfig.baselines=()",
-            ]
-        },
+        bindings={SEED: ["EvaluationConfig.baselines=()"]},
         data=tables,
     ).values()
     return {

@@ -128,13 +128,6 @@ def test_missing_folder_is_one_line(hidvae: Invoke, tmp_path: Path) -> None:
     assert_one_line_error(result, "absent")
 
 
-def test_catalogue_smaller_than_the_codebook_is_one_line(
-    hidvae: Invoke, tiny_settings: list[str], tmp_path: Path
-) -> None:
-    words = settings([*tiny_settings, "TokenizerConfig.codebook_size=256"])
-    assert_one_line_error(hidvae("run", "--output", tmp_path / "run", *words), "codebook_size")
-
-
 def test_too_few_semantic_ids_for_the_catalogue_is_one_line(
     hidvae: Invoke, tiny_settings: list[str], tmp_path: Path
 ) -> None:

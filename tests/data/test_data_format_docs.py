@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +25,7 @@ YESTERDAY = LOG + "u,2,yesterday\n"
 CASES: dict[str, dict[str, str]] = {
     "expected columns": {"interactions.csv": "user,item_id,timestamp\nu,1,1\n"},
     "expected each item once": {"items.csv": TWICE},
-    "expected ids of": {"interactions.csv": LOG + "u,17,5\n"},
-    "expected at least 3 events": {"interactions.csv": LOG + "v,1,1\n"},
+    "expected ids of": {"interactions.csv": LOG.replace("u,", "u,i")},
     "expected a number": {"interactions.csv": YESTERDAY},
     "expected no empty label": {"items.csv": "item_id,categories\n1,A > > B\n"},
     "expected a readable JSON Lines": {"interactions.jsonl": '{"user_id": "u1"}\n{"user_id": "u"'},
@@ -54,6 +54,15 @@ def block_with(text: str) -> list[str]:
 def test_every_line_is_tried() -> None:
     lines = block_with("expected columns")
     assert [next(case for case in CASES if case in line) for line in lines] == list(CASES)
+
+
+def test_what_is_left_out_is_real(
+    shop: Callable[[dict[str, str]], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    shop({"interactions.csv": LOG + "u,17,5\nv,1,6\n"})
+    prepare(DatasetConfig(folder="my_shop"), tmp_path / "out")
+    assert caplog.messages == block_with("are left out")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -31,8 +31,8 @@ def tables_of(rows: list[Row]) -> SourceTables:
     return SourceTables("t", ITEMS, log.lazy(), "items.csv", "log.csv")
 
 
-def read(rows: list[Row], config: DatasetConfig = FILE_ORDER) -> Events:
-    return read_events(tables_of(rows), ITEMS, config)[0]
+def read(rows: list[Row]) -> Events:
+    return read_events(tables_of(rows), ITEMS)[0]
 
 
 def rows_of(events: Events) -> list[Row]:
@@ -55,11 +55,11 @@ def by_hand(rows: list[Row]) -> list[Row]:
 @given(ROWS)
 def test_batches_change_nothing(rows: list[Row]) -> None:
     log = tables_of(rows)
-    whole, size = read_events(log, ITEMS, FILE_ORDER)
+    whole, size = read_events(log, ITEMS)
     before = events_module._ROWS_PER_BATCH
     try:
         events_module._ROWS_PER_BATCH = 3
-        parts, same_size = read_events(log, ITEMS, FILE_ORDER)
+        parts, same_size = read_events(log, ITEMS)
     finally:
         events_module._ROWS_PER_BATCH = before
     assert size == same_size
@@ -113,7 +113,7 @@ def test_a_position_decides_between_equal_times() -> None:
         }
     )
     tables = replace(tables_of([("a", "x", 0)]), interactions=log.lazy())
-    events = put_in_order(read_events(tables, ITEMS, FILE_ORDER)[0], ITEMS, DatasetConfig())
+    events = put_in_order(read_events(tables, ITEMS)[0], ITEMS, DatasetConfig())
     assert [row[1] for row in rows_of(events)] == ["z", "y", "x"]
     assert not find_ties(events)[0].size
 
@@ -121,7 +121,7 @@ def test_a_position_decides_between_equal_times() -> None:
 def test_without_times_the_file_decides_and_nothing_is_a_duplicate() -> None:
     log = pl.DataFrame({"user_id": list("abaa"), "item_id": list("xyxv")})
     tables = replace(tables_of([("a", "x", 0)]), interactions=log.lazy())
-    events = put_in_order(read_events(tables, ITEMS, FILE_ORDER)[0], ITEMS, DatasetConfig())
+    events = put_in_order(read_events(tables, ITEMS)[0], ITEMS, DatasetConfig())
     assert events.user.tolist() == [0, 0, 0, 1]
     assert ITEMS["item_id"].gather(events.item).to_list() == ["x", "x", "v", "y"]
 
@@ -130,7 +130,7 @@ def test_whole_numbers_and_fractions_in_different_batches(monkeypatch: pytest.Mo
     monkeypatch.setattr(events_module, "_ROWS_PER_BATCH", 1)
     log = pl.DataFrame({"user_id": ["a"] * 3, "item_id": list("xyz"), "timestamp": [2.5, 2.0, 1.0]})
     tables = replace(tables_of([("a", "x", 0)]), interactions=log.lazy())
-    events = put_in_order(read_events(tables, ITEMS, FILE_ORDER)[0], ITEMS, FILE_ORDER)
+    events = put_in_order(read_events(tables, ITEMS)[0], ITEMS, FILE_ORDER)
     assert events.order[0].tolist() == [1.0, 2.0, 2.5]
 
 
@@ -185,7 +185,13 @@ def test_bad_rows_are_named_by_their_row_in_the_file(monkeypatch: pytest.MonkeyP
     rows = [("a", "x", 0), ("a", "y", 1), ("a", "z", 2), ("", "z", 3)]
     with pytest.raises(DataError, match=r"log.csv, column user_id: .* 1 bad row \(row 4: ''\)"):
         read(rows)
-    with pytest.raises(DataError, match=r"ids of items.csv; found 2 bad rows \(row 2: 'q', row 4"):
-        read([("a", "x", 0), ("a", "q", 1), ("a", "z", 2), ("b", "r", 3)])
-    kept = read([("a", "x", 0), ("a", "q", 1)], DatasetConfig(unknown_items="drop"))
-    assert rows_of(kept) == [("a", "x", 0)]
+    with pytest.raises(DataError, match=r"in 3 of 4 events, such as 'q' \(row 2\)"):
+        read([("a", "x", 0), ("a", "q", 1), ("a", "q", 2), ("b", "r", 3)])
+
+
+def test_events_of_unknown_items_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [("a", item, time) for time, item in enumerate("xqqrstyzxy")]
+    assert [item for _, item, _ in rows_of(read(rows))] == list("xyzxy")
+    assert caplog.messages == [
+        "5 of 10 events are left out, as their items are not in items.csv: 'q', 'r', 's', …"
+    ]

@@ -168,15 +168,9 @@ def test_events_are_exposures_with_the_signal(release: Path) -> None:
         read_kuairand(config(release, kuairand_signal="is_follow"))
 
 
-def test_the_random_log_is_read_on_request_only(release: Path) -> None:
+def test_the_random_log_is_not_read(release: Path) -> None:
     assert 10 not in log_of(read_kuairand(config(release)))["item_id"]
     assert not any("random" in name for name in source_files(config(release)))
-    included = config(release, kuairand_random_log="include")
-    events = log_of(read_kuairand(included))
-    assert events.filter(pl.col("item_id") == 10)["timestamp"].to_list() == [
-        RANDOM + user for user in range(NUM_USERS)
-    ]
-    assert "log_random_4_22_to_5_08_pure.csv" in source_files(included)
 
 
 def test_statistics_and_user_features_are_not_read(release: Path) -> None:
@@ -444,7 +438,6 @@ def test_the_config_chooses_a_chinese_encoder() -> None:
     configs = Path(__file__).parents[2] / "configs"
     official = load_config([configs / "h_rqvae_kuairand.gin"])
     assert official.embedding.text_encoder == "BAAI/bge-base-zh-v1.5"
-    assert official.dataset.kuairand_random_log == "exclude"
     partial = load_config([configs / "h_rqvae_kuairand_partial.gin"])
     assert partial.dataset == official.dataset
     assert (partial.embedding.text_encoder, partial.tags.source) == ("all-MiniLM-L6-v2", "none")

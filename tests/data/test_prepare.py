@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -112,35 +113,44 @@ def test_items_without_events_stay_without_a_core(tmp_path: Path) -> None:
     assert core.metrics["dropped_items"] == 1
 
 
-def test_unknown_items_are_refused_or_dropped(tmp_path: Path) -> None:
-    folder = write_tables(tmp_path, [*THREE[:2], ("u", "bb"), ("u", "c")], ["a", "b", "c"])
-    message = refused(DatasetConfig(folder=folder), tmp_path)
-    assert "interactions.csv, column item_id: expected ids of" in message
-    assert "found 1 bad row (row 3: 'bb')" in message
-    assert "did you mean 'b'" in message
-    assert "--set DatasetConfig.unknown_items=drop" in message
-    stage = prepare(DatasetConfig(folder=folder, unknown_items="drop"), tmp_path / "out")
-    assert stage.metrics["unknown_item_events"] == stage.facts["dropped_events"] == 1
+def test_unknown_items_are_left_out_if_they_are_few(tmp_path: Path) -> None:
+    events = [*THREE, ("u", "bb"), ("u", "x"), ("u", "y")]
+    folder = write_tables(tmp_path, events, ["a", "b", "c"])
+    stage = prepare(DatasetConfig(folder=folder), tmp_path / "out")
+    assert stage.metrics["unknown_item_events"] == stage.facts["dropped_events"] == 3
     assert stage.metrics["num_events"] == 3
+    folder = write_tables(tmp_path, [("u", "bb"), *events], ["a", "b", "c"])
+    with pytest.raises(DataError) as caught:
+        prepare(DatasetConfig(folder=folder), tmp_path / "most")
+    assert str(caught.value) == (
+        f"{folder}/interactions.csv: expected ids of {folder}/items.csv in column item_id; found "
+        "items that are not there in 4 of 7 events, such as 'bb' (row 1), did you mean 'b'?; "
+        "write the ids alike in both tables, or add the items"
+    )
 
 
-def test_short_histories_are_refused_or_dropped(tmp_path: Path) -> None:
+def test_users_of_fewer_than_three_events_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     events = [("v", "a"), *THREE, ("v", "b"), ("w", "a")]
     folder = write_tables(tmp_path, events, ["a", "b", "c"])
-    message = refused(DatasetConfig(folder=folder), tmp_path)
-    assert "expected at least 3 events per user" in message
-    assert "2 of 3 users with fewer ('v' has 2 (row 1), 'w' has 1 (row 6))" in message
-    assert "--set DatasetConfig.short_histories=drop" in message
-    stage = prepare(DatasetConfig(folder=folder, short_histories="drop"), tmp_path / "out")
+    stage = prepare(DatasetConfig(folder=folder), tmp_path / "out")
     assert load_dataset(stage).interactions.user_ids == ["u"]
     assert (stage.facts["dropped_users"], stage.facts["dropped_events"]) == (2, 3)
+    assert "2 of 3 users are left out, with fewer than 3 events" in caplog.messages
+    folder = write_tables(tmp_path, [("v", "a"), ("v", "b")], ["a", "b", "c"])
+    with pytest.raises(
+        DataError, match=r"found none of 2 after dropping users below 3 .*add data$"
+    ):
+        prepare(DatasetConfig(folder=folder), tmp_path / "none")
 
 
 def test_core_and_short_histories_hold_together(tmp_path: Path) -> None:
     # Without v (2 events) item d has one event left, so a 2-core must drop d as well.
     users = [(u, i) for u in "ux" for i in "abc"]
     folder = write_tables(tmp_path, [*users, ("u", "d"), ("v", "d"), ("v", "a")], list("abcd"))
-    config = DatasetConfig(folder=folder, min_events=2, short_histories="drop")
+    config = DatasetConfig(folder=folder, min_events=2)
     dataset = load_dataset(prepare(config, tmp_path / "out"))
     assert dataset.catalogue.item_ids == ["a", "b", "c"]
     assert dataset.interactions.sequences.lengths.tolist() == [3, 3]
@@ -151,12 +161,6 @@ def test_a_core_that_leaves_nothing(tmp_path: Path) -> None:
     message = refused(DatasetConfig(folder=folder, min_events=5), tmp_path)
     assert "expected events to be left; found none of 3" in message
     assert "lower --set DatasetConfig.min_events=5" in message
-
-
-def test_dropping_every_unknown_item_leaves_nothing(tmp_path: Path) -> None:
-    folder = write_tables(tmp_path, [("u", "x")], ["a"])
-    message = refused(DatasetConfig(folder=folder, unknown_items="drop"), tmp_path)
-    assert "all 1 events name items that" in message
 
 
 def test_duplicate_items_name_the_file(tmp_path: Path) -> None:

@@ -49,5 +49,5 @@ class BatchEncoder:
 if __name__ == "__main__":
     cached_encoding._SECONDS_BETWEEN_WRITES = 0.0
     slow = BatchEncoder(seconds_per_batch=0.2)
-    text_vectors.load_text_encoder = lambda name, batch_size, backend: slow
+    text_vectors.load_text_encoder = lambda name, backend: slow
     embed(CONFIG, read_stage(Path(sys.argv[1]), produced_by="test"), Path(sys.argv[2]))

@@ -81,29 +81,15 @@ def test_parts_can_be_left_out(
     assert embeddings.num_categorical == 0
 
 
-def test_a_part_of_weight_0_is_left_out(demo_dataset: StageFolder, tmp_path: Path) -> None:
-    config = EmbeddingConfig(
-        text_encoder="hashing",
-        text_weight=0.0,
-        image_encoder="never loaded",
-        image_weight=0.0,
-        cooccurrence_dim=4,
-    )
-    folder = embed(config, demo_dataset, tmp_path / "embeddings")
-    assert folder.facts["parts"] == {"cooccurrence": [0, 4]}
-    assert (folder.facts["text_encoder"], folder.facts["image_encoder"]) == ("none", "none")
-    assert load_embeddings(folder).content.shape == (60, 0)
-
-
-def test_weights_are_the_lengths_of_rows(demo_dataset: StageFolder, tmp_path: Path) -> None:
+def test_rows_have_length_1_or_the_weight(demo_dataset: StageFolder, tmp_path: Path) -> None:
     file = tmp_path / "mine.npy"
     rows = np.random.default_rng(0).standard_normal((60, 3))
     rows[7] = 0
     np.save(file, rows)
-    config = EmbeddingConfig(embeddings_file=str(file), text_weight=0.25, cooccurrence_weight=3.0)
+    config = EmbeddingConfig(embeddings_file=str(file), cooccurrence_weight=3.0)
     embeddings = load_embeddings(embed(config, demo_dataset, tmp_path / "embeddings"))
     lengths = np.linalg.norm(embeddings.part("file"), axis=1)
-    np.testing.assert_allclose(lengths, np.where(np.arange(60) == 7, 0, 0.25), rtol=1e-6)
+    np.testing.assert_allclose(lengths, np.where(np.arange(60) == 7, 0, 1), rtol=1e-6)
     lengths = np.linalg.norm(embeddings.part("cooccurrence"), axis=1)
     np.testing.assert_allclose(lengths[lengths > 0], 3, rtol=1e-6)
 
@@ -181,9 +167,7 @@ def test_items_without_text_have_a_text_part_of_zeros(tmp_path: Path) -> None:
     log = pl.DataFrame(events, schema=["user_id", "item_id"], orient="row")
     log.write_csv(tmp_path / "interactions.csv")
     dataset = prepare(DatasetConfig(folder=str(tmp_path)), tmp_path / "dataset")
-    config = EmbeddingConfig(
-        text_encoder="hashing", text_columns=("title",), missing_text="zero", cooccurrence_dim=2
-    )
+    config = EmbeddingConfig(text_encoder="hashing", text_columns=("title",), cooccurrence_dim=2)
     text = load_embeddings(embed(config, dataset, tmp_path / "embeddings")).part("text")
     np.testing.assert_allclose(
         text[[0, 2]], HashingEncoder().encode(["Title: Soap", "Title: Comb"])

@@ -10,7 +10,7 @@ TEXTS = ["red lipstick", "matte red lipstick", "car engine oil", "Ölwechsel fü
 
 
 def test_hashing_gives_unit_rows_that_follow_the_order_of_the_texts() -> None:
-    encoder = load_text_encoder("hashing", batch_size=3)
+    encoder = load_text_encoder("hashing")
     assert isinstance(encoder, TextEncoder)
     vectors = encoder.encode(TEXTS)
     assert vectors.shape == (5, encoder.dim) == (5, 256)

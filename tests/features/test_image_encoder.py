@@ -51,7 +51,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def embed_them(values: list[str], folder: Path, model: str) -> image_encoder.ImageVectors:
-    config = EmbeddingConfig(image_encoder=model, batch_size=2)
+    config = EmbeddingConfig(image_encoder=model)
     found = embed_images(values, config, folder)
     check_images(found, config)
     return found
@@ -64,7 +64,7 @@ def test_vectors_are_the_models_own_and_cached_by_content(
 
     files = [pictures / f"{name}.png" for name in ("0", "1", "copy")]
     found = [FoundImage(file.name, file.read_bytes) for file in files]
-    config = EmbeddingConfig(image_encoder=tiny_clip, batch_size=2)
+    config = EmbeddingConfig(image_encoder=tiny_clip)
     vectors = encode_images(found, config)
     images = [Image.open(file).convert("RGB") for file in files]
     expected = SentenceTransformer(tiny_clip).encode(images, normalize_embeddings=True)
@@ -96,8 +96,8 @@ def test_when_most_images_fail_the_stage_is_refused(pictures: Path, tiny_clip: s
     assert embed_them(["0.png", "gone.png"], pictures, tiny_clip).num_failed == 1
 
 
-def test_no_image_at_all_names_the_setting(pictures: Path) -> None:
-    with pytest.raises(DataError, match=r"found none; set EmbeddingConfig\.image_column"):
+def test_no_image_at_all_is_refused(pictures: Path) -> None:
+    with pytest.raises(DataError, match=r"found none; fill the column image, or set"):
         embed_them(["", ""], pictures, "any")
 
 
@@ -109,12 +109,11 @@ def test_a_text_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_column_must_be_there_and_hold_text() -> None:
-    catalogue = make_catalogue(image=[" a.png ", None], price=[1.0, 2.0])
-    assert image_values(catalogue, "image") == ["a.png", ""]
-    with pytest.raises(ConfigError, match="'picture' to be a column.*found item_id"):
-        image_values(catalogue, "picture")
-    with pytest.raises(ConfigError, match="'price'.*found values of type Float64"):
-        image_values(catalogue, "price")
+    assert image_values(make_catalogue(image=[" a.png ", None])) == ["a.png", ""]
+    with pytest.raises(ConfigError, match=r"in column image; found item_id.*\"image=your name\""):
+        image_values(make_catalogue(picture=["a.png", "b.png"]))
+    with pytest.raises(ConfigError, match="found values of type Float64"):
+        image_values(make_catalogue(image=[1.0, 2.0]))
 
 
 @pytest.fixture
@@ -138,17 +137,15 @@ def test_the_stage_puts_images_beside_the_text(
 ) -> None:
     config = EmbeddingConfig(
         text_encoder="hashing",
-        text_weight=2.0,
         image_encoder=tiny_clip,
-        image_weight=0.5,
         cooccurrence_dim=2,
     )
     folder = embed(config, dataset, tmp_path / "embeddings")
     embeddings = load_embeddings(folder)
     assert embeddings.parts == {"text": (0, 256), "image": (256, 268), "cooccurrence": (268, 270)}
     lengths = np.linalg.norm(embeddings.part("image"), axis=1)
-    np.testing.assert_allclose(lengths, [0.5, 0.5, 0, 0.5], atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(embeddings.part("text"), axis=1), 2, rtol=1e-6)
+    np.testing.assert_allclose(lengths, [1, 1, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(embeddings.part("text"), axis=1), 1, rtol=1e-6)
     np.testing.assert_array_equal(embeddings.content, embeddings.matrix[:, :268])
     assert folder.metrics["images"] == {"items_without_image": 1, "failed_images": 0}
     assert folder.facts["image_encoder"] == tiny_clip

@@ -69,10 +69,13 @@ def test_categories_as_a_text_column_are_refused(catalogue_of: CatalogueOf) -> N
         item_texts(catalogue_of(title=["A"]), ("title", "categories"))
 
 
-def test_an_item_with_nothing_to_say_is_named(catalogue_of: CatalogueOf) -> None:
+def test_items_without_a_text_are_empty_if_any_has_one(catalogue_of: CatalogueOf) -> None:
     catalogue = catalogue_of(title=["A", None, None], text=["x", None, "Categories: [y]"])
-    with pytest.raises(DataError, match=r"row 2, item_id 'i1' \(and 1 more items\): expected"):
-        item_texts(catalogue, COLUMNS)
+    assert item_texts(catalogue, COLUMNS) == ["Title: A", "", ""]
+    silent = catalogue_of(title=[None, " "], text=[None, "Categories: [y]"])
+    with pytest.raises(DataError, match="in one of title, text; found none in 2 items"):
+        item_texts(silent, COLUMNS)
+    assert item_texts(silent, COLUMNS, allow_none=True) == ["", ""]
 
 
 def test_equal_texts_are_refused(catalogue_of: CatalogueOf) -> None:
@@ -83,10 +86,3 @@ def test_equal_texts_are_refused(catalogue_of: CatalogueOf) -> None:
 def test_no_usable_column_names_those_found(catalogue_of: CatalogueOf) -> None:
     with pytest.raises(DataError, match="title.*found item_id, categories, color; set Embedding"):
         item_texts(catalogue_of(color=["red"]), COLUMNS)
-
-
-def test_items_without_text_are_empty_on_request(catalogue_of: CatalogueOf) -> None:
-    catalogue = catalogue_of(title=["Soap", None], categories=PATHS)
-    with pytest.raises(DataError, match="--set EmbeddingConfig.missing_text=zero"):
-        item_texts(catalogue, ["title"])
-    assert item_texts(catalogue, ["title"], allow_missing=True) == ["Title: Soap", ""]

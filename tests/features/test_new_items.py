@@ -93,9 +93,9 @@ def test_vectors_of_a_file_come_with_the_rows(tables: Path, tmp_path: Path) -> N
         encoder.encode(Catalogue(short))
 
 
-def test_an_item_without_text_is_refused_or_zeros(tables: Path, tmp_path: Path) -> None:
+def test_only_items_all_without_text_are_refused(tables: Path, tmp_path: Path) -> None:
     catalogue, folder, tags = made(tables, tmp_path)
     encoder = NewItemEncoder(catalogue, folder, load_embeddings(folder), tags.vocabulary, None)
     silent = Catalogue(catalogue.frame[[0]].with_columns(title=pl.lit(None, pl.String)))
-    with pytest.raises(DataError, match="expected a value in one of"):
+    with pytest.raises(DataError, match="found none in 1 items"):
         encoder.encode(silent)

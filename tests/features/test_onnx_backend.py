@@ -30,8 +30,8 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_quantized_vectors_are_close_and_the_model_is_exported_once(
     tiny_bert: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    exact = load_text_encoder(tiny_bert, 8).encode(TEXTS)
-    vectors = load_text_encoder(tiny_bert, 8, "onnx-int8").encode(TEXTS)
+    exact = load_text_encoder(tiny_bert).encode(TEXTS)
+    vectors = load_text_encoder(tiny_bert, "onnx-int8").encode(TEXTS)
     assert vectors.dtype == np.float32
     assert (vectors != exact).any()
     assert ((vectors * exact).sum(1) > 0.99).all()
@@ -40,11 +40,11 @@ def test_quantized_vectors_are_close_and_the_model_is_exported_once(
     assert file.name == "model.onnx"
     capfd.readouterr()
     monkeypatch.setattr(onnx_backend.QuantizedModel, "_export", None)  # would fail if called
-    again = load_text_encoder(tiny_bert, 8, "onnx-int8")
+    again = load_text_encoder(tiny_bert, "onnx-int8")
     np.testing.assert_array_equal(again.encode(TEXTS), vectors)
     file.write_bytes(b"damaged")
     with pytest.raises(ConfigError, match="cannot be loaded.*delete it") as caught:
-        load_text_encoder(tiny_bert, 8, "onnx-int8")
+        load_text_encoder(tiny_bert, "onnx-int8")
     assert "\n" not in str(caught.value)
 
 
@@ -54,7 +54,7 @@ def test_a_missing_package_is_named(tiny_bert: str, monkeypatch: pytest.MonkeyPa
         importlib.util, "find_spec", lambda name: None if name == "onnx" else find_spec(name)
     )
     with pytest.raises(MissingExtraError, match=r"needs onnx, which.*hidvae\[onnx\]"):
-        load_text_encoder(tiny_bert, 8, "onnx-int8")
+        load_text_encoder(tiny_bert, "onnx-int8")
 
 
 @needs_onnx
@@ -65,4 +65,4 @@ def test_a_model_without_token_vectors_is_refused(tmp_path: Path) -> None:
 
     SentenceTransformer(modules=[BoW(["red", "oil"])], device="cpu").save(str(tmp_path / "bow"))
     with pytest.raises(ConfigError, match="found BoW in .*text_backend=torch"):
-        load_text_encoder(str(tmp_path / "bow"), 8, "onnx-int8")
+        load_text_encoder(str(tmp_path / "bow"), "onnx-int8")

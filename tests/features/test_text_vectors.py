@@ -27,7 +27,7 @@ class CountingEncoder(HashingEncoder):
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> CountingEncoder:
     counting = CountingEncoder()
-    monkeypatch.setattr(module, "load_text_encoder", lambda name, batch_size, backend: counting)
+    monkeypatch.setattr(module, "load_text_encoder", lambda name, backend: counting)
     return counting
 
 
@@ -79,9 +79,9 @@ def test_a_model_folder_is_known_by_its_files(encoder: CountingEncoder, tmp_path
     assert len(encoder.encoded) == 2
 
 
-def test_without_the_cache_nothing_is_read_or_written(encoder: CountingEncoder) -> None:
-    encode(TEXTS, use_cache=False)
-    encode(TEXTS, use_cache=False)
+def test_with_an_encoder_of_ones_own_nothing_is_read_or_written(encoder: CountingEncoder) -> None:
+    text_vectors(TEXTS, EmbeddingConfig(), encoder)
+    text_vectors(TEXTS, EmbeddingConfig(), encoder)
     assert len(encoder.encoded) == 2
     assert not cache_folder().exists()
 

@@ -16,7 +16,7 @@ from hidvae.features.embeddings import load_embeddings, save_embeddings
 from hidvae.store.artifacts import StageFolder, read_stage, write_stage
 from hidvae.tokenizer.residual_quantizer import ResidualQuantizer
 
-EMBEDDING = EmbeddingConfig(text_encoder="hashing", cooccurrence_dim=8, use_cache=False)
+EMBEDDING = EmbeddingConfig(text_encoder="hashing", cooccurrence_dim=8)
 
 
 def kill_codes(monkeypatch: pytest.MonkeyPatch, num_alive: int) -> None:

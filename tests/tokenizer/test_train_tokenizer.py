@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.stages import tag, train_tokenizer
+from tests.stages import encode_catalogue, tag, train_tokenizer
 
 from hidvae.config import LLMConfig, RunConfig, TagConfig, TokenizerConfig
 from hidvae.errors import ArtifactError, ConfigError, DataError, NotTrainedError
 from hidvae.features.embeddings import load_embeddings
+from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import StageFolder, read_stage
 from hidvae.tokenizer import train_tokenizer as train_module
 from hidvae.tokenizer.model import build_tokenizer
@@ -206,8 +207,10 @@ def test_a_healthy_codebook_is_not_warned_about(fit: Fit, caplog: pytest.LogCapt
     ("changes", "message"),
     [
         ({"codebook_size": 2}, r"120 items does not fit 2\^3 = 8 .*codebook_size"),
-        ({"codebook_size": 128}, "108 training items are fewer than the 128 codes.*at most 108"),
-        ({"codebook_size": 128, "collisions": "disambiguate"}, "fewer than the 128 codes"),
+        (
+            {"held_out_fraction": 0.5, "codebook_size": 3},
+            r"3\^3 = 27 .*up to the 60 training items",
+        ),
     ],
 )
 def test_a_catalogue_that_does_not_fit_is_refused_before_any_training(
@@ -233,6 +236,24 @@ def test_disambiguation_has_room_for_any_catalogue(
     distinct = len(quantized.codes.unique(dim=0))
     assert distinct <= 8 < len(items) == 108
     assert folder.metrics["collision_rate"] == pytest.approx(1 - distinct / len(items))
+
+
+def test_a_codebook_has_no_more_codes_than_training_items(
+    fit: Fit,
+    demo_folder: StageFolder,
+    embeddings: StageFolder,
+    tags: StageFolder,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder = fit(codebook_size=256, epochs=1)
+    assert "codebooks have 108 codes, as many as training items, not 256" in caplog.messages
+    assert (folder.config["codebook_size"], folder.facts["codebook_size"]) == (256, 108)
+    levels = load_tokenizer(folder, tags).quantizer.levels
+    assert [len(level.vectors()) for level in levels] == [108] * 3
+    ids = encode_catalogue(folder, demo_folder, embeddings, tags, tmp_path / "ids")
+    assert SemanticIds.load(ids).level_sizes == (108, 108, 108)
 
 
 def test_tags_of_other_levels_are_refused(

@@ -47,7 +47,7 @@ def encode_catalogue(run: Run, config: Config, stage: StageWriter) -> None:
         return
     tokenizer, model = run.folder("tokenizer"), run.tokenizer
     latents, codes = encode_items(model, run.embeddings.matrix)
-    sizes = [tokenizer.config["codebook_size"]] * codes.shape[1]
+    sizes = _level_sizes(model)
     quality = id_quality(codes, sizes, item_tags.ids)
     quality["collision_rate_before"] = quality.pop("collision_rate")
     held_out = load_held_out(tokenizer)
@@ -126,7 +126,7 @@ def unique_ids(
         codes: (N, L) from ``encode_items``.
     """
     num_levels = codes.shape[1]
-    sizes = [tokenizer.config["codebook_size"]] * num_levels
+    sizes = _level_sizes(model)
     is_disambiguated = tokenizer.config["collisions"] == "disambiguate"
     if is_disambiguated:
         final, last_size = disambiguate(codes)
@@ -136,6 +136,11 @@ def unique_ids(
         final = reassign(latents, codebooks, codes).codes
     tag_ids, confidence = predict_tags(model, final[:, :num_levels])
     return SemanticIds(item_ids, final, tuple(sizes), tag_ids, confidence, is_disambiguated)
+
+
+def _level_sizes(model: HiDVAE) -> list[int]:
+    """Codes of each level: as many as were asked for, or as there were training items."""
+    return [len(level.vectors()) for level in model.quantizer.levels]
 
 
 def ids_of_new_items(

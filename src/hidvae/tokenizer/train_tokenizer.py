@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,7 @@ def train_tokenizer(run: Run, config: Config, stage: StageWriter) -> None:
     num_items, seed = len(items.matrix), config.run.seed
     held_out = _choose_held_out(num_items, settings.held_out_fraction, seed)
     held_out[run.dataset.split.cold_items] = True
-    _check_sizes(num_items, num_items - int(held_out.sum()), settings)
+    settings = _fitting(settings, num_items, num_items - int(held_out.sum()))
     _check_tag_levels(item_tags.vocabulary.sizes, settings)
 
     trainer = Trainer(
@@ -128,6 +128,7 @@ def train_tokenizer(run: Run, config: Config, stage: StageWriter) -> None:
         "num_categorical": items.num_categorical,
         "num_items": num_items,
         "num_held_out": int(held_out.sum()),
+        "codebook_size": settings.codebook_size,
     }
     stage.metrics |= trainer.log.rows[-1]
 
@@ -141,8 +142,9 @@ def load_tokenizer(folder: StageFolder, tags: StageFolder) -> HiDVAE:
     """
     _require_training(folder)
     config = build_section(TokenizerConfig, folder.config)
+    size = folder.facts.get("codebook_size", config.codebook_size)  # not of older versions
     model = build_tokenizer(
-        config,
+        replace(config, codebook_size=size),
         folder.facts["input_dim"],
         folder.facts["num_categorical"],
         **_tag_tensors(load_tags(tags)),
@@ -366,19 +368,24 @@ def _choose_held_out(num_items: int, fraction: float, seed: int) -> np.ndarray:
     return held_out
 
 
-def _check_sizes(num_items: int, num_training: int, config: TokenizerConfig) -> None:
+def _fitting(config: TokenizerConfig, num_items: int, num_training: int) -> TokenizerConfig:
+    """The settings with no more codes than training items, as each code starts at one of them."""
+    if num_training < 2:
+        raise DataError(f"expected 2 training items or more; found {num_training}; add items")
+    asked = config.codebook_size
+    if asked > num_training:
+        logger.info(
+            "codebooks have %d codes, as many as training items, not %d", num_training, asked
+        )
+        config = replace(config, codebook_size=num_training)
     capacity = config.codebook_size**config.num_levels
     if config.collisions == "reassign" and num_items > capacity:
         raise DataError(
             f"a catalogue of {num_items} items does not fit {config.codebook_size}^"
-            f"{config.num_levels} = {capacity} semantic IDs; raise "
-            "TokenizerConfig.codebook_size or TokenizerConfig.num_levels"
+            f"{config.num_levels} = {capacity} semantic IDs; raise TokenizerConfig.num_levels, or "
+            f"TokenizerConfig.codebook_size up to the {num_training} training items"
         )
-    if num_training < config.codebook_size:
-        raise DataError(
-            f"{num_training} training items are fewer than the {config.codebook_size} codes of a "
-            f"level; set TokenizerConfig.codebook_size to at most {num_training}"
-        )
+    return config
 
 
 def _check_tag_levels(sizes: list[int], config: TokenizerConfig) -> None:

@@ -13,7 +13,7 @@ from tests.features.tiny_models import save_tiny_bert
 
 from hidvae.apps.batch import embed_shards
 from hidvae.config import load_config
-from hidvae.errors import ConfigError, DataError
+from hidvae.errors import ConfigError
 from hidvae.features.embeddings import load_embeddings
 from hidvae.run.run import Run
 from hidvae.store.artifacts import read_stage
@@ -37,8 +37,7 @@ def test_sharding_changes_a_models_vectors_by_rounding_only(
     tiny_settings: list[str], tiny_run: Path, made: Made, tmp_path: Path
 ) -> None:
     model = save_tiny_bert(tmp_path / "model")
-    changed = [f"EmbeddingConfig.text_encoder={model}", "EmbeddingConfig.use_cache=False"]
-    config = load_config([], [*tiny_settings, *changed, "EmbeddingConfig.text_weight=2.0"])
+    config = load_config([], [*tiny_settings, f"EmbeddingConfig.text_encoder={model}"])
     run = tmp_path / "run"
     Run(run).make(config, until="embed")
     counts = embed_shards(run, made.items, tmp_path / "vectors")
@@ -62,25 +61,13 @@ def test_an_empty_shard_gives_an_empty_shard(tiny_run: Path, made: Made, tmp_pat
     assert read_all(tmp_path / "vectors").columns == ["item_id", "vector"]
 
 
-def test_an_item_without_text_is_named_with_its_file(tiny_run: Path, tmp_path: Path) -> None:
-    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["Soap", "  "]})
-    write_shards(items, tmp_path / "items", 1)
-    with pytest.raises(DataError, match=r"part-0\.parquet: items row 2, item_id 'b'"):
-        embed_shards(tiny_run, tmp_path / "items", tmp_path / "vectors")
-
-
-def test_missing_text_may_be_zeros(tiny_settings: list[str], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    config = load_config([], [*tiny_settings, "EmbeddingConfig.missing_text=zero"])
-    Run(run).make(config, until="embed")
-    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["Soap", None]})
-    write_shards(items, tmp_path / "items", 1)
-    counts = embed_shards(run, tmp_path / "items", tmp_path / "vectors")
-    assert counts["items_without_text"] == 1
-    assert np.linalg.norm(vectors_of(tmp_path / "vectors"), axis=1).tolist() == [
-        pytest.approx(1),
-        0,
-    ]
+def test_missing_text_is_zeros(tiny_run: Path, tmp_path: Path) -> None:
+    items = pl.DataFrame({"item_id": ["a", "b", "c"], "title": ["Soap", None, "  "]})
+    write_shards(items, tmp_path / "items", 3)  # the last two shards hold no text at all
+    counts = embed_shards(tiny_run, tmp_path / "items", tmp_path / "vectors")
+    assert counts == {"rows": 3, "items_without_text": 2}
+    lengths = np.linalg.norm(vectors_of(tmp_path / "vectors"), axis=1)
+    np.testing.assert_allclose(lengths, [1, 0, 0], rtol=1e-6)
 
 
 def test_a_run_without_text_part_cannot_embed(

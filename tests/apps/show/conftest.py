@@ -49,7 +49,7 @@ def tables(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tables: Path, tmp_path: Path) -> Path:
     """A run with the stage prepare only."""
-    config = DatasetConfig(folder=str(tables), short_histories="drop")
+    config = DatasetConfig(folder=str(tables))
     prepare(config, tmp_path / "run" / "dataset")
     return tmp_path / "run"
 

@@ -31,7 +31,6 @@ def test_every_part_is_there(run: Path, add_tags: Callable[..., None], with_tags
         add_tags(with_sources=True)
     text = dataset_text(describe(run))
     assert cells(lines_of(text, "sizes")[2]) == ["num_events", "13"]
-    assert "settings: short_histories=drop" in text
     counted = "\n".join(lines_of(text, "counted by prepare"))
     assert "dropped_events" in counted
     assert "13.3% of events read" in counted

@@ -25,7 +25,7 @@ def test_facts_of_a_known_dataset(run: Path) -> None:
     assert facts.popularity.num_for_half == 2  # a has 4 events, b and c have 3 of 13
     assert facts.popularity.events_at_rank.tolist() == [4, 3, 3, 2, 1, 0]
     assert facts.category_depth.share_at_least(2) == 4 / 6
-    assert facts.settings == {"short_histories": "drop"}
+    assert facts.settings == {}
     found = {count.name: count.value for count in facts.counts}
     assert found["dropped_users"] == 1
     assert found["dropped_events"] == 2

@@ -54,7 +54,7 @@ class Stages:
 def stages_of(dataset: StageFolder, root: Path) -> Stages:
     return Stages(
         dataset,
-        embed(replace(HASHING, use_cache=False), dataset, root / "text"),
+        embed(HASHING, dataset, root / "text"),
         embed(NO_TEXT, dataset, root / "events"),
     )
 

@@ -83,9 +83,7 @@ def tiger(run: Run, config: Config) -> GenerativeRanker:
         inputs=lambda own, config: {"embeddings": source.fingerprint},
         fit=lambda own, config, stage: write_content(source, stage),
     )
-    num_items = run.dataset.catalogue.num_items
-    settings = replace(TOKENIZER, codebook_size=min(TOKENIZER.codebook_size, num_items))
-    config = replace(config, tokenizer=settings, retriever=RETRIEVER)
+    config = replace(config, tokenizer=TOKENIZER, retriever=RETRIEVER)
     for stage in (content, *map(run.stage, ("tokenizer", "semantic_ids", "retriever"))):
         own.make_stage(stage, config)
     return GenerativeRanker(own.retriever, BEAM_WIDTH, RETRIEVER.max_history, name="tiger")
