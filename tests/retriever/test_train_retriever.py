@@ -134,16 +134,6 @@ def with_other_item(*from_end: int) -> Callable[[pl.DataFrame], pl.DataFrame]:
     return change
 
 
-def test_test_events_change_nothing(
-    folders: Folders, whole: Callable[[str], StageFolder], tmp_path: Path
-) -> None:
-    other = with_events(folders["dataset"], tmp_path / "dataset", with_other_item(1))
-    before, after = load_dataset(folders["dataset"]).split, load_dataset(other).split
-    assert (before.test_targets != after.test_targets).mean() > 0.8
-    assert (before.validation_targets == after.validation_targets).all()
-    assert_same(fit({**folders, "dataset": other}, tmp_path / "retriever"), whole("item_decoder"))
-
-
 def test_validation_events_select_but_do_not_train(folders: Folders, tmp_path: Path) -> None:
     other = with_events(folders["dataset"], tmp_path / "dataset", with_other_item(1, 2))
     plain = fit(folders, tmp_path / "plain", validate_every=3)
