@@ -160,7 +160,7 @@ class _OwnVectors:
             if len(wrong):
                 raise DataError(
                     f"{path}, column {VECTOR}, item_id {item_ids[wrong[0]]!r}: expected a {name} "
-                    "part of length 1 or 0; found {norms[wrong[0]]:.3g} ({len(wrong)} "
+                    f"part of length 1 or 0; found {norms[wrong[0]]:.3g} ({len(wrong)} "
                     "such rows); scale it, or use what `hidvae batch embed` writes"
                 )
 
