@@ -412,8 +412,9 @@ def check(
     """Compare every file of a run with the hash that was kept of it. Changes nothing."""
     from hidvae.run.run import Run
 
-    for folder in Run(run).check():
-        name = folder.path.relative_to(run)
+    opened = Run(run)
+    for folder in opened.check():
+        name = folder.path.relative_to(opened.path)
         typer.echo(f"{name}: {len(folder.manifest['files'])} files as they were written")
 
 

@@ -135,7 +135,7 @@ def write_stage(
         manifest = {
             "format_version": FORMAT_VERSION,
             "stage": stage,
-            "fingerprint": _fingerprint_of(files),
+            "fingerprint": fingerprint_of(files),
             "inputs": dict(inputs),
             "config": dict(config),
             "seed": seed,
@@ -224,7 +224,9 @@ def check_stage(path: Path, produced_by: str) -> StageFolder:
     stage = read_stage(path, produced_by=produced_by)
     for name in stage.manifest["files"]:
         _check_file(path, name, stage.manifest, produced_by)
-    if _fingerprint_of(stage.manifest["files"]) != stage.fingerprint:
+    # A copy without the log keeps the fingerprint that the other stages were made from.
+    expected = stage.manifest.get("fingerprint_of_copy", stage.fingerprint)
+    if fingerprint_of(stage.manifest["files"]) != expected:
         raise ArtifactError(
             f"{path / MANIFEST}: expected the fingerprint of its files; found a different one; the "
             f"artifact is damaged, delete {path} and run `{produced_by}` again"
@@ -362,7 +364,8 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _fingerprint_of(files: Mapping[str, Mapping[str, Any]]) -> str:
+def fingerprint_of(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """SHA-256 over the names and contents of described files; logs (``*.csv``) aside."""
     # Logs hold wall times: with them, the same training would never give the same fingerprint.
     content = [
         (name, described["sha256"])

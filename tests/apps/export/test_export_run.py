@@ -125,6 +125,25 @@ def test_the_copy_of_the_run_recommends_the_same(exported: Path, tiny_run: Path)
     assert copy.explain(history, history[0]) == run.explain(history, history[0])
 
 
+def test_the_copy_is_checked_as_a_run_is(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_app(app, "hidvae", ["check", str(exported)]) == 0
+    assert "dataset: 2 files as they were written" in capsys.readouterr().out
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    file = copy / "dataset" / "manifest.json"
+    write_json(file, {**read_json(file), "fingerprint_of_copy": "0" * 64})
+    assert run_app(app, "hidvae", ["check", str(copy)]) == 2
+
+
+def test_a_copy_on_the_hub_is_checked_too(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hidvae.run.run.local_folder", lambda place: exported)
+    assert run_app(app, "hidvae", ["check", "hf://shop/tiny"]) == 0
+    assert "graph: " in capsys.readouterr().out
+
+
 def test_the_copy_holds_no_user(exported: Path, tiny_run: Path) -> None:
     files = {
         file.relative_to(exported).as_posix() for file in exported.rglob("*") if file.is_file()

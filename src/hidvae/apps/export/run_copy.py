@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from hidvae.data.prepare import ITEMS_FILE, WITHOUT_LOG_FILE, load_dataset
-from hidvae.store.artifacts import MANIFEST, StageFolder, describe_files, write_json
+from hidvae.store.artifacts import (
+    MANIFEST,
+    StageFolder,
+    describe_files,
+    fingerprint_of,
+    write_json,
+)
 
 
 def copy_run(folders: Mapping[str, StageFolder], output: Path) -> None:
@@ -50,5 +56,6 @@ def _copy_dataset(folder: StageFolder, output: Path) -> None:
     )
     config = {**folder.config, "folder": Path(folder.config["folder"]).name}
     facts = {key: value for key, value in folder.facts.items() if key != "folder"}
-    manifest = {**folder.manifest, "files": describe_files(output), "config": config}
-    write_json(output / MANIFEST, {**manifest, "facts": facts})
+    files = describe_files(output)
+    manifest = {**folder.manifest, "files": files, "config": config, "facts": facts}
+    write_json(output / MANIFEST, {**manifest, "fingerprint_of_copy": fingerprint_of(files)})
