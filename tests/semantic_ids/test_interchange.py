@@ -310,3 +310,11 @@ def test_unique_ids_get_no_further_code(tmp_path):
     path = write_codes(tmp_path, x=[0], y=[1])
     ids, _, _ = ids_of_catalogue(path, ["x", "y"], may_add_code=True)
     assert ids.num_levels == 1 and not ids.is_disambiguated
+
+
+def test_codes_that_no_level_can_hold_are_refused(tmp_path: Path) -> None:
+    """Such as hashes, for each of which the retriever would get a vector."""
+    path = tmp_path / "ids.json"
+    path.write_text('{"x": ["<a_0>"], "y": ["<a_1000000000000>"]}')
+    with pytest.raises(DataError, match=r"item 'y', level 0: expected a code below 65536; found"):
+        ids_of_catalogue(path, ["x", "y"], may_add_code=False)

@@ -31,6 +31,8 @@ from hidvae.store.files import atomic_write
 _TOKEN = r"^<([a-z])_(0|[1-9][0-9]{0,17})>$"
 _ITEM_COLUMN, _CODES_COLUMN = "item_id:token", "codes:token_seq"
 _INDEX, _NUMBERS, _TEXTS = ".index.json", ".item2id", ".item.json"
+_LARGEST_LEVEL = 65536
+"""Codes of a level, at most, unless there are more items: each has a vector in the retriever."""
 _TEXT_COLUMNS = (Columns.TITLE, Columns.DESCRIPTION, Columns.BRAND, Columns.CATEGORIES)
 """Of a catalogue, those that ``NAME.item.json`` has."""
 
@@ -129,8 +131,8 @@ def ids_of_catalogue(
         items of the file that the catalogue does not have.
 
     Raises:
-        DataError: If the file is malformed, an item of the catalogue has no ID, or items share one
-            and ``may_add_code`` is False.
+        DataError: If the file is malformed, an item of the catalogue has no ID, a code is far above
+            the number of items, or items share an ID and ``may_add_code`` is False.
     """
     found = import_ids(path)
     place = {item: row for row, item in enumerate(found.item_ids)}
@@ -147,6 +149,13 @@ def ids_of_catalogue(
             f"{found.item_ids[0]!r}{advice}; give these items an ID or leave them out of the tables"
         )
     codes = found.codes[[place[item] for item in item_ids]]
+    most = max(_LARGEST_LEVEL, len(item_ids))
+    if (codes >= most).any():
+        row, level = np.argwhere(codes >= most)[0]
+        raise DataError(
+            f"{path}: item {item_ids[int(row)]!r}, level {level}: expected a code below {most}; "
+            f"found {codes[row, level]}; number the codes of each level from 0"
+        )
     sizes = (codes.max(axis=0) + 1).tolist()
     groups = colliding_groups(codes)
     final = codes
