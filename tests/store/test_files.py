@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -55,6 +57,20 @@ def test_file_and_folder_are_on_the_disk_before_the_new_name_counts(
     replace_folder(folder(tmp_path / "new", "new"), folder(tmp_path / "stage", "old"))
     # the file and the folder, both renames, the parent
     assert done == ["sync", "sync", "rename", "rename", "sync"]
+
+
+def test_a_file_system_that_syncs_no_folders_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    with atomic_write(tmp_path / "text") as temporary:
+        temporary.write_text("new", encoding="utf-8")
+    replace_folder(folder(tmp_path / "new", "new"), folder(tmp_path / "stage", "old"))
+    assert sorted(os.listdir(tmp_path)) == ["stage", "text"]
 
 
 def test_what_a_killed_writer_left_is_removed_and_that_of_a_living_one_is_not(

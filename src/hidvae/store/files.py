@@ -16,6 +16,7 @@ from pathlib import Path
 _ENDING = ".writing"
 _SWAP_SECONDS = 2.0
 """Far longer than a writer needs between the two renames of ``replace_folder``."""
+_CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 
@@ -94,6 +95,9 @@ def sync(path: Path) -> None:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
+        except OSError as error:  # some network file systems sync no folders
+            if error.errno not in _CANNOT_SYNC or not path.is_dir():
+                raise
         finally:
             os.close(handle)
 
