@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from hidvae.config import load_config
 from hidvae.run.run import Run
+from hidvae.semantic_ids.interchange import export_ids
 from hidvae.training.parallel import Share
 
 STAGES = ("tokenizer", "retriever")
@@ -89,6 +91,20 @@ def test_one_process_goes_on_where_two_were_stopped(
         Run(run).make(load_config([], settings), until="train")
     assert "going on from epoch 1, step 1" in caplog.text
     assert_alike(run, whole)
+
+
+def test_two_processes_train_on_ids_from_a_file(
+    whole: Path, settings: list[str], tmp_path: Path
+) -> None:
+    """Where the tokenizer is not trained, nothing else makes the second process wait."""
+    file = tmp_path / "ids.parquet"
+    export_ids(Run(whole).semantic_ids, file)
+    run = tmp_path / "two"
+    for name in ("dataset", "embeddings", "tags"):
+        shutil.copytree(whole / name, run / name)
+    from_file = ["TokenizerConfig.source=file", f"TokenizerConfig.ids_file={str(file)!r}"]
+    assert two_processes(run, [*settings, *from_file]) == 0
+    assert Run(run).semantic_ids.item_ids == Run(whole).semantic_ids.item_ids
 
 
 # --- shares -------------------------------------------------------------------------------------

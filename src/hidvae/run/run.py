@@ -351,19 +351,18 @@ class Run:
             def is_up_to_date(run: Path) -> bool:
                 return is_current(run / stage.name, config=settings, inputs=inputs, seed=seed)
 
+            is_first = process_rank() == 0
             if is_up_to_date(self.path):
                 logger.info("skipped, %s is up to date", path)
-            elif process_rank() > 0 and not stage.is_parallel:
-                while not is_up_to_date(self.path):  # torchrun ends this process if it never is
-                    time.sleep(_SECONDS_BETWEEN_LOOKS)
             elif source := next((run for run in reuse if is_up_to_date(run)), None):
-                _copy_folder(source / stage.name, path)
-                logger.info("copied from %s", source)
-            else:
+                if is_first:
+                    _copy_folder(source / stage.name, path)
+                    logger.info("copied from %s", source)
+            elif is_first or stage.is_parallel:
                 started = time.perf_counter()
                 writer = (
                     write_stage(path, stage=stage.name, config=settings, inputs=inputs, seed=seed)
-                    if process_rank() == 0
+                    if is_first
                     else scratch_stage(path, config=settings, inputs=inputs)
                 )
                 with contextlib.nullcontext() if stage.is_parallel else alone(), writer as written:
@@ -371,6 +370,8 @@ class Run:
                 if stage.is_parallel:
                     wait_for_all()
                 logger.info("took %.1f s, wrote %s", time.perf_counter() - started, path)
+            while not is_first and not is_up_to_date(self.path):
+                time.sleep(_SECONDS_BETWEEN_LOOKS)  # torchrun ends this process if it never is
             self._loaded.pop(stage.name, None)
             self._folders[stage.name] = read_stage(path, produced_by=stage.made_by)
             return self._folders[stage.name]
