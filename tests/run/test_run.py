@@ -319,6 +319,14 @@ def test_check_compares_every_file_with_its_hash(run: Path) -> None:
         list(Run(run).check())
 
 
+def test_check_sees_what_a_kill_left_as_what_it_is(run: Path) -> None:
+    (run / "evaluation").rename(run / ".evaluation.old")  # between the two renames
+    shutil.copytree(run / "graph", run / ".graph.host-1-0.writing")
+    (run / ".graph.host-1-0.writing" / "graph.json").write_text("half")
+    checked = [str(folder.path.relative_to(run)) for folder in Run(run).check()]
+    assert checked == [stage.name for stage in STAGES]
+
+
 def test_a_second_writer_is_refused_while_the_first_one_works(
     run: Path, tiny_settings: list[str]
 ) -> None:

@@ -52,7 +52,7 @@ from hidvae.store.artifacts import (
     write_json,
     write_stage,
 )
-from hidvae.store.files import replace_folder, temporary_name
+from hidvae.store.files import replace_folder, settled, temporary_name
 from hidvae.store.hub import local_folder
 from hidvae.store.lock import writing
 from hidvae.store.stage import Stage
@@ -132,7 +132,7 @@ class Run:
 
     def has(self, name: str) -> bool:
         """Whether a stage's folder is there."""
-        return name in self._borrowed or (self.path / name / MANIFEST).is_file()
+        return name in self._borrowed or (settled(self.path / name) / MANIFEST).is_file()
 
     @property
     def dataset(self) -> Dataset:
@@ -416,7 +416,8 @@ class Run:
                 yield check_stage(self.folder(name).path, STAGE_OF[name].made_by)
         for manifest in sorted(self.path.glob(f"*/**/{MANIFEST}")):
             name = str(manifest.parent.relative_to(self.path))
-            if name not in STAGE_OF:
+            is_hidden = any(part.startswith(".") for part in manifest.relative_to(self.path).parts)
+            if name not in STAGE_OF and not is_hidden:  # what a killed process left, half or old
                 yield check_stage(manifest.parent, f"hidvae {_FURTHER.get(name, 'evaluate')}")
 
     # Settings
