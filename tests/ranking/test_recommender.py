@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from tests.retriever.tiny import all_log_probs
@@ -79,6 +82,15 @@ def test_k_new_items_best_first(recommender: Recommender, history: list[str], k:
     assert not set(names) & set(history)
     scores = [each.score for each in found]
     assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("column", [tuple, np.array, pl.Series])
+def test_a_history_may_be_a_column(
+    recommender: Recommender, history: list[str], column: Callable[[list[str]], Any]
+) -> None:
+    assert recommender.recommend(column(history), 3) == recommender.recommend(history, 3)
+    with pytest.raises(DataError, match="history is empty"):
+        recommender.recommend(column([]), 3)
 
 
 @pytest.mark.parametrize("exclude_history", [True, False])

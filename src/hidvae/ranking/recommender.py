@@ -393,7 +393,7 @@ class Recommender:
     def _history_items(self, history: Sequence[str]) -> np.ndarray:
         if isinstance(history, str):
             raise DataError(f"history: expected a list of item ids; found the string {history!r}")
-        if not history:
+        if len(history) == 0:  # of an array or a column, too
             raise DataError("the history is empty; name at least one item of the catalogue")
         return self.catalogue.index_of(list(history))
 
