@@ -15,7 +15,13 @@ import pytest
 
 from hidvae.config import Config, load_config
 from hidvae.data.sources.frames import tables_from
-from hidvae.errors import ArtifactError, ConfigError, FingerprintMismatch, NotTrainedError
+from hidvae.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    FingerprintMismatch,
+    NotTrainedError,
+)
 from hidvae.run.run import Run
 from hidvae.run.stages import COMMANDS, STAGES
 from hidvae.store import artifacts
@@ -292,6 +298,28 @@ def test_the_same_tables_are_not_prepared_again(
         before = (tmp_path / "dataset").stat().st_ino if run.has("dataset") else None
         run.make(load_config([], settings), only="prepare")
         assert ((tmp_path / "dataset").stat().st_ino != before) == is_new
+
+
+def test_a_command_does_not_replace_tables_that_python_gave(
+    tiny_run: Path, tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items, interactions = tables(tiny_run)
+    made = Run(tmp_path / "run")
+    made.tables = tables_from(items, interactions)
+    made.make(load_config([], [*tiny_settings, "DatasetConfig.source=folder"]), only="prepare")
+    before = made.folder("dataset").fingerprint
+    other = tmp_path / "other"  # where a folder without a name is looked for
+    other.mkdir()
+    items.write_parquet(other / "items.parquet")
+    interactions.head(300).write_parquet(other / "interactions.parquet")
+    monkeypatch.setenv("HIDVAE_DATA", str(other))
+    run = Run(tmp_path / "run")
+    run.make(run.resolve(), only="prepare")
+    assert run.folder("dataset").fingerprint == before
+    with pytest.raises(DataError, match="given in Python"):
+        run.make(run.resolve(overrides=["DatasetConfig.min_events=1"]), only="prepare")
+    named = run.make(run.resolve(other), only="prepare")["dataset"]
+    assert named.fingerprint != before
 
 
 def test_a_run_shows_what_its_stages_wrote(tiny_run: Path) -> None:

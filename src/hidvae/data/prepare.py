@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,7 +54,7 @@ from hidvae.data.split import (
     leave_one_out,
 )
 from hidvae.data.tables import SourceTables
-from hidvae.errors import ArtifactError
+from hidvae.errors import ArtifactError, DataError
 from hidvae.store.artifacts import StageFolder, StageWriter, fingerprint_file, read_json
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ USERS_FILE = "users.parquet"
 EVENTS_FILE = "events.safetensors"
 WITHOUT_LOG_FILE = "without_log.json"
 """In a copy for others, in place of the log: what recommending must know of it."""
+_GIVEN = "is_given"
+"""Fact of a dataset whose tables ``Run.fit`` was given: no setting says where they are."""
+_PLACE = ("source", "dataset_split", "folder")
+"""Settings that name where the tables are."""
 MIN_REPEAT_SHARE = 0.01
 """Share of training events that repeat an earlier item of their user, from which on users count as
 repeating items. Fewer are accidents of a log, such as an order sent twice, and would give places in
@@ -199,13 +204,41 @@ def prepare(run: Run, config: Config, stage: StageWriter) -> None:
     counts = ("num_users", "num_items", "num_events", "dropped_users", "dropped_events")
     stage.facts.update({"name": tables.name, **{key: stage.metrics[key] for key in counts}})
     stage.facts["users_repeat_items"] = _do_users_repeat(split.train)
+    if run.tables:
+        stage.facts[_GIVEN] = True
     if Path(tables.items_file).is_file():  # where an item's image path starts
         stage.facts["folder"] = str(Path(tables.items_file).resolve().parent)
 
 
 def raw_inputs(run: Run, config: Config) -> dict[str, str]:
-    """What the stage is made from: SHA-256 of each file or table, or the generator's settings."""
-    return dict(run.tables.fingerprints) if run.tables else raw_fingerprints(config.dataset)
+    """What the stage is made from: SHA-256 of each file or table, or the generator's settings.
+
+    Raises:
+        DataError: If it was made from tables that ``Run.fit`` was given, which are not here now.
+    """
+    if run.tables:
+        return dict(run.tables.fingerprints)
+    return _given_inputs(run, config.dataset) or raw_fingerprints(config.dataset)
+
+
+def _given_inputs(run: Run, settings: DatasetConfig) -> dict[str, str] | None:
+    """The inputs of a dataset that ``Run.fit`` made, unless the settings name other data now."""
+    if not run.has("dataset"):
+        return None
+    try:
+        stage = run.folder("dataset")
+    except ArtifactError:  # it is made again
+        return None
+    now, before = json.loads(json.dumps(dataclasses.asdict(settings))), stage.config
+    if not stage.facts.get(_GIVEN) or any(now[name] != before[name] for name in _PLACE):
+        return None
+    if now != before:
+        raise DataError(
+            f"{stage.path}: expected the settings that it was made with, as its tables were given "
+            "in Python; found others; call Run.fit with the tables and these settings, or name "
+            "tables with --data"
+        )
+    return dict(stage.manifest["inputs"])
 
 
 def raw_fingerprints(config: DatasetConfig) -> dict[str, str]:
