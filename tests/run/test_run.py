@@ -351,6 +351,8 @@ def test_check_sees_what_a_kill_left_as_what_it_is(run: Path) -> None:
     (run / "evaluation").rename(run / ".evaluation.old")  # between the two renames
     shutil.copytree(run / "graph", run / ".graph.host-1-0.writing")
     (run / ".graph.host-1-0.writing" / "graph.json").write_text("half")
+    (run / "fusion").mkdir()  # of an older version
+    (run / "fusion" / "manifest.json").write_text('{"format_version": 1}')
     checked = [str(folder.path.relative_to(run)) for folder in Run(run).check()]
     assert checked == [stage.name for stage in STAGES]
 

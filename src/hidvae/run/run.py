@@ -414,11 +414,10 @@ class Run:
         for name in STAGE_OF:
             if self.has(name):
                 yield check_stage(self.folder(name).path, STAGE_OF[name].made_by)
-        for manifest in sorted(self.path.glob(f"*/**/{MANIFEST}")):
-            name = str(manifest.parent.relative_to(self.path))
-            is_hidden = any(part.startswith(".") for part in manifest.relative_to(self.path).parts)
-            if name not in STAGE_OF and not is_hidden:  # what a killed process left, half or old
-                yield check_stage(manifest.parent, f"hidvae {_FURTHER.get(name, 'evaluate')}")
+        for top, command in _FURTHER.items():
+            for manifest in sorted((self.path / top).glob(f"**/{MANIFEST}")):
+                if not any(part.startswith(".") for part in manifest.relative_to(self.path).parts):
+                    yield check_stage(manifest.parent, f"hidvae {command}")
 
     # Settings
 
@@ -478,8 +477,9 @@ class Run:
 
 
 _BEFORE_TRAINING = STAGE_OF["semantic_ids"].needs
-_FURTHER = {"item_changes": "add-items"}
-"""Folders of a run that no stage makes, and the command to advise."""
+_FURTHER = {"item_changes": "add-items", "baselines": "evaluate"}
+"""Folders of a run that are not among its stages, and the command to advise; whatever else lies
+there, such as the folder of an older version, is not the run's."""
 
 
 def _copy_folder(source: Path, target: Path) -> None:
