@@ -27,11 +27,11 @@ from harness import argument_parser, report, set_threads
 from hidvae.store.artifacts import describe_machine, git_commit
 
 _PREPARE = """
-import sys, pathlib
-from hidvae.config import DatasetConfig
-from hidvae.data.prepare import prepare
-config = DatasetConfig(folder=sys.argv[1], min_events=3)
-metrics = prepare(config, pathlib.Path(sys.argv[2])).metrics
+import sys
+from hidvae.config import Config, DatasetConfig
+from hidvae.run.run import Run
+config = Config(dataset=DatasetConfig(folder=sys.argv[1], min_events=3))
+metrics = Run(sys.argv[2]).make(config, only="prepare")["dataset"].metrics
 print({name: metrics[name] for name in ("num_users", "num_items", "num_events", "tied_events")})
 """
 _EVENTS_PER_PART = 5_000_000

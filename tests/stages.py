@@ -18,6 +18,7 @@ from hidvae.config import (
     TokenizerConfig,
     build_section,
 )
+from hidvae.data.tables import SourceTables
 from hidvae.evaluation.baselines.sasrec import SASREC
 from hidvae.run.run import Run
 from hidvae.run.stages import STAGE_OF
@@ -26,11 +27,16 @@ from hidvae.store.stage import Stage
 
 
 def fit_stage(
-    stage: Stage | str, output: Path, config: Config, folders: Mapping[str, StageFolder]
+    stage: Stage | str,
+    output: Path,
+    config: Config,
+    folders: Mapping[str, StageFolder],
+    tables: SourceTables | None = None,
 ) -> StageFolder:
     """Make a stage at ``output``, whatever is there, from the folders that it needs."""
     stage = STAGE_OF[stage] if isinstance(stage, str) else stage
     run = Run(output.parent, config.run.device, borrowed=folders)
+    run.tables = tables
     inputs = {name: run.folder(name).fingerprint for name in stage.needs}
     with write_stage(
         output,
@@ -43,8 +49,8 @@ def fit_stage(
     return read_stage(output, produced_by=stage.made_by)
 
 
-def prepare(config: DatasetConfig, output: Path) -> StageFolder:
-    return fit_stage("dataset", output, Config(dataset=config), {})
+def prepare(config: DatasetConfig, output: Path, tables: SourceTables | None = None) -> StageFolder:
+    return fit_stage("dataset", output, Config(dataset=config), {}, tables)
 
 
 def embed(config: EmbeddingConfig, dataset: StageFolder, output: Path) -> StageFolder:

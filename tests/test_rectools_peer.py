@@ -17,6 +17,7 @@ from hidvae.data.interactions import Sequences
 from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError
 from hidvae.evaluation.baselines.untrained import Popularity
+from hidvae.evaluation.metrics import both_protocols
 from hidvae.store.artifacts import StageFolder
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "rectools_peer.py"
@@ -87,7 +88,8 @@ def test_test_targets_are_ranked_only_when_asked_for(
     assert list(rows) == ["first", "second"]  # the second run keeps the row of the first
     assert not [key for key in rows["first"] if key.startswith("test")]
     popularity = Popularity(demo_dataset.split.train, demo_dataset.catalogue.num_items)
-    ranked = popularity.rank(demo_dataset.split.test_histories, 10).excluding
+    histories = demo_dataset.split.test_histories
+    _, ranked = both_protocols(popularity.rank(histories, 10).items, histories, 10)
     hits = (ranked == demo_dataset.split.test_targets[:, None]).any(axis=1)
     found = rows["second"]["test_excluding_history"]["recall@10"]
     assert found == pytest.approx(hits.mean())
@@ -128,14 +130,16 @@ def test_a_missing_library_is_one_line_that_says_what_to_install(
 def test_the_linear_ranker_sorts_by_the_sum_of_the_weights_of_the_history(script) -> None:
     weight = np.array([[0.0, 0.5, 0.2], [0.1, 0.0, 0.9], [0.3, 0.4, 0.0]])  # item 3 is unknown
     histories = Sequences.from_lists([[0, 1], [2], []])
-    ranking = script.LinearRanker("linear", weight, 4).rank(histories, 3, None)
+    ranker = script.LinearRanker("linear", weight, 4)
+    including, excluding = both_protocols(ranker.rank(histories, 3).items, histories, 3)
     # sums: [0.1, 0.5, 1.1, 0], [0.3, 0.4, 0, 0], [0, 0, 0, 0]; ties go to the lower index
-    assert ranking.including.tolist() == [[2, 1, 0], [1, 0, 2], [0, 1, 2]]
-    assert ranking.excluding.tolist() == [[2, 3, -1], [1, 0, 3], [0, 1, 2]]
+    assert including.tolist() == [[2, 1, 0], [1, 0, 2], [0, 1, 2]]
+    assert excluding.tolist() == [[2, 3, -1], [1, 0, 3], [0, 1, 2]]
     among = np.array([True, False, True, True])
-    ranking = script.LinearRanker("linear", weight, 4).rank(histories, 3, None, among)
-    assert ranking.excluding.tolist()[0] == [2, 3, -1]
-    assert ranking.including.tolist()[1] == [0, 2, 3]
+    ranked = ranker.rank(histories, 3, allowed=among).items
+    including, excluding = both_protocols(ranked, histories, 3)
+    assert excluding.tolist()[0] == [2, 3, -1]
+    assert including.tolist()[1] == [0, 2, 3]
 
 
 @pytest.fixture
@@ -176,7 +180,7 @@ def test_sasrec_keeps_the_weights_of_the_best_epoch(
     lists = []
 
     def score(ranker) -> float:
-        lists.append(ranker.rank(train, 10, None).including)
+        lists.append(ranker.rank(train, 10).items)
         return 1.0 / len(lists)  # the first is the best
 
     overrides = ["n_factors=8", "epochs=6", "validate_every=1", "patience=2", "lr=0.01"]
@@ -185,7 +189,7 @@ def test_sasrec_keeps_the_weights_of_the_best_epoch(
     assert fitted.facts["best_epoch"] == 1
     assert [point["epoch"] for point in fitted.facts["curve"]] == [1, 2, 3]
     assert (lists[0] != lists[-1]).any()
-    assert (fitted.ranker.rank(train, 10, None).including == lists[0]).all()
+    assert (fitted.ranker.rank(train, 10).items == lists[0]).all()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -8,9 +8,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.stages import prepare
 
 from hidvae.config import DatasetConfig
-from hidvae.data.prepare import load_dataset, prepare, raw_fingerprints
+from hidvae.data.prepare import load_dataset
 from hidvae.data.sources.frames import tables_from
 from hidvae.errors import ConfigError, DataError, HidvaeError, MissingExtraError
 from hidvae.store.artifacts import is_current
@@ -72,7 +73,7 @@ def test_the_stage_is_skipped_while_the_tables_hold_the_same(tmp_path: Path) -> 
     config = DatasetConfig()
 
     def is_skipped(items: Any, log: Any) -> bool:
-        inputs = raw_fingerprints(config, tables_from(items, log))
+        inputs = tables_from(items, log).fingerprints
         return is_current(made.path, config=made.config, inputs=inputs, seed=None)
 
     made = prepare(config, tmp_path / "dataset", tables_from(ITEMS, LOG))

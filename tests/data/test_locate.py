@@ -203,7 +203,7 @@ def test_a_download_without_the_wanted_files(
 ) -> None:
     with serve(server.files) as running:
         use(running, monkeypatch)
-        with pytest.raises(DataError, match="expected a file in what was downloaded; found other"):
+        with pytest.raises(DataError, match="expected a file in the download; found other"):
             locate(MOVIELENS)
 
 

@@ -73,7 +73,7 @@ def test_find_table(tmp_path: Path) -> None:
     (tmp_path / "items.csv.gz").touch()
     with pytest.raises(DataError) as twice:
         find_table(tmp_path, "items")
-    assert "found items.csv.gz, items.tsv; keep the one" in one_line(twice)
+    assert "found items.csv.gz, items.tsv; keep the right one" in one_line(twice)
 
 
 def test_json_lines_keep_ids_and_lists(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_broken_line_far_down_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         log_of(path)
     assert "expected a readable JSON Lines file" in one_line(caught)
-    assert "found: line 5002 is no JSON object: '{\"id\": 2'; mend" in str(caught.value)
+    assert "found: line 5002 is no JSON object: '{\"id\": 2'; repair" in str(caught.value)
 
 
 def test_a_cut_file_shows_while_reading(tmp_path: Path) -> None:

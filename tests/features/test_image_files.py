@@ -223,7 +223,7 @@ def test_a_cache_that_cannot_be_written_is_a_problem(server: Server, tmp_path: P
     with BlobStore(tmp_path / "file" / "images.sqlite") as store:
         (image,) = fetch_images([url(server, "/a.png")], store).values()
     assert image.read is None
-    assert "cache that can be written" in image.problem
+    assert "writable cach" in image.problem
 
 
 def test_paths_start_from_the_datasets_folder_and_stay_in_it(
