@@ -18,6 +18,7 @@ from hidvae.config import (
     SIZES,
     Config,
     RetrieverConfig,
+    RunConfig,
     TokenizerConfig,
     load_config,
 )
@@ -315,3 +316,19 @@ def test_every_size_is_made_of_settings_that_hold(size: str) -> None:
 
 def test_a_macro_of_itself_is_one_line(tmp_path: Path) -> None:
     assert "%A" in message_of([write(tmp_path, "A = %A\nRunConfig.seed = %A\n")])
+
+
+def test_a_size_without_its_defaults_is_refused() -> None:
+    with pytest.raises(ConfigError, match="load_config.*RunConfig.size=small"):
+        Config(run=RunConfig(size="small"))
+    small = load_config([], ["RunConfig.size=small", "RetrieverConfig.dim=32"])
+    assert (small.retriever.dim, small.tokenizer.codebook_size) == (32, 32)
+    assert Config.from_json(small.to_json()) == small
+
+
+def test_settings_are_finite() -> None:
+    for value in ("1e999", "nan"):
+        with pytest.raises(ConfigError, match="RetrieverConfig.learning_rate"):
+            load_config([], [f"RetrieverConfig.learning_rate=float('{value}')"])
+    with pytest.raises(ConfigError, match="RetrieverConfig.learning_rate"):
+        load_config([], ["RetrieverConfig.learning_rate=1e999"])

@@ -40,8 +40,8 @@ Count = Annotated[int, Field(ge=1)]
 NoCount = Annotated[int, Field(ge=0)]  # 0 turns something off, or sets no limit
 Levels = Annotated[int, Field(ge=1, le=8)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 HalfAtMost = Annotated[float, Field(ge=0, le=0.5)]
 
@@ -491,6 +491,16 @@ class Config:
         depths, levels = self.tags.depths, self.tokenizer.num_levels
         expected = f"none or one per level (TokenizerConfig.num_levels = {levels})"
         _check(len(depths) in (0, levels), self.tags, "depths", expected)
+        section_of = {cls.__name__: getattr(self, name) for name, cls in SECTIONS.items()}
+        has_them = [
+            getattr(section_of[owner], name) == value
+            for (owner, name), value in _parted(SIZES[self.run.size]).items()
+        ]
+        if has_them and not any(has_them):  # built in Python, where nothing applies them
+            raise ConfigError(
+                f"RunConfig.size: expected the defaults of size {self.run.size!r} with it; found "
+                f"none of them; use load_config([], ['RunConfig.size={self.run.size}'])"
+            )
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Every setting by section, JSON values only."""
@@ -757,6 +767,11 @@ def load_config(
 def build_section(cls: type, values: Mapping[str, Any]) -> Any:
     """Construct a config class from loose values; ConfigError says which is wrong."""
     return cls(**values)
+
+
+def _parted(settings: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    """Values by class and field."""
+    return {(name.partition(".")[0], name.partition(".")[2]): v for name, v in settings.items()}
 
 
 def _of_size(size: Any, before: str, values: Mapping[str, Any]) -> dict[str, Any]:

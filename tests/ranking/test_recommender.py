@@ -255,6 +255,7 @@ def test_an_empty_history_is_refused(recommender: Recommender) -> None:
 @pytest.mark.parametrize(
     ("k", "beam_width", "message"),
     [
+        (2.5, None, "k: expected a whole number; found 2.5"),
         (0, None, "k: expected at least 1; found 0"),
         (-3, 10, "k: expected at least 1; found -3"),
         (10, 9, "beam_width: expected at least k = 10; found 9"),

@@ -149,3 +149,16 @@ def test_readers_beside_a_writer_always_find_a_whole_folder(tmp_path: Path) -> N
     writer.join()
     assert writer.exitcode == 0
     assert (stage / "text").read_text(encoding="utf-8") == "writer 19"
+
+
+def test_what_cannot_be_removed_of_an_older_folder_does_not_stop_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system keeps files that a reader has open."""
+    stage = folder(tmp_path / "stage", "first")
+    with monkeypatch.context() as patch:
+        patch.setattr(files.shutil, "rmtree", lambda *args, **options: None)
+        replace_folder(folder(tmp_path / "second", "second"), stage)
+        assert (tmp_path / ".stage.old" / "text").exists()
+        replace_folder(folder(tmp_path / "third", "third"), stage)
+    assert (stage / "text").read_text(encoding="utf-8") == "third"

@@ -404,6 +404,9 @@ def check_widths(k: int, beam_width: int | None = None) -> None:
     Raises:
         ConfigError: If k is below 1, or the beams are fewer than k.
     """
+    for name, value in (("k", k), ("beam_width", beam_width)):
+        if value is not None and not isinstance(value, int | np.integer):
+            raise ConfigError(f"{name}: expected a whole number; found {value!r}")
     if k < 1:
         raise ConfigError(f"k: expected at least 1; found {k}")
     if beam_width is not None and beam_width < k:

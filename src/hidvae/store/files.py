@@ -62,7 +62,10 @@ def replace_folder(new: Path, path: Path) -> None:
         sync(file)
     sync(new)
     old = _old(path)
-    shutil.rmtree(old, ignore_errors=True)
+    if old.exists():  # of a killed writer, or held open by readers of a network file system
+        left = temporary_name(path)
+        os.replace(old, left)
+        shutil.rmtree(left, ignore_errors=True)
     while True:
         if path.exists():
             os.replace(path, old)

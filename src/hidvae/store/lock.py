@@ -55,11 +55,13 @@ def writing(run: Path) -> Iterator[None]:
             )
         yield
     finally:
-        (run / _HOLDER).unlink(missing_ok=True)
-        if is_new and [entry.name for entry in run.iterdir()] == [_LOCK]:
-            (run / _LOCK).unlink()
-            run.rmdir()
-        lock.release()
+        try:
+            (run / _HOLDER).unlink(missing_ok=True)
+            if is_new and [entry.name for entry in run.iterdir()] == [_LOCK]:
+                (run / _LOCK).unlink()
+                run.rmdir()
+        finally:
+            lock.release()
 
 
 def _holder(run: Path) -> str:

@@ -78,6 +78,7 @@ def tag_settings(config: Config) -> dict[str, Any]:
     settings = {
         **dataclasses.asdict(config.tags),
         "num_levels": config.tokenizer.num_levels,
+        "text_columns": config.embedding.text_columns,
         "text_encoder": encoder,
     }
     if encoder != "none":
