@@ -110,7 +110,7 @@ def test_unknown_setting_names_the_nearest(hidvae: Invoke, tmp_path: Path) -> No
         ("item_id,title\n1,a\n1,b\n", "user_id,item_id,position\nu,1,0\n", "item_id"),
         ("name,title\n1,a\n", "user_id,item_id,position\nu,1,0\n", "item_id"),
         ("item_id,title\n1,a\n2,b\n", "user_id,item_id,position\nu,9,0\n", "9"),
-        ("item_id,title\n1,a\n2,b\n", "user_id,item_id,position\nu,1,0\n", "3 events"),
+        ("item_id,title\n1,a\n2,b\n", "user_id,item_id,position\nu,1,0\n", "below 3"),
         ("item_id,title\n1,a\n2,b\n", "user_id,position\nu,0\n", "item_id"),
     ],
 )

@@ -14,7 +14,7 @@ from tests.apps.batch.killing import KillsFirstWorker
 from hidvae.apps.batch import Workers, embed_shards, ray_cluster, tokenize_shards
 from hidvae.apps.batch.embed_shards import EmbedJob
 from hidvae.apps.batch.ray_cluster import MOST_TRIES, _cluster, _outcome, _RayWorker
-from hidvae.apps.batch.recommend_shards import RecommendJob
+from hidvae.apps.batch.recommend_shards import RecommendJob, fingerprints_of
 from hidvae.apps.batch.shards import UNFINISHED
 from hidvae.apps.batch.workers import run_job
 from hidvae.config import EmbeddingConfig
@@ -56,9 +56,7 @@ def test_tokenizing(cluster: None, tiny_run: Path, made: Made, tmp_path: Path) -
 def test_recommending_with_a_killed_worker(
     cluster: None, tiny_run: Path, made: Made, tmp_path: Path
 ) -> None:
-    names = {"dataset", "embeddings", "tags", "semantic_ids", "retriever", "graph"}
-    folders = Run(tiny_run).folders(names)
-    fingerprints = {name: folder.fingerprint for name, folder in sorted(folders.items())}
+    fingerprints = fingerprints_of(Run(tiny_run))
     job = KillsFirstWorker(
         RecommendJob(tiny_run.resolve(), fingerprints, TOP_K, exclude_history=True),
         tmp_path / "killed",

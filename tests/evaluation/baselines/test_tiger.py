@@ -174,7 +174,7 @@ def test_a_small_catalogue_gets_small_codebooks(
     monkeypatch.setattr(tiger, "RETRIEVER", replace(tiger.RETRIEVER, epochs=1))
     make(RUN, folders, tmp_path)
     tokenizer = read_stage(tmp_path / BELOW / "tokenizer", produced_by="hidvae")
-    assert tokenizer.config["codebook_size"] == 120
+    assert tokenizer.facts["codebook_size"] == 120
 
 
 def test_items_without_content_are_refused(folders: Folders, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def recommend_shards(
         HidvaeError: As ``run_job``; or if the run is damaged or not made yet.
     """
     check_widths(k)
-    job = RecommendJob(run.resolve(), _fingerprints(Run(run)), k, exclude_history)
+    job = RecommendJob(run.resolve(), fingerprints_of(Run(run)), k, exclude_history)
     shards = open_shards(input, output, job.columns)
     return run_job(job, input, output, shards, workers or Workers())
 
@@ -85,7 +85,7 @@ class RecommendJob:
         """The recommender, and how it serves a shard."""
         run = Run(self.run, device="cpu")
         recommender = run.recommender
-        if _fingerprints(run) != self.fingerprints:
+        if fingerprints_of(run) != self.fingerprints:
             raise ArtifactError(
                 f"{self.run}: expected the run as it was when the job began; found that it was "
                 "trained or changed since; run the same command again"
@@ -110,7 +110,7 @@ class RecommendJob:
         return recommend
 
 
-def _fingerprints(run: Run) -> dict[str, str]:
+def fingerprints_of(run: Run) -> dict[str, str]:
     """What the lists depend on: the run's stages, and items added, changed or removed since."""
     fingerprints = {name: folder.fingerprint for name, folder in run.folders(SERVED_FROM).items()}
     return {**fingerprints, CHANGES: run.changes_fingerprint}
