@@ -31,7 +31,7 @@ types: .venv/.installed ## check the types of src
 	$(BIN)/mypy
 
 test: .venv/.installed ## run the tests (GPU and network ones skip where there is none)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-all: lint types test ## everything that CI runs
 
