@@ -374,5 +374,7 @@ def test_a_run_of_an_older_version_is_refused_with_the_command_to_make_it(
 ) -> None:
     manifest = read_json(run / "dataset" / "manifest.json") | {"format_version": 1}
     write_json(run / "dataset" / "manifest.json", manifest)
-    with pytest.raises(ArtifactError, match=r"version 2, found 1.*run `hidvae prepare` again"):
+    with pytest.raises(
+        ArtifactError, match=r"version 2, found 1.*`hidvae run .*makes the run anew"
+    ):
         Run(run).recommend(["item-00001"])

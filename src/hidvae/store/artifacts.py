@@ -196,7 +196,8 @@ def read_stage(
         found = manifest.get("format_version") if isinstance(manifest, dict) else manifest
         raise ArtifactError(
             f"{path / MANIFEST}: expected format version {FORMAT_VERSION}, found {found}; another "
-            f"version of hidvae made it, run `{produced_by}` again"
+            f"version of hidvae made it; `hidvae run --output {path.parent}` with its --data or "
+            "--config makes the run anew"
         )
     if missing := _MANIFEST_KEYS - manifest.keys():
         raise ArtifactError(
