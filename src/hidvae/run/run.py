@@ -91,6 +91,8 @@ class Run:
         self.path = local_folder(path)
         self._device = device
         self._borrowed = dict(borrowed or {})
+        self.tables: SourceTables | None = None
+        """What ``fit`` was given, in place of what DatasetConfig names."""
         self.forget()
 
     def __repr__(self) -> str:
@@ -271,9 +273,6 @@ class Run:
         )
         run.make(resolved)
         return run
-
-    tables: SourceTables | None = None
-    """What ``fit`` was given, in place of what DatasetConfig names."""
 
     def make(
         self,

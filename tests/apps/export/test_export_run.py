@@ -15,9 +15,12 @@ import pytest
 
 from hidvae import Recommender
 from hidvae.apps.cli import app, run_app
+from hidvae.apps.export.card import CardFacts, model_card
 from hidvae.apps.export.export_run import export_run
 from hidvae.errors import ArtifactError, ConfigError, FingerprintMismatch
-from hidvae.store.artifacts import read_json, read_stage, write_json
+from hidvae.run.run import Run
+from hidvae.run.stages import SERVED_FROM
+from hidvae.store.artifacts import StageFolder, read_json, read_stage, write_json
 
 GUARD = """
 import sys
@@ -167,6 +170,30 @@ def test_nothing_but_an_export_is_replaced(exported: Path, tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="found something else"):
         export_run(exported, tmp_path)
     assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [("item_softmax", "the ranking is exact"), ("item_decoder", "The beam search, 12 beams wide")],
+)
+def test_the_card_says_how_the_items_are_found(
+    tiny_run: Path, architecture: str, said: str
+) -> None:
+    folders = Run(tiny_run).folders(SERVED_FROM)
+    retriever = folders["retriever"]
+    config = {**retriever.config, "architecture": architecture}
+    folders["retriever"] = StageFolder(retriever.path, {**retriever.manifest, "config": config})
+    settings = {"top_k": 5, "longest_history": 9, "beam_width": 12, "license": "mit"}
+    facts = CardFacts(
+        folders=folders,
+        evaluation=None,
+        num_items=120,
+        version=0,
+        settings={**settings, "with_run": False},
+    )
+    card = model_card(facts)
+    assert said in card
+    assert ("beam" in card) == (architecture == "item_decoder")
 
 
 def test_metrics_of_another_model_are_no_part_of_a_card(tiny_run: Path, tmp_path: Path) -> None:
