@@ -274,10 +274,6 @@ def test_configuration_page_is_up_to_date() -> None:
     assert page == shown, "docs/configuration.md: run `make docs`"
 
 
-def test_a_choice_that_looks_like_a_number_needs_no_quotes() -> None:
-    assert load_config([], ["DatasetConfig.amazon_release=2014"]).dataset.amazon_release == "2014"
-
-
 def test_an_item_needs_some_input() -> None:
     with pytest.raises(ConfigError, match="RetrieverConfig.code_input: expected True"):
         RetrieverConfig(code_input=False, content_input=False, item_input=False)

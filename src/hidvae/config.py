@@ -28,7 +28,7 @@ from typing import (
 )
 
 from gin import config_parser
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import ErrorDetails
 
@@ -141,32 +141,47 @@ class RunConfig:
 class DatasetConfig:
     """Where items and events come from, and how the log is split (stage prepare)."""
 
-    source: Literal["demo", "folder", "amazon", "kuairand", "movielens"] = "folder"
+    source: Literal[
+        "demo", "folder", "amazon", "amazon-2014", "amazon-2023", "kuairand", "movielens"
+    ] = "folder"
     """demo is generated, folder is your own tables, the others are public datasets
-    (docs/datasets.md)."""
+    (docs/datasets.md); amazon is P5's archive, as in most papers, the other two are the original
+    files."""
     dataset_split: str = ""
     """Amazon category (beauty, sports, toys; for 2023 any, such as All_Beauty), KuaiRand release
     (pure, 1k, 27k) or MovieLens release (100k, 1m, 32m); empty for demo and folder."""
     folder: str = ""
-    """Folder with the files; if empty, $HIDVAE_DATA and ./data are searched, then files
-    downloaded."""
-    accept_license: bool = False
-    """You have read the dataset's licence and accept it; needed if the publisher requires it."""
+    """Folder with the files, or the address of a database; if empty, $HIDVAE_DATA and ./data are
+    searched, then files downloaded."""
+    strict: bool = False
+    """Refuse tables of which anything would be left out or repaired, instead of saying so."""
     column_names: tuple[str, ...] = ()
-    """Your column names (folder): "user_id=customer" for each name that differs from ours."""
+    """Your column names: "user_id=customer" for each name that differs from ours, with the number
+    of the column where there is no header ("user_id=1"), and "categories=department>aisle" for a
+    path that stands in several."""
+    csv_separator: str = ""
+    """What stands between the values of a text table; empty recognises it."""
+    csv_quote: Literal["auto", "double", "single", "none"] = "auto"
+    """What encloses values that hold a separator; none takes every quotation mark as a letter."""
+    csv_encoding: str = ""
+    """Encoding of text tables, such as latin-1; empty recognises UTF-8, UTF-16 and Windows-1252."""
+    time_format: str = ""
+    """How times are written, such as "%d.%m.%Y %H:%M"; empty recognises ISO dates and numbers."""
+    category_separator: str = ""
+    """What stands between the labels of a category path written as text; empty recognises it."""
+    events_where: tuple[str, ...] = ()
+    """What a row of the log must fulfil to be an event, such as "rating >= 4" or
+    "event_type = purchase"; all of them together."""
+    match_ids: Literal["exact", "loose"] = "exact"
+    """Whether ids that differ only by .0, leading zeros, case, blanks or Unicode form are the
+    same."""
+    queries: tuple[str, ...] = ()
+    """SQL of the events, then of the items, if the folder is the address of a database."""
     tie_order: Literal["seeded", "file"] = "seeded"
     """Order of a user's events with equal timestamps: drawn at random, or as in the file."""
     repeated_items: Literal["keep", "first", "last"] = "keep"
     """Which events of an item to keep if a user took it more than once: all, the first or the
     last."""
-    amazon_release: Annotated[Literal["p5", "2014", "2023"], BeforeValidator(str)] = "p5"
-    """P5's archive (as in most papers), the original files of 2014, or Reviews 2023."""
-    kuairand_signal: Literal[
-        "is_click", "long_view", "is_like", "is_follow", "is_comment", "is_forward"
-    ] = "is_click"
-    """What makes an exposure an event (KuaiRand)."""
-    movielens_min_rating: Annotated[float, Field(ge=0, le=5)] = 0.0
-    """Lowest rating, in stars, that counts as an event (MovieLens); 0 takes all."""
     cold_item_share: HalfAtMost = 0.0
     """Share of the items held out of training and validation, to test cold items
     (docs/recommend.md); 0 splits leave-one-out."""
@@ -198,8 +213,6 @@ class EmbeddingConfig:
     """A CLIP-like sentence-transformers model (name or path) for the images, or "none"."""
     cooccurrence_dim: NoCount = 64
     """Width of the spectral embedding of training co-occurrences; 0 leaves it out."""
-    cooccurrence_weight: NotNegative = 1.0
-    """Length of the co-occurrence part's rows; those of the other parts have length 1."""
     cooccurrence_window: Count = 5
     """Two items of a training history count together if at most this many steps lie between
     them."""
@@ -408,16 +421,14 @@ class SasRecConfig:
     """Width of the item vectors and of the model."""
     dropout: Share = 0.5
     """Dropout on inputs, attention outputs and feed-forward outputs."""
-    max_history: Count = 50
-    """Number of latest items in a history that the model reads."""
     epochs: Count = 20
     """Largest number of passes over the training histories."""
-    learning_rate: Positive = 2e-3
-    """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
 
     # Trained in the retriever's loop, and otherwise as the retriever is by default.
     num_layers: ClassVar[int] = RetrieverConfig.num_layers
     num_heads: ClassVar[int] = 2
+    max_history: ClassVar[int] = RetrieverConfig.max_history
+    learning_rate: ClassVar[float] = RetrieverConfig.learning_rate
     label_smoothing: ClassVar[float] = RetrieverConfig.label_smoothing
     max_steps: ClassVar[int] = RetrieverConfig.max_steps
     patience: ClassVar[int] = RetrieverConfig.patience
@@ -444,10 +455,6 @@ class GraphConfig:
         12.0,
     )
     """Weights to choose from; a single one is used as it is, and (0.0,) leaves the graph out."""
-    content_weight: NotNegative = 0.1
-    """Weight of the similarity of two items' content."""
-    tfidf_weight: NotNegative = 0.2
-    """Weight of the similarity of two texts' TF-IDF vectors."""
     cold_factor: NotNegative = 2.0
     """Factor on the weight for cold items, about which the retriever knows little."""
 
@@ -636,15 +643,20 @@ _ALWAYS = "not a setting any more"
 FORMER_NAMES: dict[str, str] = {
     # renamed
     "EmbeddingConfig.collaborative_dim": "EmbeddingConfig.cooccurrence_dim",
-    "EmbeddingConfig.collaborative_weight": "EmbeddingConfig.cooccurrence_weight",
     "EmbeddingConfig.collaborative_window": "EmbeddingConfig.cooccurrence_window",
     "FusionConfig.weights": "GraphConfig.weights",
-    "FusionConfig.word_weight": "GraphConfig.tfidf_weight",
-    "FusionConfig.content_weight": "GraphConfig.content_weight",
     "FusionConfig.unknown_factor": "GraphConfig.cold_factor",
+    "DatasetConfig.accept_license": "HIDVAE_ACCEPT_LICENSE=1 in the environment",
+    "DatasetConfig.amazon_release": 'DatasetConfig.source ("amazon-2014" or "amazon-2023")',
+    "DatasetConfig.kuairand_signal": 'DatasetConfig.events_where, such as "long_view = 1"',
+    "DatasetConfig.movielens_min_rating": 'DatasetConfig.events_where, such as "rating >= 4"',
     # gone, with what they held or what is done instead
     **dict.fromkeys(
         (
+            "GraphConfig.content_weight",
+            "GraphConfig.tfidf_weight",
+            "FusionConfig.content_weight",
+            "FusionConfig.word_weight",
             "FusionConfig.two_hop_weight",
             "FusionConfig.max_distance",
             "FusionConfig.num_latest",
@@ -681,6 +693,8 @@ FORMER_NAMES: dict[str, str] = {
         (
             "SasRecConfig.num_layers",
             "SasRecConfig.num_heads",
+            "SasRecConfig.max_history",
+            "SasRecConfig.learning_rate",
             "SasRecConfig.label_smoothing",
             "SasRecConfig.max_steps",
             "SasRecConfig.patience",
@@ -697,11 +711,13 @@ FORMER_NAMES: dict[str, str] = {
     "DatasetConfig.cold_item_seed": f"{_ALWAYS} (0)",
     "DatasetConfig.demo_seed": f"{_ALWAYS} (7)",
     "DatasetConfig.kuairand_random_log": f"{_ALWAYS} (nobody chose what is in it)",
-    "DatasetConfig.short_histories": f"{_ALWAYS} (users of fewer than 3 events are left out)",
+    "DatasetConfig.short_histories": f"{_ALWAYS} (users below 3 events only train)",
     "DatasetConfig.unknown_items": f"{_ALWAYS} (events of unknown items are left out)",
     "EmbeddingConfig.missing_text": f"{_ALWAYS} (an item without text has zeros)",
-    "EmbeddingConfig.text_weight": f"{_ALWAYS} (1; see EmbeddingConfig.cooccurrence_weight)",
-    "EmbeddingConfig.image_weight": f"{_ALWAYS} (1; see EmbeddingConfig.cooccurrence_weight)",
+    "EmbeddingConfig.text_weight": f"{_ALWAYS} (1)",
+    "EmbeddingConfig.image_weight": f"{_ALWAYS} (1)",
+    "EmbeddingConfig.cooccurrence_weight": f"{_ALWAYS} (1)",
+    "EmbeddingConfig.collaborative_weight": f"{_ALWAYS} (1)",
     "EmbeddingConfig.image_column": f"{_ALWAYS} (image; see DatasetConfig.column_names)",
     "EmbeddingConfig.batch_size": f"{_ALWAYS} (1024 tokens or 64 images)",
     "EmbeddingConfig.use_cache": f"{_ALWAYS} (vectors are kept in $HIDVAE_CACHE)",

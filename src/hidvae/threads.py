@@ -20,10 +20,11 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-_SPINS = 30_000
-"""Looks at a waiting thread's signal before it sleeps, 0.6 to 1.5 ms: longer than the gap between
+_SPINS = 3_000
+"""Looks at a waiting thread's signal before it sleeps, about 0.1 ms: longer than most gaps between
 two operators of a training, and short beside the milliseconds that a busy neighbour holds a core.
-GNU's runtime takes 300,000; 10,000 and 100,000 were tried (docs/journal.md)."""
+GNU's runtime takes 300,000. Alone, 300 to 30,000 cost nothing; beside one busy process 30,000
+take half as long again (docs/journal.md)."""
 _BLOCK_TIME = "1"
 """The same for LLVM's and Intel's runtimes, in milliseconds, of which they take whole ones. They
 take 200 by default."""

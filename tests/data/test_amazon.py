@@ -27,9 +27,8 @@ def config(
     release: str = "p5", split: str = "beauty", folder: Path | str = "", **settings: object
 ) -> DatasetConfig:
     return DatasetConfig(
-        source="amazon",
+        source={"p5": "amazon"}.get(release, f"amazon-{release}"),  # type: ignore[arg-type]
         dataset_split=split,
-        amazon_release=release,  # type: ignore[arg-type]
         folder=str(folder),
         **settings,  # type: ignore[arg-type]
     )
@@ -77,7 +76,7 @@ def test_another_release_is_pointed_to(tmp_path: Path) -> None:
     message = str(caught.value)
     assert "expected P5's archive (sequential_data.txt" in message
     assert "found reviews_Beauty_5.json.gz, meta_Beauty.json.gz" in message
-    assert "use --set DatasetConfig.amazon_release=2014" in message
+    assert "use --set DatasetConfig.source=amazon-2014" in message
 
 
 def test_other_files_are_listed(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from hidvae.data import download, http_download, transfer_progress
-from hidvae.data.download import RECORD, fetch_dataset, fetch_file, is_downloaded
+from hidvae.data.download import LICENSE_VARIABLE, RECORD, fetch_dataset, fetch_file, is_downloaded
 from hidvae.data.sources.remote import RemoteDataset, RemoteFile
 from hidvae.errors import DataError
 
@@ -42,6 +42,7 @@ def server() -> Iterator[Server]:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HIDVAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv(LICENSE_VARIABLE, "1")
     return tmp_path / "cache"
 
 
@@ -421,7 +422,7 @@ def dataset_of(*files: RemoteFile, name: str = "movielens-1m") -> RemoteDataset:
 
 
 def get(dataset: RemoteDataset) -> Path:
-    return fetch_dataset(dataset, accept_license=True)
+    return fetch_dataset(dataset)
 
 
 @pytest.fixture
@@ -471,19 +472,22 @@ def test_a_new_checksum_in_the_registry_fetches_again(
     assert not (folder / "ml-1m" / "movies.dat").exists()
 
 
-def test_the_licence_has_to_be_accepted_first(movielens: RemoteDataset, server: Server) -> None:
+def test_the_licence_has_to_be_accepted_first(
+    movielens: RemoteDataset, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(LICENSE_VARIABLE)
     with pytest.raises(DataError) as caught:
-        fetch_dataset(movielens, accept_license=False)
+        fetch_dataset(movielens)
     message = str(caught.value)
     assert "read https://example.org/terms" in message
-    assert "--set DatasetConfig.accept_license=True" in message
+    assert "set HIDVAE_ACCEPT_LICENSE=1 in the environment" in message
     assert "--set DatasetConfig.folder=PATH" in message
     assert "\n" not in message
     assert server.requests == []
+    monkeypatch.setenv(LICENSE_VARIABLE, "1")
     get(movielens)
-    assert fetch_dataset(
-        movielens, accept_license=False
-    )  # what is there needs no second acceptance
+    monkeypatch.delenv(LICENSE_VARIABLE)
+    assert get(movielens)  # what is there needs no second acceptance
 
 
 def test_plain_files_and_the_first_lines_of_large_ones(server: Server) -> None:

@@ -162,10 +162,10 @@ def test_events_are_exposures_with_the_signal(release: Path) -> None:
     assert tables.counts["broken_lines"] == 2
     assert tables.items["item_id"].to_list() == list(range(10))
     assert tables.name == "kuairand-pure"
-    long_views = log_of(read_kuairand(config(release, kuairand_signal="long_view")))
+    long_views = log_of(read_kuairand(config(release, events_where=("long_view = 1",))))
     assert set(long_views["item_id"]) == {0, 2, 4, 6, 8}
     with pytest.raises(DataError, match=r"exposures with is_follow = 1; found none in the logs"):
-        read_kuairand(config(release, kuairand_signal="is_follow"))
+        read_kuairand(config(release, events_where=("is_follow = 1",)))
 
 
 def test_the_random_log_is_not_read(release: Path) -> None:

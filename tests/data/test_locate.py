@@ -35,6 +35,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HIDVAE_OFFLINE", raising=False)
     monkeypatch.setenv("HIDVAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("HIDVAE_ACCEPT_LICENSE", "1")
 
 
 def test_known_datasets_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,14 +52,12 @@ def test_known_datasets_are_found_by_name(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_names_of_datasets() -> None:
-    def name(source: str, split: str, release: str = "p5") -> str:
-        return dataset_name(
-            DatasetConfig(source=source, dataset_split=split, amazon_release=release)  # type: ignore[arg-type]
-        )
+    def name(source: str, split: str) -> str:
+        return dataset_name(DatasetConfig(source=source, dataset_split=split))  # type: ignore[arg-type]
 
     assert name("folder", "") == ""
-    assert name("amazon", "toys") == name("amazon", "toys", "2014") == "amazon-toys-2014"
-    assert name("amazon", "All_Beauty", "2023") == "amazon-all-beauty-2023"
+    assert name("amazon", "toys") == name("amazon-2014", "toys") == "amazon-toys-2014"
+    assert name("amazon-2023", "All_Beauty") == "amazon-all-beauty-2023"
     assert name("kuairand", "27k") == "kuairand-27k"
     assert name("movielens", "1m") == "movielens-1m"
 
@@ -99,7 +98,7 @@ def test_a_missing_named_folder(tmp_path: Path) -> None:
     ("config", "expected"),
     [
         (DatasetConfig(source="amazon"), "'beauty' or 'sports' or 'toys' for source 'amazon'"),
-        (DatasetConfig(source="amazon", amazon_release="2023"), "expected a category of Amazon"),
+        (DatasetConfig(source="amazon-2023"), "expected a category of Amazon"),
         (
             DatasetConfig(source="kuairand", dataset_split="toys"),
             "'pure' or '1k' or '27k' for source 'kuairand'",
@@ -122,7 +121,7 @@ def test_an_own_folder_says_nothing_of_downloads() -> None:
 
 # --- downloads ------------------------------------------------------------------------------------
 
-MOVIELENS = DatasetConfig(source="movielens", dataset_split="1m", accept_license=True)
+MOVIELENS = DatasetConfig(source="movielens", dataset_split="1m")
 
 
 @pytest.fixture
@@ -247,29 +246,27 @@ def make_archive(name: str) -> bytes:
 @pytest.mark.parametrize(
     ("source_files", "config", "expected"),
     [
-        (movielens.source_files, ("movielens", "100k", "p5"), "u.data"),
-        (movielens.source_files, ("movielens", "1m", "p5"), "ratings.dat"),
-        (movielens.source_files, ("movielens", "32m", "p5"), "ratings.csv"),
-        (kuairand.source_files, ("kuairand", "pure", "p5"), "kuairand_video_captions.csv"),
-        (amazon.source_files, ("amazon", "toys", "p5"), "sequential_data.txt"),
-        (amazon.source_files, ("amazon", "sports", "2014"), "meta_Sports_and_Outdoors.json.gz"),
-        (amazon.source_files, ("amazon", "All_Beauty", "2023"), "meta_All_Beauty.jsonl.gz"),
+        (movielens.source_files, ("movielens", "100k"), "u.data"),
+        (movielens.source_files, ("movielens", "1m"), "ratings.dat"),
+        (movielens.source_files, ("movielens", "32m"), "ratings.csv"),
+        (kuairand.source_files, ("kuairand", "pure"), "kuairand_video_captions.csv"),
+        (amazon.source_files, ("amazon", "toys"), "sequential_data.txt"),
+        (amazon.source_files, ("amazon-2014", "sports"), "meta_Sports_and_Outdoors.json.gz"),
+        (amazon.source_files, ("amazon-2023", "All_Beauty"), "meta_All_Beauty.jsonl.gz"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
 def test_every_source_finds_its_files_in_what_is_downloaded(
     source_files: Callable[[DatasetConfig], dict[str, Path]],
-    config: tuple[str, str, str],
+    config: tuple[str, str],
     expected: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source, split, release = config
+    source, split = config
     settings = DatasetConfig(
         source=source,  # type: ignore[arg-type]
         dataset_split=split,
-        amazon_release=release,  # type: ignore[arg-type]
-        accept_license=True,
     )
     real = remote_dataset(settings)
     assert real is not None

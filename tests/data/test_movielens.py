@@ -139,7 +139,7 @@ def test_ratings_are_events(release: str, tmp_path: Path) -> None:
 
 
 def test_low_ratings_are_left_out_on_request(release: str, tmp_path: Path) -> None:
-    events = log_of(read_movielens(config(tmp_path, release, movielens_min_rating=4.0)))
+    events = log_of(read_movielens(config(tmp_path, release, events_where=("rating >= 4",))))
     liked = {(str(u), str(m)) for u, m, rating, _ in RATINGS if rating >= 4}
     assert set(events.select("user_id", "item_id").rows()) == liked
     assert 0 < len(liked) < len(RATINGS)

@@ -14,16 +14,18 @@ EVERY = [
     *(DatasetConfig(source="movielens", dataset_split=split) for split in ("100k", "1m", "32m")),
     *(DatasetConfig(source="kuairand", dataset_split=split) for split in ("pure", "1k", "27k")),
     *(
-        DatasetConfig(source="amazon", dataset_split=split, amazon_release=release)  # type: ignore[arg-type]
-        for split, release in itertools.product(("beauty", "sports", "toys"), ("p5", "2014"))
+        DatasetConfig(source=source, dataset_split=split)  # type: ignore[arg-type]
+        for split, source in itertools.product(
+            ("beauty", "sports", "toys"), ("amazon", "amazon-2014")
+        )
     ),
-    DatasetConfig(source="amazon", dataset_split="All_Beauty", amazon_release="2023"),
-    DatasetConfig(source="amazon", dataset_split="CDs_and_Vinyl", amazon_release="2023"),
+    DatasetConfig(source="amazon-2023", dataset_split="All_Beauty"),
+    DatasetConfig(source="amazon-2023", dataset_split="CDs_and_Vinyl"),
 ]
 
 
-def remote(source: str, split: str, release: str = "p5") -> RemoteDataset:
-    config = DatasetConfig(source=source, dataset_split=split, amazon_release=release)  # type: ignore[arg-type]
+def remote(source: str, split: str) -> RemoteDataset:
+    config = DatasetConfig(source=source, dataset_split=split)  # type: ignore[arg-type]
     found = remote_dataset(config)
     assert found is not None
     return found
@@ -78,11 +80,11 @@ def test_official_files() -> None:
     assert names("kuairand", "27k") == ["KuaiRand-27K.tar.gz", *texts]
     assert names("kuairand", "pure") == ["KuaiRand-Pure.tar.gz", *texts]
     assert names("amazon", "sports") == ["P5_data.zip"]
-    assert names("amazon", "sports", "2014") == [
+    assert names("amazon-2014", "sports") == [
         "reviews_Sports_and_Outdoors_5.json.gz",
         "meta_Sports_and_Outdoors.json.gz",
     ]
-    assert names("amazon", "Toys_and_Games", "2023") == [
+    assert names("amazon-2023", "Toys_and_Games") == [
         "Toys_and_Games.jsonl.gz",
         "meta_Toys_and_Games.jsonl.gz",
     ]
@@ -106,9 +108,9 @@ def test_only_kuairand_pure_takes_the_beginning_of_the_texts() -> None:
 
 def test_an_unknown_category_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"found 'all_beauty'; did you mean All_Beauty\?"):
-        remote("amazon", "all_beauty", "2023")
+        remote("amazon-2023", "all_beauty")
     with pytest.raises(ConfigError, match=r"did you mean Toys_and_Games\?"):
-        remote("amazon", "Toys", "2023")
+        remote("amazon-2023", "Toys")
 
 
 def test_own_folders_and_the_demo_are_not_remote() -> None:

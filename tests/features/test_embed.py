@@ -21,7 +21,6 @@ from hidvae.store.artifacts import StageFolder, is_current
 CONFIG = EmbeddingConfig(
     text_encoder="hashing",
     cooccurrence_dim=8,
-    cooccurrence_weight=0.5,
     categorical_columns=("brand",),
 )
 
@@ -37,7 +36,7 @@ def test_parts_are_the_encoders_own_answers(demo_dataset: StageFolder, tmp_path:
     vectors = cooccurrence_embedding(
         dataset.split.train, num_items=num_items, dim=8, window=CONFIG.cooccurrence_window
     )
-    np.testing.assert_allclose(embeddings.part("cooccurrence"), 0.5 * vectors, atol=1e-6)
+    np.testing.assert_allclose(embeddings.part("cooccurrence"), vectors, atol=1e-6)
     assert set(np.unique(embeddings.part("categorical"))) == {0, 1}
     assert embeddings.matrix.shape == (num_items, embeddings.dim)
     assert embeddings.matrix.dtype == np.float32
@@ -70,28 +69,25 @@ def test_the_same_settings_give_the_same_folder(demo_dataset: StageFolder, tmp_p
     )
 
 
-@pytest.mark.parametrize("off", [{"cooccurrence_dim": 0}, {"cooccurrence_weight": 0.0}])
-def test_parts_can_be_left_out(
-    off: dict[str, float], demo_dataset: StageFolder, tmp_path: Path
-) -> None:
-    config = EmbeddingConfig(text_encoder="hashing", **off)  # type: ignore[arg-type]
+def test_parts_can_be_left_out(demo_dataset: StageFolder, tmp_path: Path) -> None:
+    config = EmbeddingConfig(text_encoder="hashing", cooccurrence_dim=0)
     embeddings = load_embeddings(embed(config, demo_dataset, tmp_path / "embeddings"))
     assert embeddings.parts == {"text": (0, 256)}
     assert embeddings.part("cooccurrence").shape == (60, 0)
     assert embeddings.num_categorical == 0
 
 
-def test_rows_have_length_1_or_the_weight(demo_dataset: StageFolder, tmp_path: Path) -> None:
+def test_rows_have_length_1_or_0(demo_dataset: StageFolder, tmp_path: Path) -> None:
     file = tmp_path / "mine.npy"
     rows = np.random.default_rng(0).standard_normal((60, 3))
     rows[7] = 0
     np.save(file, rows)
-    config = EmbeddingConfig(embeddings_file=str(file), cooccurrence_weight=3.0)
+    config = EmbeddingConfig(embeddings_file=str(file))
     embeddings = load_embeddings(embed(config, demo_dataset, tmp_path / "embeddings"))
     lengths = np.linalg.norm(embeddings.part("file"), axis=1)
     np.testing.assert_allclose(lengths, np.where(np.arange(60) == 7, 0, 1), rtol=1e-6)
     lengths = np.linalg.norm(embeddings.part("cooccurrence"), axis=1)
-    np.testing.assert_allclose(lengths[lengths > 0], 3, rtol=1e-6)
+    np.testing.assert_allclose(lengths[lengths > 0], 1, rtol=1e-6)
 
 
 def test_without_text_the_transitions_are_enough(demo_dataset: StageFolder, tmp_path: Path) -> None:

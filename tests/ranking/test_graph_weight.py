@@ -52,9 +52,9 @@ def test_weight_0_is_no_graph_and_ranks_nobody(
 def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) -> None:
     made = [
         choose_graph_weight(
-            GraphConfig(weights=(0.0,), content_weight=weight), RUN, folders, tmp_path / str(weight)
+            GraphConfig(weights=(0.0,), cold_factor=factor), RUN, folders, tmp_path / str(number)
         )
-        for weight in (0.5, 0.6, 0.6)
+        for number, factor in enumerate((0.5, 0.6, 0.6))
     ]
     first, second, again = (folder.fingerprint for folder in made)
     assert first != second == again

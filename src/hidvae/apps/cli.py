@@ -51,6 +51,12 @@ Settings = Annotated[
         help="One setting, such as TokenizerConfig.epochs=10; repeatable.",
     ),
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Refuse tables of which anything would be left out, instead of saying so."
+    ),
+]
 Model = Annotated[
     Path, typer.Option("--model", metavar="RUN", help="Run folder of a trained model.")
 ]
@@ -156,8 +162,10 @@ def prepare(
     check: Annotated[
         bool, typer.Option("--check", help="Only check the tables and list their problems.")
     ] = False,
+    strict: Strict = False,
 ) -> None:
     """Check and split the raw tables (RUN/dataset)."""
+    set_ = _with_strict(set_, strict)
     if check:
         _check_tables(output, data, config, set_)
     elif output is None:
@@ -244,7 +252,13 @@ def evaluate(
 
 
 @app.command(epilog=_example("hidvae run --data my_shop --output runs/my_shop"))
-def run(output: Output, data: Data = None, config: Configs = None, set_: Settings = None) -> None:
+def run(
+    output: Output,
+    data: Data = None,
+    config: Configs = None,
+    set_: Settings = None,
+    strict: Strict = False,
+) -> None:
     """Run all stages, print the results and write the report RUN/report.html.
 
     Stages that are up to date are skipped. Settings that you do not give have their defaults.
@@ -254,6 +268,7 @@ def run(output: Output, data: Data = None, config: Configs = None, set_: Setting
     from hidvae.run.run import Run
     from hidvae.training.runtime import alone, process_rank
 
+    set_ = _with_strict(set_, strict)
     is_described = bool(data or config or set_)
     made = Run(output)
     settings = made.resolve(data, config or (), set_ or (), is_fresh=is_described)
@@ -622,6 +637,10 @@ def _check_tables(
     typer.echo("\n".join(report.lines()))
     if not report.is_clean:
         raise typer.Exit(2)
+
+
+def _with_strict(settings: Sequence[str] | None, strict: bool) -> list[str]:
+    return [*(settings or ()), *(["DatasetConfig.strict=True"] if strict else [])]
 
 
 def _preview_tags(

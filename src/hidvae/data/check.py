@@ -1,23 +1,21 @@
 """Everything that is wrong with a dataset's tables at once, for ``hidvae prepare --check``.
 
 The rules are those of ``prepare``, which stops at the first; here each broken rule is noted and
-the next one tried. Reads the log in batches and writes nothing.
+the next one tried. Writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 
-import polars as pl
-
 from hidvae.config import DatasetConfig
-from hidvae.data.events import drop_rare, keep_repeated, put_in_order, read_events
-from hidvae.data.rules import ROW, unknown_items
-from hidvae.data.schema import Columns, check_events, check_items
-from hidvae.data.tables import MAX_SHOWN, BadRows, SourceTables, read_batches, show_value
+from hidvae.data.notes import MAX_SHOWN, BadRows, Notes, show_value
+from hidvae.data.prepare import assemble
+from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError
+from hidvae.store.artifacts import Decision
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Problem:
     """Where, what was expected, what was found and what to do, in one line."""
     file: str = ""
     row: int | None = None
-    """Counts from 1 below the header; None for a whole table."""
+    """The line of a text file, the row of another table, from 1; None for a whole table."""
     column: str = ""
     value: object = None
 
@@ -42,7 +40,10 @@ class ProblemReport:
     totals: dict[str, int]
     """Bad rows (or 1 for a whole table) by rule."""
     num_items: int
+    """That ``prepare`` would keep, if it would take the tables."""
     num_events: int
+    decisions: Sequence[Decision] = ()
+    """What ``prepare`` would decide and leave out."""
 
     @property
     def num_problems(self) -> int:
@@ -56,12 +57,15 @@ class ProblemReport:
 
     def lines(self) -> list[str]:
         """The report to print."""
+        decided = [f"decided: {decision.said}" for decision in self.decisions]
         if self.is_clean:
-            return [f"no problems in {self.num_items} items and {self.num_events} events"]
+            sizes = f"{self.num_items} items and {self.num_events} events"
+            return [*decided, f"no problems in {sizes}"]
         noun = "problem" if self.num_problems == 1 else "problems"
         shown = f", {len(self.problems)} shown" if len(self.problems) < self.num_problems else ""
         totals = [f"  {count} x {rule}" for rule, count in self.totals.items()]
         return [
+            *decided,
             *(problem.message for problem in self.problems),
             f"{self.num_problems} {noun}{shown}:",
             *totals,
@@ -78,31 +82,18 @@ def find_problems(tables: SourceTables, config: DatasetConfig) -> ProblemReport:
     Raises:
         DataError: If a file cannot be read to its end.
     """
+    notes = Notes(strict=config.strict, go_on=True)
+    sizes = (tables.items.height, 0)
+    try:
+        made = assemble(tables, config, notes)
+        sizes = made.metrics["num_items"], made.metrics["num_events"]
+    except DataError as error:
+        if error not in notes.problems:
+            notes.problems.append(error)
     found = _Findings()
-    items = check_items(tables.items, tables.items_file, found.add)
-    known = _known_items(items)
-    unknown, num_unknown, num_events = pl.DataFrame(), 0, 0
-    for first_row, raw in read_batches(tables):
-        events = check_events(raw, tables.interactions_file, first_row, found.add)
-        numbers = pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64)
-        events = events.with_columns(numbers.alias(ROW))
-        num_events += raw.height
-        if Columns.ITEM in events.columns and not known.is_empty():
-            is_known = pl.col(Columns.ITEM).is_in(known[Columns.ITEM].implode())
-            missing = events.filter(~is_known)
-            num_unknown += missing.height
-            if unknown.height < MAX_SHOWN:
-                unknown = pl.concat([unknown, missing.select(Columns.ITEM, ROW)], how="diagonal")
-    if error := unknown_items(unknown, num_unknown, num_events, known, tables):
-        found.add(error)
-    if not found.errors:  # else what is left of each user cannot be known
-        logged, _ = read_events(tables, items)
-        events_in_order = put_in_order(logged, items, config)
-        try:
-            drop_rare(keep_repeated(events_in_order, config.repeated_items), tables, config)
-        except DataError as error:
-            found.add(error)
-    return found.report(tables.items.height, num_events)
+    for problem in notes.problems:
+        found.add(problem)
+    return found.report(*sizes, notes.decisions)
 
 
 @dataclass
@@ -119,13 +110,15 @@ class _Findings:
         if isinstance(error, BadRows) or not seen:
             seen.append(error)
 
-    def report(self, num_items: int, num_events: int) -> ProblemReport:
+    def report(
+        self, num_items: int, num_events: int, decisions: Sequence[Decision]
+    ) -> ProblemReport:
         by_rule = [_problems(errors) for errors in self.errors.values()]
         in_turn = chain.from_iterable(zip_longest(*by_rule))
         shown = list(islice((problem for problem in in_turn if problem), MAX_SHOWN))
         totals = {_rule(errors[0]): _total(errors) for errors in self.errors.values()}
         in_order = [problem for rule in by_rule for problem in rule if problem in shown]
-        return ProblemReport(in_order, totals, num_items, num_events)
+        return ProblemReport(in_order, totals, num_items, num_events, decisions)
 
 
 def _problems(errors: list[DataError]) -> list[Problem]:
@@ -139,7 +132,7 @@ def _rows_of(error: DataError) -> Iterator[Problem]:
         return
     for row, value in zip(error.rows, error.values, strict=True):
         message = (
-            f"{error.file}, row {row}, column {error.column}: expected {error.expected}; "
+            f"{error.file}, {error.place} {row}, column {error.column}: expected {error.expected}; "
             f"found {show_value(value)}; {error.advice}"
         )
         yield Problem(message, error.file, row, error.column, value)
@@ -153,10 +146,3 @@ def _rule(error: DataError) -> str:
 
 def _total(errors: list[DataError]) -> int:
     return sum(error.count if isinstance(error, BadRows) else 1 for error in errors)
-
-
-def _known_items(items: pl.DataFrame) -> pl.DataFrame:
-    """The ids that events may name; none if the table has no usable ids."""
-    if Columns.ITEM not in items.columns:
-        return pl.DataFrame(schema={Columns.ITEM: pl.String})
-    return items.select(pl.col(Columns.ITEM).drop_nulls().unique(maintain_order=True))

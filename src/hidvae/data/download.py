@@ -33,6 +33,8 @@ from hidvae.store.artifacts import read_json, write_json
 from hidvae.store.cache import CACHE_VARIABLE, cache_folder
 from hidvae.store.files import atomic_write
 
+LICENSE_VARIABLE = "HIDVAE_ACCEPT_LICENSE"
+"""Environment variable that says: I have read the licence and accept it."""
 RECORD = "downloads.json"
 """File in a dataset's folder that lists what was downloaded into it."""
 
@@ -45,12 +47,11 @@ def is_downloaded(dataset: RemoteDataset) -> bool:
     return all(_is_there(file, _folder(dataset), record) for file in dataset.files)
 
 
-def fetch_dataset(dataset: RemoteDataset, *, accept_license: bool) -> Path:
+def fetch_dataset(dataset: RemoteDataset) -> Path:
     """Folder of a public dataset in the cache, downloaded if it is not there.
 
     Args:
         dataset: Which one.
-        accept_license: Whether its licence is accepted.
 
     Raises:
         DataError: If the licence is not accepted, a file cannot be had or is not the published
@@ -59,12 +60,12 @@ def fetch_dataset(dataset: RemoteDataset, *, accept_license: bool) -> Path:
     folder = _folder(dataset)
     if is_downloaded(dataset):
         return folder
-    if dataset.asks_acceptance and not accept_license:
+    if dataset.asks_acceptance and not os.environ.get(LICENSE_VARIABLE):
         raise DataError(
             f"{dataset.name} is not on this machine, and its licence asks you to accept terms "
-            f"({dataset.license}): read {dataset.license_url}, then use "
-            "--set DatasetConfig.accept_license=True, or put the files by hand into a folder and "
-            "name it with --set DatasetConfig.folder=PATH"
+            f"({dataset.license}): read {dataset.license_url}, then set {LICENSE_VARIABLE}=1 in "
+            "the environment, or put the files by hand into a folder and name it with "
+            "--set DatasetConfig.folder=PATH"
         )
     try:
         with _alone(folder):

@@ -6,7 +6,6 @@ laptop's memory. U users, N items, E events.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,15 +13,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hidvae.config import DatasetConfig
-from hidvae.data.rules import nothing_left, unknown_items
-from hidvae.data.schema import Columns, check_events
-from hidvae.data.split import MIN_EVENTS
-from hidvae.data.tables import SourceTables, read_batches, show_value
+from hidvae.data.catalogue import Catalogue
+from hidvae.data.notes import MAX_SHOWN, BadRows, Notes, show_value
+from hidvae.data.schema import ROW, Columns, check_events, place_of
+from hidvae.data.tables import SourceTables, read_batches
+from hidvae.errors import DataError
 
-logger = logging.getLogger(__name__)
-
+MIN_KNOWN_SHARE = 0.05
+"""Smallest share of the events whose items must be there: fewer are a sign of ids that were not
+written alike, and the few that match may do so by chance."""
+MIN_SIZE = 2
+"""Fewest users, and items, among which there is anything to choose."""
 _ROWS_PER_BATCH = 1_000_000
-_SHOWN_ITEMS = 3
 TIE_SEED = 0
 """Of the order of tied events: any will do, as long as it is always the same."""
 
@@ -59,52 +61,53 @@ class LogSize:
     """Events whose item is not in the catalogue."""
 
 
-def read_events(tables: SourceTables, items: pl.DataFrame) -> tuple[Events, LogSize]:
-    """Read and check a log batch by batch; events of unknown items are left out.
+def read_events(tables: SourceTables, items: pl.DataFrame, notes: Notes) -> tuple[Events, LogSize]:
+    """Read and check a log batch by batch; rows that cannot be used are left out.
 
     Args:
         tables: The raw log, and where it came from.
         items: The checked items; row i is item_index i.
+        notes: Told of what is left out and what is wrong.
 
     Raises:
-        DataError: The log breaks its contract, or most of its items are not there.
+        DataError: The log breaks its contract, or hardly any of its items are there.
     """
-    index = items.select(Columns.ITEM, item=pl.int_range(pl.len(), dtype=pl.Int32))
-    users = pl.DataFrame(schema={Columns.USER: pl.String, "user": pl.Int32, "row": pl.Int64})
+    file = tables.interactions_file
+    if Columns.ITEM in items.columns:
+        index = items.select(Columns.ITEM, item=pl.int_range(pl.len(), dtype=pl.Int32))
+    users = pl.DataFrame(schema={Columns.USER: pl.String, "user": pl.Int32, ROW: pl.Int64})
     columns: dict[str, list[np.ndarray]] = {}
-    unknown, num_events = [], 0
+    num_events, num_usable, num_unknown = 0, 0, 0
     for row, raw in read_batches(tables, _ROWS_PER_BATCH):
-        checked = check_events(raw, tables.interactions_file, row)
-        checked = checked.with_columns(
-            pl.int_range(row, row + pl.len(), dtype=pl.Int64).alias("row")
-        )
+        num_events += raw.height
+        checked = check_events(raw, file, row, notes)
+        if notes.problems:  # the log is read for its own faults
+            continue
         users = _with_new_users(users, checked)
         numbered = checked.join(index, on=Columns.ITEM, how="left", maintain_order="left").join(
             users.select(Columns.USER, "user"), on=Columns.USER, how="left", maintain_order="left"
         )
-        unknown.append(numbered.filter(pl.col("item").is_null()).select(Columns.ITEM, "row"))
-        known = numbered.drop_nulls("item").drop(Columns.USER, Columns.ITEM, "row")
+        unknown = numbered.filter(pl.col("item").is_null())
+        if unknown.height:
+            notes.leave_out(
+                unknown_items(unknown, items, tables, place_of(raw)),
+                f"of items that {tables.items_file} lacks",
+            )
+        num_usable += checked.height
+        num_unknown += unknown.height
+        known = numbered.drop_nulls("item").drop(Columns.USER, Columns.ITEM, ROW)
         for name in known.columns:
             columns.setdefault(name, []).append(known[name].to_numpy())
-        num_events += raw.height
-    bad = pl.concat(unknown)
-    if error := unknown_items(bad, bad.height, num_events, items, tables):
-        raise error
-    if bad.height:
-        missing = bad[Columns.ITEM].unique(maintain_order=True)
-        more = ", …" if len(missing) > _SHOWN_ITEMS else ""
-        logger.warning(
-            "%d of %d events are left out, as their items are not in %s: %s",
-            bad.height,
-            num_events,
-            tables.items_file,
-            ", ".join(map(show_value, missing.head(_SHOWN_ITEMS))) + more,
-        )
-    size = LogSize(num_events=num_events, num_users=users.height, num_unknown=bad.height)
+    notes.settle(file, num_events)
+    if notes.problems:
+        raise notes.problems[0]
+    if num_usable - num_unknown < MIN_KNOWN_SHARE * num_usable or num_usable == num_unknown:
+        raise ids_do_not_match(num_unknown, num_usable, unknown, items, tables, place_of(raw))
+    size = LogSize(num_events=num_events, num_users=users.height, num_unknown=num_unknown)
     # One column after the other, each freed as soon as it is whole: this is the peak of memory.
     whole = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
     order = tuple(whole[name] for name in (Columns.TIMESTAMP, Columns.POSITION) if name in whole)
-    return Events(whole["user"], whole["item"], order, users.select(Columns.USER, "row")), size
+    return Events(whole["user"], whole["item"], order, users.select(Columns.USER, ROW)), size
 
 
 def put_in_order(events: Events, items: pl.DataFrame, config: DatasetConfig) -> Events:
@@ -163,25 +166,15 @@ def keep_repeated(events: Events, which: str) -> Events:
     return events.take(np.sort(kept))
 
 
-def drop_rare(events: Events, tables: SourceTables, config: DatasetConfig) -> Events:
-    """Drop what has fewer events than ``min_events``, and users too short to be split.
+def drop_rare(events: Events, tables: SourceTables, min_events: int) -> Events:
+    """Drop users and items with fewer than ``min_events`` events.
 
     Raises:
-        DataError: Nothing is left.
+        DataError: Less than two users or two items are left.
     """
-    min_user_events = max(config.min_events, MIN_EVENTS)
-    kept = k_core(events, min_user_events, config.min_events)
-    if not len(kept):
-        raise nothing_left(len(events), min_user_events, tables, config)
-    num_users = events.users.height
-    num_dropped = num_users - int(np.unique(kept.user).size)
-    if num_dropped:
-        logger.info(
-            "%d of %d users are left out, with fewer than %d events",
-            num_dropped,
-            num_users,
-            min_user_events,
-        )
+    kept = k_core(events, min_events, min_events)
+    if min(np.unique(kept.user).size, np.unique(kept.item).size) < MIN_SIZE:
+        raise too_little_left(len(events), kept, tables, min_events)
     return kept
 
 
@@ -207,10 +200,10 @@ def k_core(events: Events, min_user_events: int, min_item_events: int) -> Events
 
 def _with_new_users(users: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     """The users seen so far, and those of one more batch, numbered as they come."""
-    new = events.select(Columns.USER, "row").unique(Columns.USER, keep="first", maintain_order=True)
+    new = events.select(Columns.USER, ROW).unique(Columns.USER, keep="first", maintain_order=True)
     new = new.join(users, on=Columns.USER, how="anti", maintain_order="left")
     number = pl.int_range(users.height, users.height + pl.len(), dtype=pl.Int32)
-    return pl.concat([users, new.select(Columns.USER, number.alias("user"), "row")])
+    return pl.concat([users, new.select(Columns.USER, number.alias("user"), ROW)])
 
 
 def _is_in_order(events: Events) -> bool:
@@ -238,3 +231,64 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
+
+
+def unknown_items(
+    unknown: pl.DataFrame, items: pl.DataFrame, tables: SourceTables, place: str
+) -> BadRows:
+    """Events of items that the catalogue lacks.
+
+    Args:
+        unknown: Those events: ``item_id`` and ``row``.
+        items: The checked items.
+        tables: Where both came from.
+        place: What a row is named by.
+    """
+    first = unknown.head(MAX_SHOWN)
+    near = Catalogue(items).nearest(first[Columns.ITEM][0]).removeprefix("; ")
+    return BadRows(
+        file=tables.interactions_file,
+        column=Columns.ITEM,
+        expected=f"an id of {tables.items_file}",
+        rows=first[ROW].to_list(),
+        values=first[Columns.ITEM].to_list(),
+        count=unknown.height,
+        advice=f"{near}; write the ids alike in both tables, or add the items",
+        place=place,
+    )
+
+
+def ids_do_not_match(
+    num_unknown: int,
+    num_events: int,
+    unknown: pl.DataFrame,
+    items: pl.DataFrame,
+    tables: SourceTables,
+    place: str,
+) -> DataError:
+    """Hardly any event names an item of the catalogue; the arguments as of ``unknown_items``."""
+    if not num_events:
+        return DataError(
+            f"{tables.interactions_file}: expected events; found none that can be used; see "
+            "`hidvae prepare --check`"
+        )
+    item, row = unknown[Columns.ITEM][0], unknown[ROW][0]
+    near = Catalogue(items).nearest(item).replace(";", ",", 1)
+    return DataError(
+        f"{tables.interactions_file}: expected ids of {tables.items_file} in column "
+        f"{Columns.ITEM}; found items that are not there in {num_unknown} of {num_events} events, "
+        f"such as {show_value(item)} ({place} {row}){near}; write the ids alike in both tables, or "
+        "add the items"
+    )
+
+
+def too_little_left(
+    num_events: int, kept: Events, tables: SourceTables, min_events: int
+) -> DataError:
+    """Less than two users or items have events that count."""
+    lower = f", or lower --set DatasetConfig.min_events={min_events}" if min_events else ""
+    return DataError(
+        f"{tables.interactions_file}: expected at least {MIN_SIZE} users and {MIN_SIZE} items with "
+        f"events; found {np.unique(kept.user).size} users and {np.unique(kept.item).size} items in "
+        f"{len(kept)} of {num_events} events; add data{lower}"
+    )

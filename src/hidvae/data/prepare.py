@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,10 +43,12 @@ from hidvae.data.interactions import (
     count_repeats,
     length_statistics,
 )
+from hidvae.data.notes import Notes, count_of
 from hidvae.data.schema import Columns, check_items
 from hidvae.data.sources import amazon, folder, kuairand, movielens
 from hidvae.data.sources.demo import GENERATOR_VERSION, generate_demo
 from hidvae.data.split import (
+    MIN_EVENTS,
     PARTS,
     Split,
     draw_cold_items,
@@ -90,6 +92,8 @@ class _Source:
 _SOURCES = {
     "folder": _Source(folder.source_files, folder.read_folder),
     "amazon": _Source(amazon.source_files, amazon.read_amazon),
+    "amazon-2014": _Source(amazon.source_files, amazon.read_amazon),
+    "amazon-2023": _Source(amazon.source_files, amazon.read_amazon),
     "kuairand": _Source(kuairand.source_files, kuairand.read_kuairand),
     "movielens": _Source(movielens.source_files, movielens.read_movielens),
 }
@@ -169,6 +173,16 @@ class DatasetWithoutLog(Dataset):
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """What two tables come to, before it is written."""
+
+    items: pl.DataFrame
+    users: pl.DataFrame
+    split: Split
+    metrics: dict[str, Any]
+
+
 def prepare(run: Run, config: Config, stage: StageWriter) -> None:
     """Read, check and filter a dataset, and write the stage ``dataset``.
 
@@ -176,22 +190,51 @@ def prepare(run: Run, config: Config, stage: StageWriter) -> None:
 
     Raises:
         ConfigError: If the settings do not go together.
-        DataError: If a table is missing or breaks its contract, or nothing is left of it.
+        DataError: If a table is missing or breaks its contract, or too little is left of it.
     """
     settings = config.dataset
     tables = run.tables or read_source(settings)
-    items = check_items(tables.items, tables.items_file)
-    events, size = read_events(tables, items)
+    notes = Notes(strict=settings.strict)
+    made = assemble(tables, settings, notes)
+    made.items.write_parquet(stage.path / ITEMS_FILE)
+    made.users.write_parquet(stage.path / USERS_FILE)
+    write_events(made.split, stage.path / EVENTS_FILE)
+    stage.metrics.update(made.metrics)
+    stage.decisions += notes.decisions
+    counts = ("num_users", "num_items", "num_events", "dropped_users", "dropped_events")
+    stage.facts.update({"name": tables.name, **{key: stage.metrics[key] for key in counts}})
+    stage.facts["users_repeat_items"] = _do_users_repeat(made.split.train)
+    if run.tables:
+        stage.facts[_GIVEN] = True
+    if Path(tables.items_file).is_file():  # where an item's image path starts
+        stage.facts["folder"] = str(Path(tables.items_file).resolve().parent)
+
+
+def assemble(tables: SourceTables, config: DatasetConfig, notes: Notes) -> Assembled:
+    """Check, filter, order and split two tables: all of ``prepare`` but the writing.
+
+    Args:
+        tables: As the source read them.
+        config: Says which events count.
+        notes: Told of every decision, of what is left out, and of what is wrong.
+
+    Raises:
+        DataError: If a table breaks its contract, or too little is left of it.
+    """
+    for decision in tables.decisions:
+        notes.decide(*decision)
+    items = check_items(tables.items, tables.items_file, notes)
+    events, size = read_events(tables, items, notes)
     num_known = len(events)
-    events = put_in_order(events, items, settings)
+    events = put_in_order(events, items, config)
     num_duplicates = num_known - len(events)
-    events = drop_rare(keep_repeated(events, settings.repeated_items), tables, settings)
-    items, events = _filter_items(items, events, settings)
+    num_distinct = len(events)
+    events = keep_repeated(events, config.repeated_items)
+    num_repeated = num_distinct - len(events)
+    events = drop_rare(events, tables, config.min_events)
+    items, events = _filter_items(items, events, config)
     users, sequences = _to_sequences(events)
-    split = _cold_split(sequences, settings) or leave_one_out(sequences)
-    items.write_parquet(stage.path / ITEMS_FILE)
-    users.write_parquet(stage.path / USERS_FILE)
-    write_events(split, stage.path / EVENTS_FILE)
+    split = _cold_split(sequences, config) or leave_one_out(sequences)
     found = _describe(items, sequences) | _count_ties(events, sequences) | _count_cold(split)
     left_out = {
         "dropped_users": size.num_users - found["num_users"],
@@ -200,14 +243,46 @@ def prepare(run: Run, config: Config, stage: StageWriter) -> None:
         "unknown_item_events": size.num_unknown,
         "duplicate_events": num_duplicates,
     }
-    stage.metrics.update({**found, **left_out, **tables.counts})
-    counts = ("num_users", "num_items", "num_events", "dropped_users", "dropped_events")
-    stage.facts.update({"name": tables.name, **{key: stage.metrics[key] for key in counts}})
-    stage.facts["users_repeat_items"] = _do_users_repeat(split.train)
-    if run.tables:
-        stage.facts[_GIVEN] = True
-    if Path(tables.items_file).is_file():  # where an item's image path starts
-        stage.facts["folder"] = str(Path(tables.items_file).resolve().parent)
+    _say_what_is_left_out(notes, num_duplicates, num_repeated, left_out, config)
+    _say_who_is_tested(notes, sequences, split)
+    return Assembled(items, users, split, {**found, **left_out, **tables.counts})
+
+
+def _say_what_is_left_out(
+    notes: Notes,
+    num_duplicates: int,
+    num_repeated: int,
+    left_out: Mapping[str, int],
+    config: DatasetConfig,
+) -> None:
+    if num_duplicates:
+        notes.decide(
+            f"{count_of(num_duplicates, 'event')} left out that repeat user, item and time of "
+            "another"
+        )
+    if num_repeated:
+        notes.decide(
+            f"{count_of(num_repeated, 'event')} left out of items that the user had before or "
+            "after",
+            f"DatasetConfig.repeated_items={config.repeated_items}",
+        )
+    if config.min_events and (left_out["dropped_users"] or left_out["dropped_items"]):
+        notes.decide(
+            f"{count_of(left_out['dropped_users'], 'user')} and "
+            f"{count_of(left_out['dropped_items'], 'item')} left out, for fewer than "
+            f"{config.min_events} events or the reasons above",
+            f"DatasetConfig.min_events={config.min_events}",
+        )
+
+
+def _say_who_is_tested(notes: Notes, sequences: Sequences, split: Split) -> None:
+    num_short = int((sequences.lengths < MIN_EVENTS).sum())
+    if num_short and not split.cold_items.size:
+        notes.decide(
+            f"{num_short:,} of {count_of(sequences.num_users, 'user')} have fewer than "
+            f"{MIN_EVENTS} events: they train and are not tested",
+            "DatasetConfig.min_events=3",
+        )
 
 
 def raw_inputs(run: Run, config: Config) -> dict[str, str]:
@@ -351,6 +426,7 @@ def _count_ties(events: Events, sequences: Sequences) -> dict[str, int]:
     group_of = np.full(len(events), -1)
     group_of[tied] = group
     ends = sequences.offsets[1:]
+    ends = ends[sequences.lengths >= MIN_EVENTS]
     last, second, third = (group_of[ends - back] for back in (1, 2, 3))
     is_test_tied = (last >= 0) & (last == second)
     is_validation_tied = is_test_tied | ((second >= 0) & (second == third))

@@ -5,15 +5,15 @@
 ``brand``, ``price``, ``description``, ``keywords``, ``text``, ``image``; further columns are kept
 as they are.
 
-A check calls ``report`` for each rule that is broken: by default it raises the first one, and
-``hidvae.data.check`` takes note of them all.
+A check tells ``Notes`` of each rule that is broken, which raises the first or takes note of all.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
-from hidvae.data.tables import MAX_SHOWN, BadRows, Report, refuse, require_columns
+from hidvae.data.notes import MAX_BROKEN_SHARE, MAX_SHOWN, BadRows, Notes
+from hidvae.data.tables import LINE, require_columns
 from hidvae.data.text import blank_to_null, clean_text, parse_categories
 from hidvae.errors import DataError
 
@@ -47,88 +47,99 @@ TEXT_COLUMNS = (
 EVENT_COLUMNS = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.POSITION)
 """Columns of a log that are used; an id is needed, the others order the events."""
 
+ROW = "row"
+"""Column of checked events: the row or line of the file that each stood in."""
+
 _FILL_IN, _CONVERT = "fill it in or remove the row", "convert the column or remove the row"
 _NEEDED = {
-    Columns.USER: ("a user id", _FILL_IN),
-    Columns.ITEM: ("an item id", _FILL_IN),
-    Columns.TIMESTAMP: ("a number, such as seconds since 1970", _CONVERT),
-    Columns.POSITION: ("a whole number", _CONVERT),
+    Columns.USER: ("a user id", _FILL_IN, "without a user id"),
+    Columns.ITEM: ("an item id", _FILL_IN, "without an item id"),
+    Columns.TIMESTAMP: ("a time: a number or a date", _CONVERT, "without a time"),
+    Columns.POSITION: ("a whole number", _CONVERT, "without a position"),
 }
-"""What must stand in every row of a column, and what to do where it does not."""
+"""What every row of a column must hold, what to do where it does not, and what such rows are."""
 
 
-def check_items(raw: pl.DataFrame, file: str, report: Report = refuse) -> pl.DataFrame:
+def check_items(raw: pl.DataFrame, file: str, notes: Notes | None = None) -> pl.DataFrame:
     """An items table that keeps the contract.
 
     Args:
         raw: The table as it was read.
         file: Where it came from, for messages.
-        report: What to do about a broken rule; where it returns, the result is only as good as
-            the table.
+        notes: Told of rows that are left out and of broken rules; where it does not raise, the
+            result is only as good as the table.
 
     Returns:
         ``item_id`` (String, unique), ``categories`` (List[String], null where unknown), then the
-        other columns; text with entities decoded and blanks null. Rows keep their order.
+        other columns; text with entities decoded and blanks null. Rows keep their order; those
+        without an id, and all but the first of an id, are left out.
 
     Raises:
-        DataError: A column is missing, an id is empty or repeated, a path is malformed.
+        DataError: A column is missing, a path is malformed; with ``strict`` also if an id is
+            empty or repeated.
     """
-    require_columns(raw, [Columns.ITEM], file, report)
-    ids = _ids(raw, [Columns.ITEM], file, report)
-    for values in ids:
-        is_repeated = values.is_duplicated() & values.is_not_null()
-        once = ("each item once", "keep one row per item")
-        _report_rows(is_repeated, raw[Columns.ITEM], once, file, report)
-    _report_empty(ids, raw, file, report)
+    notes = notes or Notes()
+    require_columns(raw, [Columns.ITEM], file, notes)
+    ids = _ids(raw, [Columns.ITEM], file, notes)
+    if ids:
+        is_left_out = _leave_out_empty(ids, raw, file, notes)
+        is_repeated = ~ids[0].is_first_distinct() & ids[0].is_not_null()
+        rule = ("each item once", "keep one row per item", "that repeat an item")
+        _leave_out(is_repeated, raw, Columns.ITEM, rule, file, notes)
+        is_kept = ~(is_left_out | is_repeated)
+        raw, ids = raw.filter(is_kept), [ids[0].filter(is_kept)]
     if Columns.CATEGORIES in raw.columns:
-        categories = parse_categories(raw[Columns.CATEGORIES], file, report)
+        categories = parse_categories(raw[Columns.CATEGORIES], file, notes)
     else:
         categories = pl.Series(Columns.CATEGORIES, [None] * raw.height, dtype=pl.List(pl.String))
     others = [
         _clean_other(raw[column])
         for column in raw.columns
-        if column not in (Columns.ITEM, Columns.CATEGORIES)
+        if column not in (Columns.ITEM, Columns.CATEGORIES, LINE)
     ]
     return pl.DataFrame([*ids, categories, *others])
 
 
 def check_events(
-    raw: pl.DataFrame, file: str, first_row: int = 1, report: Report = refuse
+    raw: pl.DataFrame, file: str, first_row: int = 1, notes: Notes | None = None
 ) -> pl.DataFrame:
-    """A batch of a log that keeps the contract, in the order of the file.
+    """The rows of a batch of a log that can be used, in the order of the file.
 
     Args:
         raw: The rows as they were read.
         file: Where they came from, for messages.
-        first_row: Row of the file that the batch starts with.
-        report: What to do about a broken rule; where it returns, the result is only as good as
-            the log.
+        first_row: Row of the table that the batch starts with.
+        notes: Told of rows that are left out and of broken rules; where it does not raise, the
+            result is only as good as the log.
 
     Returns:
         ``user_id`` and ``item_id`` (String), then ``timestamp`` (Int64, or Float64 where some are
-        fractions) and ``position`` (Int64) as far as they are there.
+        fractions) and ``position`` (Int64) as far as they are there, and ``row`` (Int64), where it
+        stood: the line of a text file, else the row.
 
     Raises:
-        DataError: A column is missing, an id is empty, a timestamp or position is no number.
+        DataError: A column is missing; with ``strict`` also if an id is empty, or a timestamp or
+            position is no number.
     """
+    notes = notes or Notes()
     ids = [Columns.USER, Columns.ITEM]
-    require_columns(raw, ids, file, report)
-    columns = _ids(raw, ids, file, report)
+    require_columns(raw, ids, file, notes)
+    columns = _ids(raw, ids, file, notes)
     columns += [
         _numbers(raw[name], whole=name == Columns.POSITION)
         for name in (Columns.TIMESTAMP, Columns.POSITION)
         if name in raw.columns
     ]
-    _report_empty(columns, raw, file, report, first_row)
-    return pl.DataFrame(columns)
+    is_left_out = _leave_out_empty(columns, raw, file, notes, first_row)
+    return pl.DataFrame([*columns, _rows(raw, first_row)]).filter(~is_left_out)
 
 
-def _ids(raw: pl.DataFrame, names: list[str], file: str, report: Report) -> list[pl.Series]:
+def _ids(raw: pl.DataFrame, names: list[str], file: str, notes: Notes) -> list[pl.Series]:
     """Ids as text, outer white space removed; a whole float such as 7.0 is the id 7."""
     columns = []
     for values in (raw[name] for name in names if name in raw.columns):
         if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
-            report(
+            notes.refuse(
                 DataError(
                     f"{file}, column {values.name}: expected text or whole numbers; found "
                     f"{values.dtype}; export the ids as text"
@@ -174,37 +185,55 @@ def _clean_other(values: pl.Series) -> pl.Series:
     return values
 
 
-def _report_empty(
-    columns: list[pl.Series], raw: pl.DataFrame, file: str, report: Report, first_row: int = 1
-) -> None:
-    """Report the columns that are null where something is needed."""
+def _leave_out_empty(
+    columns: list[pl.Series], raw: pl.DataFrame, file: str, notes: Notes, first_row: int = 1
+) -> pl.Series:
+    """Which rows lack something that is needed; tells of them by column."""
+    is_left_out = pl.repeat(False, raw.height, eager=True)
     for values in columns:
-        rule = _NEEDED[values.name]
-        _report_rows(values.is_null(), raw[values.name], rule, file, report, first_row)
+        is_empty = values.is_null()
+        share = 1.0 if values.name in (Columns.USER, Columns.ITEM) else MAX_BROKEN_SHARE
+        _leave_out(is_empty, raw, values.name, _NEEDED[values.name], file, notes, first_row, share)
+        is_left_out |= is_empty
+    return is_left_out
 
 
-def _report_rows(
+def _leave_out(
     is_bad: pl.Series,
-    raw: pl.Series,
-    rule: tuple[str, str],
+    raw: pl.DataFrame,
+    column: str,
+    rule: tuple[str, str, str],
     file: str,
-    report: Report,
+    notes: Notes,
     first_row: int = 1,
+    at_most: float = 1.0,
 ) -> None:
-    """Report the rows of a mask, if there are any, with the values as found."""
+    """Tell of the rows of a mask, if there are any, with the values as found."""
     rows = is_bad.arg_true()
     if rows.is_empty():
         return
     shown = rows.head(MAX_SHOWN)
-    expected, advice = rule
-    report(
-        BadRows(
-            file=file,
-            column=raw.name,
-            expected=expected,
-            rows=(shown.cast(pl.Int64) + first_row).to_list(),
-            values=raw.gather(shown).to_list(),
-            count=rows.len(),
-            advice=advice,
-        )
+    expected, advice, what = rule
+    bad = BadRows(
+        file=file,
+        column=column,
+        expected=expected,
+        rows=_rows(raw, first_row).gather(shown).to_list(),
+        values=raw[column].gather(shown).to_list(),
+        count=rows.len(),
+        advice=advice,
+        place=place_of(raw),
     )
+    notes.leave_out(bad, what, at_most=at_most)
+
+
+def _rows(raw: pl.DataFrame, first_row: int) -> pl.Series:
+    """Where each row stood: its line, else its number."""
+    if LINE in raw.columns:
+        return raw[LINE].cast(pl.Int64).alias(ROW)
+    return pl.int_range(first_row, first_row + raw.height, dtype=pl.Int64, eager=True).alias(ROW)
+
+
+def place_of(raw: pl.DataFrame) -> str:
+    """What a row of it is named by: its "line", else its "row"."""
+    return "line" if LINE in raw.columns else "row"

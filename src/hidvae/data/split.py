@@ -12,7 +12,7 @@ from hidvae.data.interactions import Sequences
 from hidvae.errors import DataError
 
 MIN_EVENTS = 3
-"""Fewest events of a user: one each to train, to validate and to test."""
+"""Fewest events of a user who is tested: one each to train, to validate and to test."""
 MIN_WARM_EVENTS = 2
 """Warm events that a cold test event needs before it: one to validate, one to predict that from."""
 
@@ -92,18 +92,12 @@ def leave_one_out(sequences: Sequences) -> Split:
     user repeats can be both in the history and the target. It does ensure that no training
     history holds its own user's validation or test event.
 
-    Raises:
-        DataError: If a user has fewer than three events.
+    Users with fewer than three events train on all of them and are not tested.
     """
-    if (short := np.flatnonzero(sequences.lengths < MIN_EVENTS)).size:
-        first = int(short[0])
-        raise DataError(
-            f"expected at least {MIN_EVENTS} events per user; found {short.size} users with fewer, "
-            f"first user {first} with {int(sequences.lengths[first])}; drop them before the split"
-        )
     parts = np.full(sequences.items.size, TRAIN, np.uint8)
-    parts[sequences.offsets[1:] - 2] = VALIDATION
-    parts[sequences.offsets[1:] - 1] = TEST
+    ends = sequences.offsets[1:][sequences.lengths >= MIN_EVENTS]
+    parts[ends - 2] = VALIDATION
+    parts[ends - 1] = TEST
     return Split(sequences, parts)
 
 

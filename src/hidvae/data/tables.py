@@ -16,7 +16,9 @@ from typing import Any
 
 import polars as pl
 
+from hidvae.data.notes import Notes, show_value
 from hidvae.errors import DataError
+from hidvae.store.artifacts import Decision
 
 _TEXT_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson")
 COMPRESSIONS = ("", ".gz", ".zst")
@@ -27,9 +29,8 @@ SUFFIXES = (
 """Formats of a table; Parquet compresses on its own."""
 FORMATS = "parquet, csv, tsv, jsonl or ndjson, all but the first also with .gz or .zst"
 """The same for messages."""
-MAX_SHOWN = 10
-"""Bad rows of a rule that are kept for showing."""
-_SHOWN_IN_LINE = 3
+LINE = "__line__"
+"""Column of a text table's rows: the line of the file that each starts on, from 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,57 +48,10 @@ class SourceTables:
     """Where ``interactions`` came from, for messages."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """What the source left out or mended on the way, by name; kept in the manifest."""
+    decisions: Sequence[Decision] = ()
+    """What the source decided about the tables, for the summary."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """What the tables hold, by table, where they were handed over and no source can say it."""
-
-
-class BadRows(DataError):
-    """Rows that break one rule; as text one line: where, what, and what to do.
-
-    Attributes:
-        file: Table the rows are in.
-        column: Column that breaks the rule.
-        expected: What the column must hold.
-        rows: The first bad rows (at most ``MAX_SHOWN``); the first below the header is 1.
-        values: What was found in ``column`` in those rows.
-        count: How many rows break the rule in all.
-        advice: What to do.
-
-    Args:
-        found: For the line, in place of the count and the first rows.
-    """
-
-    def __init__(
-        self,
-        *,
-        file: str,
-        column: str,
-        expected: str,
-        rows: Sequence[int],
-        values: Sequence[object],
-        count: int,
-        advice: str,
-        found: str = "",
-    ) -> None:
-        self.file, self.column, self.expected, self.advice = file, column, expected, advice
-        self.rows, self.values, self.count = rows[:MAX_SHOWN], values[:MAX_SHOWN], count
-        found = found or self._summary()
-        super().__init__(f"{file}, column {column}: expected {expected}; found {found}; {advice}")
-
-    def _summary(self) -> str:
-        pairs = list(zip(self.rows, self.values, strict=True))[:_SHOWN_IN_LINE]
-        shown = ", ".join(f"row {row}: {show_value(value)}" for row, value in pairs)
-        more = f" and {self.count - len(pairs)} more" if self.count > len(pairs) else ""
-        return f"{self.count} bad {'row' if self.count == 1 else 'rows'} ({shown}{more})"
-
-
-Report = Callable[[DataError], None]
-"""What a check does about a broken rule: ``refuse`` it, or take note of it and go on."""
-
-
-def refuse(error: DataError) -> None:
-    """Stop at the first broken rule."""
-    raise error
 
 
 def find_table(folder: Path, stem: str) -> Path:
@@ -224,7 +178,7 @@ def require_rows(frame: pl.DataFrame | pl.LazyFrame, file: str) -> None:
 
 
 def require_columns(
-    frame: pl.DataFrame, columns: Sequence[str], file: str, report: Report = refuse
+    frame: pl.DataFrame, columns: Sequence[str], file: str, notes: Notes | None = None
 ) -> None:
     """Check that the columns are there.
 
@@ -235,7 +189,7 @@ def require_columns(
     if missing:
         near = nearest(missing[0], frame.columns)
         hint = f"rename {near!r} to {missing[0]!r}" if near else "rename or add them"
-        report(
+        (notes or Notes()).refuse(
             DataError(
                 f"{file}: expected columns {', '.join(columns)}; missing {', '.join(missing)}; "
                 f"found {', '.join(frame.columns)}; {hint}"
@@ -257,12 +211,6 @@ def map_distinct(
     distinct = values.drop_nulls().unique()
     results = pl.Series([function(value) for value in distinct], dtype=return_dtype)
     return values.replace_strict(distinct, results, default=None, return_dtype=return_dtype)
-
-
-def show_value(value: object) -> str:
-    """A value of a table for a message, cut to 60 characters."""
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 _FORMAT_NAMES = {

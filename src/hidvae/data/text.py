@@ -6,7 +6,8 @@ import html
 
 import polars as pl
 
-from hidvae.data.tables import MAX_SHOWN, BadRows, Report, map_distinct, refuse
+from hidvae.data.notes import MAX_SHOWN, BadRows, Notes
+from hidvae.data.tables import map_distinct
 from hidvae.errors import DataError
 
 _SEPARATOR = "\x1f"
@@ -48,29 +49,30 @@ def blank_to_null(text: pl.Series) -> pl.Series:
     return stripped.set(stripped == "", None)
 
 
-def parse_categories(values: pl.Series, file: str, report: Report = refuse) -> pl.Series:
+def parse_categories(values: pl.Series, file: str, notes: Notes | None = None) -> pl.Series:
     """Category paths as lists of clean labels, root first; null where there is none.
 
     Args:
         values: (N,), a list of labels each, or text such as ``A > B > C`` or ``A|B|C``.
         file: Table they come from, for messages.
-        report: What to do about a broken rule; where it returns, bad paths are null or cut.
+        notes: Told of broken rules; where it does not raise, bad paths are null or cut.
 
     Raises:
         DataError: If the column holds neither, or a label inside a path is empty.
     """
+    notes = notes or Notes()
     dtype = values.dtype
     if dtype == pl.Null:
         return values.cast(pl.List(pl.String))
     if dtype == pl.String or isinstance(dtype, (pl.Categorical, pl.Enum)):
         text = blank_to_null(values.cast(pl.String))
         is_list = text.str.contains(r"^\[.*\]$").fill_null(value=False)
-        _report_paths(is_list.arg_true(), values, file, report, _PATH_TEXT)
+        _report_paths(is_list.arg_true(), values, file, notes, _PATH_TEXT)
         paths = text.str.replace_all(r"\s*[>|]\s*", _SEPARATOR).str.split(_SEPARATOR)
     elif isinstance(dtype, (pl.List, pl.Array)) and not dtype.inner.is_nested():
         paths = values.cast(pl.List(pl.String))
     else:
-        report(
+        notes.refuse(
             DataError(
                 f"{file}, column {values.name}: expected a list of labels or text such as "
                 f"'A > B > C'; found {dtype}; give each item one path, root first"
@@ -84,7 +86,7 @@ def parse_categories(values: pl.Series, file: str, report: Report = refuse) -> p
     long = pl.DataFrame({"row": row.repeat_by(repeats).explode(), "label": labels})
     later = pl.col("label").is_not_null().cum_sum(reverse=True).over("row")
     gaps = long.filter(pl.col("label").is_null() & (later > 0))
-    _report_paths(gaps["row"].unique().sort(), values, file, report, _NO_GAPS)
+    _report_paths(gaps["row"].unique().sort(), values, file, notes, _NO_GAPS)
     return _regroup(long.drop_nulls("label"), paths.len()).alias(values.name)
 
 
@@ -97,13 +99,13 @@ def _regroup(labels: pl.DataFrame, num_rows: int) -> pl.Series:
 
 
 def _report_paths(
-    bad: pl.Series, values: pl.Series, file: str, report: Report, rule: tuple[str, str]
+    bad: pl.Series, values: pl.Series, file: str, notes: Notes, rule: tuple[str, str]
 ) -> None:
     if bad.is_empty():
         return
     shown = bad.head(MAX_SHOWN)
     expected, advice = rule
-    report(
+    notes.refuse(
         BadRows(
             file=file,
             column=values.name,

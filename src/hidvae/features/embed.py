@@ -97,17 +97,14 @@ def _parts(
     if _has_images(config):
         vectors, images = _image_vectors(config, catalogue, folder)
         parts["image"] = unit_rows(vectors, out=vectors)
-    if config.cooccurrence_dim > 0 and config.cooccurrence_weight > 0:
+    if config.cooccurrence_dim > 0:
         vectors = cooccurrence_embedding(
             dataset.split.train,
             num_items=catalogue.num_items,
             dim=config.cooccurrence_dim,
             window=config.cooccurrence_window,
         )
-        vectors = unit_rows(vectors, out=vectors)
-        parts["cooccurrence"] = np.multiply(
-            vectors, np.float32(config.cooccurrence_weight), out=vectors
-        )
+        parts["cooccurrence"] = unit_rows(vectors, out=vectors)
     values: list[str] = []
     if config.categorical_columns:
         parts["categorical"], values = multi_hot(catalogue, config.categorical_columns)

@@ -34,6 +34,10 @@ MAX_DISTANCE = 5
 """Two items of one training history are linked when at most this many steps apart."""
 TWO_HOP_WEIGHT = 4.0
 """Weight of paths of two transitions against one."""
+CONTENT_WEIGHT = 0.1
+"""Weight of the cosine of two items' content."""
+TFIDF_WEIGHT = 0.2
+"""Weight of the cosine of two texts' TF-IDF vectors."""
 NUM_LATEST = 10
 """Latest items of a history whose neighbours count; by ``DECAY``, older ones hardly would."""
 DECAY = 0.6
@@ -59,7 +63,7 @@ def choose_graph_weight(run: Run, config: Config, stage: StageWriter) -> None:
     best, scores = settings.weights[0], {}
     neighbours = sparse.csr_array((0, 0), dtype=np.float32)
     if any(settings.weights):
-        graph = build_graph(settings, run.dataset, run.embeddings)
+        graph = build_graph(run.dataset, run.embeddings)
         neighbours = graph.neighbours(NUM_NEIGHBOURS)
     if len(set(settings.weights)) > 1:
         scores = _scores_by_weight(run, config, neighbours)
@@ -141,7 +145,7 @@ def build_graph_score(
     )
 
 
-def build_graph(config: GraphConfig, dataset: Dataset, embeddings: ItemEmbeddings) -> ItemGraph:
+def build_graph(dataset: Dataset, embeddings: ItemEmbeddings) -> ItemGraph:
     """The item graph of a dataset's training histories, content and words."""
     content, tfidf = embeddings.content, embeddings.tfidf
     return ItemGraph(
@@ -151,8 +155,8 @@ def build_graph(config: GraphConfig, dataset: Dataset, embeddings: ItemEmbedding
         tfidf if tfidf.shape[1] else None,
         max_distance=MAX_DISTANCE,
         two_hop_weight=TWO_HOP_WEIGHT,
-        content_weight=config.content_weight,
-        word_weight=config.tfidf_weight,
+        content_weight=CONTENT_WEIGHT,
+        word_weight=TFIDF_WEIGHT,
         num_latest=NUM_LATEST,
         decay=DECAY,
     )

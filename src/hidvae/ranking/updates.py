@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from hidvae.config import GraphConfig, RetrieverConfig, build_section
+from hidvae.config import RetrieverConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import Dataset
 from hidvae.data.schema import check_items
@@ -203,12 +203,8 @@ class ItemUpdates:
         return trained.over(neighbours, items.is_known)
 
     @cached_property
-    def _graph_config(self) -> GraphConfig:
-        return build_section(GraphConfig, self.run.folder("graph").config)
-
-    @cached_property
     def _graph(self) -> ItemGraph:
-        return build_graph(self._graph_config, self.dataset, self._embeddings)
+        return build_graph(self.dataset, self._embeddings)
 
     @cached_property
     def _encoder(self) -> NewItemEncoder:

@@ -43,6 +43,7 @@ from hidvae.run.stages import COMMANDS, STAGE_OF, STAGES
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import (
     MANIFEST,
+    Decision,
     StageFolder,
     check_stage,
     is_current,
@@ -366,6 +367,8 @@ class Run:
                 )
                 with contextlib.nullcontext() if stage.is_parallel else alone(), writer as written:
                     stage.fit(self, config, written)
+                for decision in written.decisions if is_first else ():
+                    logger.info("%s", decision.said)
                 if stage.is_parallel:
                     wait_for_all()
                 logger.info("took %.1f s, wrote %s", time.perf_counter() - started, path)
@@ -402,6 +405,12 @@ class Run:
             if not (self.path / CONFIG).is_file() and (source.path / CONFIG).is_file():
                 shutil.copyfile(source.path / CONFIG, self.path / CONFIG)
         self.forget()
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What the stages that are there chose for the user, in order."""
+        folders = [self.folder(name) for name in STAGE_OF if self.has(name)]
+        return [decision for folder in folders for decision in folder.decisions]
 
     def check(self) -> Iterator[StageFolder]:
         """Every folder of the run, one after the other, each file compared with its hash.

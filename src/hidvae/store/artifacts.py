@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from hidvae.errors import (
     ArtifactError,
@@ -43,6 +43,23 @@ _SMALL_FILE = 1 << 20
 _RECORDED_PACKAGES = ("hidvae", "torch", "numpy", "polars", "safetensors", "sentence-transformers")
 
 
+class Decision(NamedTuple):
+    """Something that was chosen for the user: said on the screen, in the report and the manifest.
+
+    Such as "shop.csv: no categories, so items are grouped into clusters".
+    """
+
+    text: str
+    """What was found and what is done about it."""
+    change: str = ""
+    """The setting that changes it; empty if none does."""
+
+    @property
+    def said(self) -> str:
+        """Both in one line."""
+        return f"{self.text} ({self.change})" if self.change else self.text
+
+
 @dataclass
 class StageWriter:
     """A stage folder under construction; fill ``path``, ``facts`` and ``metrics``."""
@@ -59,6 +76,8 @@ class StageWriter:
     """What the next stages must know (numbers of levels, of items, …); JSON values."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """What was measured; JSON values."""
+    decisions: list[Decision] = field(default_factory=list)
+    """What was chosen for the user."""
     seconds_before: float = 0.0
     """Wall time of earlier attempts that this one resumed."""
 
@@ -66,6 +85,10 @@ class StageWriter:
     def checkpoint(self) -> Path:
         """The folder beside it in which a training keeps its checkpoint; gone once it is whole."""
         return self.output.parent / f".{self.output.name}.checkpoint"
+
+    def decide(self, text: str, change: str = "") -> None:
+        """Say what was chosen for the user; see ``Decision``."""
+        self.decisions.append(Decision(text, change))
 
 
 @dataclass(frozen=True)
@@ -89,6 +112,11 @@ class StageFolder:
     def metrics(self) -> Mapping[str, Any]:
         """What the stage measured."""
         return cast(Mapping[str, Any], self.manifest["metrics"])
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What the stage chose for the user."""
+        return [Decision(**decision) for decision in self.manifest.get("decisions", ())]
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -141,6 +169,7 @@ def write_stage(
             "seed": seed,
             "facts": writer.facts,
             "metrics": writer.metrics,
+            "decisions": [decision._asdict() for decision in writer.decisions],
             "files": files,
             "wall_seconds": round(writer.seconds_before + time.perf_counter() - started, 3),
             "versions": library_versions(),

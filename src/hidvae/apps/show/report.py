@@ -19,7 +19,12 @@ from hidvae.apps.show.report_scores import (
     read_metrics,
     slice_parts,
 )
-from hidvae.apps.show.report_sources import manifest_parts, settings_parts, timing_parts
+from hidvae.apps.show.report_sources import (
+    decision_parts,
+    manifest_parts,
+    settings_parts,
+    timing_parts,
+)
 from hidvae.apps.show.report_tags import accuracy_parts, calibration_parts, confusion_parts
 from hidvae.apps.show.report_training import training_parts
 from hidvae.apps.show.report_users import user_parts
@@ -37,6 +42,7 @@ _SECTIONS: dict[str, Parts] = {
     "Differences": difference_parts,
     "Slices": slice_parts,
     "Some users": user_parts,
+    "Decisions": decision_parts,
     "Training": training_parts,
     "Codebooks": codebook_parts,
     "Collisions": collision_parts,

@@ -13,7 +13,7 @@ from hidvae.apps.show.formats import NOTHING, seconds
 from hidvae.apps.show.page import details, figures, heading, paragraph, table
 from hidvae.config import Config
 from hidvae.errors import HidvaeError, NotTrainedError
-from hidvae.run.run import CONFIG
+from hidvae.run.run import CONFIG, Run
 from hidvae.run.stages import STAGES
 from hidvae.store.artifacts import StageFolder, read_json, read_stage
 
@@ -41,6 +41,18 @@ def timing_parts(run: Path) -> Iterator[Markup]:
     yield figures([("Wall time", drawn)])
     rows = [(name, seconds(value)) for name, value in taken.items()]
     yield table([*rows, ("together", seconds(sum(taken.values())))], numbers=(1,))
+
+
+def decision_parts(run: Path) -> Iterator[Markup]:
+    """What was chosen for the user."""
+    decisions = Run(run).decisions
+    if decisions:
+        yield table(
+            [(decision.text, decision.change or NOTHING) for decision in decisions],
+            ("decided", "setting that changes it"),
+        )
+    else:
+        yield paragraph("Nothing had to be decided: all tables were taken as they are.")
 
 
 def settings_parts(run: Path) -> Iterator[Markup]:

@@ -29,6 +29,7 @@ from hidvae.evaluation.evaluate_run import METRICS, rankers_of
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.ranking.explain import Explainer, Recommendation
 from hidvae.ranking.recommender import Recommender
+from hidvae.run.run import Run
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import read_json, read_stage
 
@@ -52,7 +53,18 @@ def print_run(run: Path, device: str = "auto") -> None:
     print_metrics(run, console)
     print_semantic_ids(ids, tags, dataset, console)
     print_users(Recommender.load(run, device), dataset, console)
+    print_decisions(run, console)
     console.print(f"\nRun: {run}", soft_wrap=True, highlight=False)
+
+
+def print_decisions(run: Path, console: Console | None = None) -> None:
+    """What was chosen for the user, each with the setting that changes it."""
+    console = console or make_console()
+    decisions = Run(run).decisions
+    if decisions:
+        console.print("\n[bold]What was decided[/bold] (and the setting that changes it)")
+    for decision in decisions:
+        console.print(f"  {escape(printable(decision.said))}", soft_wrap=True, highlight=False)
 
 
 def print_metrics(run: Path, console: Console | None = None) -> None:

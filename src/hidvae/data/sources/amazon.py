@@ -1,7 +1,7 @@
 """Amazon Reviews in any of its public forms, or as tables that were prepared before.
 
-Which files are meant is said by ``DatasetConfig.amazon_release``; prepared tables in the folder
-come first. See ``docs/datasets.md``.
+Which files are meant is said by ``DatasetConfig.source``; prepared tables in the folder come
+first. See ``docs/datasets.md``.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class _Release:
 
 
 _RELEASES: Mapping[str, _Release] = {
-    "p5": _Release(
+    "amazon": _Release(
         "P5's archive (sequential_data.txt, datamaps.json, meta.json.gz)",
         amazon_p5.find_files,
         amazon_p5.read,
     ),
-    "2014": _Release(
+    "amazon-2014": _Release(
         "the files of 2014 (reviews_{0}_5.json.gz, meta_{0}.json.gz)",
         amazon_2014.find_files,
         amazon_2014.read,
     ),
-    "2023": _Release(
+    "amazon-2023": _Release(
         "the files of 2023 ({0}.jsonl.gz, meta_{0}.jsonl.gz)",
         amazon_2023.find_files,
         amazon_2023.read,
@@ -71,7 +71,7 @@ def read_amazon(config: DatasetConfig) -> SourceTables:
     if has_tables(folder):
         return read_tables(folder, config, name)
     files = _release_files(folder, config)
-    return _RELEASES[config.amazon_release].read(files, name, config.dataset_split)
+    return _RELEASES[config.source].read(files, name, config.dataset_split)
 
 
 def _locate(config: DatasetConfig) -> Path:
@@ -84,7 +84,7 @@ def _locate(config: DatasetConfig) -> Path:
 
 
 def _release_files(folder: Path, config: DatasetConfig) -> dict[str, Path]:
-    files = _RELEASES[config.amazon_release].find_files(folder, config.dataset_split)
+    files = _RELEASES[config.source].find_files(folder, config.dataset_split)
     if files is not None:
         return files
     others = {
@@ -92,7 +92,7 @@ def _release_files(folder: Path, config: DatasetConfig) -> dict[str, Path]:
         for name, release in _RELEASES.items()
     }
     hints = [
-        f"found {', '.join(found)}; use --set DatasetConfig.amazon_release={name}"
+        f"found {', '.join(found)}; use --set DatasetConfig.source={name}"
         for name, found in others.items()
         if found is not None
     ]
@@ -111,7 +111,5 @@ def _release_files(folder: Path, config: DatasetConfig) -> dict[str, Path]:
 
 def _wanted(config: DatasetConfig) -> str:
     split = config.dataset_split
-    category = (
-        split if config.amazon_release == "2023" else amazon_2014.CATEGORIES.get(split, split)
-    )
-    return _RELEASES[config.amazon_release].wanted.format(category)
+    category = split if config.source == "amazon-2023" else amazon_2014.CATEGORIES.get(split, split)
+    return _RELEASES[config.source].wanted.format(category)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
+from hidvae.data.notes import MAX_BROKEN_SHARE, show_value
 from hidvae.data.schema import Columns
-from hidvae.data.sources.delimited import MAX_BROKEN_SHARE, collect, scan_lines
-from hidvae.data.tables import show_value
+from hidvae.data.sources.delimited import collect, scan_lines
 from hidvae.errors import DataError
 
 LINE, LINE_NUMBER = "line", "line_number"

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
+from hidvae.data.notes import BadRows
 from hidvae.data.schema import Columns
 from hidvae.data.sources.amazon_2014 import DEPARTMENTS, read_metadata
 from hidvae.data.sources.amazon_items import build_items
@@ -23,7 +24,7 @@ from hidvae.data.sources.amazon_lines import (
     scan_numbered,
 )
 from hidvae.data.sources.delimited import collect, find_file
-from hidvae.data.tables import BadRows, SourceTables
+from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError
 
 P5_ID = "p5_id"

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
-from hidvae.data.tables import reading, require_columns, show_value
+from hidvae.data.notes import MAX_BROKEN_SHARE, show_value
+from hidvae.data.tables import reading, require_columns
 from hidvae.errors import DataError
-
-MAX_BROKEN_SHARE = 0.01
-"""Largest share of a file's lines that may be broken and left out."""
 
 _ABSENT = "\x01"  # a separator that no text has: one column, the line
 

@@ -1,9 +1,9 @@
 """KuaiRand (Gao et al., CIKM 2022) from its official files: Pure, 1K and 27K.
 
-Events are exposures with the chosen signal; items are the videos of these events. Left out on
-purpose: ``video_features_statistic_*``, averages over the whole month that hold the popularity of
-the test period, and ``user_features_*``, which no model here uses. Rules:
-docs/datasets.md.
+Events are exposures that were clicked, or that ``DatasetConfig.events_where`` asks for; items are
+the videos of these events. Left out on purpose: ``video_features_statistic_*``, averages over the
+whole month that hold the popularity of the test period, and ``user_features_*``, which no model
+here uses. Rules: docs/datasets.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from hidvae.config import DatasetConfig
+from hidvae.data.conditions import parse_condition
 from hidvae.data.schema import Columns
 from hidvae.data.sources.delimited import collect, drop_broken_lines, find_file, scan_columns
 from hidvae.data.sources.folder import has_tables, read_tables, table_files
@@ -30,6 +31,7 @@ _STANDARD_LOGS = {
         f"{period}_27k_part{part}" for period in ("4_08_to_4_21", "4_22_to_5_08") for part in (1, 2)
     ),
 }
+_CLICKED = ("is_click = 1",)
 _CAPTIONS = "kuairand_video_captions.csv"
 _CATEGORIES = "kuairand_video_categories.csv"
 _LEVELS = ("first", "second", "third", "fourth")
@@ -91,9 +93,10 @@ def read_kuairand(config: DatasetConfig) -> SourceTables:
     events, counts = _scan_events([files[name] for name in logs], config)
     videos = collect(events.select(video_id=Columns.ITEM).unique(), files[logs[0]])
     if videos.is_empty():
+        wanted = " and ".join(_conditions(config))
         raise DataError(
-            f"{files[logs[0]].parent}: expected exposures with {config.kuairand_signal} = 1; found "
-            "none in the logs; choose another --set DatasetConfig.kuairand_signal"
+            f"{files[logs[0]].parent}: expected exposures with {wanted}; found "
+            "none in the logs; choose others with --set DatasetConfig.events_where"
         )
     items, more = _read_items(files, basic, videos)
     return SourceTables(
@@ -130,9 +133,10 @@ def _required(config: DatasetConfig) -> list[str]:
 
 
 def _scan_events(logs: list[Path], config: DatasetConfig) -> tuple[pl.LazyFrame, dict[str, int]]:
-    """Exposures with the signal as user_id, item_id and timestamp (ms), and what was left out."""
-    signal = config.kuairand_signal
-    whole_numbers = ("video_id", "time_ms", signal)
+    """Exposures that count as user_id, item_id and timestamp (ms), and what was left out."""
+    conditions = [parse_condition(text) for text in _conditions(config)]
+    signals = dict.fromkeys(condition.column for condition in conditions)
+    whole_numbers = ("video_id", "time_ms", *signals)
     schema = {"user_id": pl.String, **dict.fromkeys(whole_numbers, pl.Int64)}
     is_usable = pl.col("user_id").str.contains(r"^\s*\d+\s*$") & pl.all_horizontal(
         pl.col(whole_numbers).is_not_null()
@@ -142,9 +146,13 @@ def _scan_events(logs: list[Path], config: DatasetConfig) -> tuple[pl.LazyFrame,
         rows, broken = drop_broken_lines(scan_columns(path, schema), is_usable, path)
         parts.append(rows)
         num_broken += broken
-    events = pl.concat(parts).filter(pl.col(signal) == 1)
+    events = pl.concat(parts).filter(*(condition.is_met for condition in conditions))
     columns = {Columns.USER: "user_id", Columns.ITEM: "video_id", Columns.TIMESTAMP: "time_ms"}
     return events.select(**columns), {"broken_lines": num_broken}
+
+
+def _conditions(config: DatasetConfig) -> tuple[str, ...]:
+    return config.events_where or _CLICKED
 
 
 def _read_items(

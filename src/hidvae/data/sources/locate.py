@@ -48,7 +48,7 @@ def locate_folder(config: DatasetConfig, *, wanted: str, has_files: Callable[[Pa
             return folder
     dataset = remote_dataset(config)
     if dataset and (is_downloaded(dataset) or not _download_is_off()):
-        fetched = fetch_dataset(dataset, accept_license=config.accept_license)
+        fetched = fetch_dataset(dataset)
         return _check_download(fetched, wanted, has_files)
     places = ", ".join(str(parent / name) for parent in roots)
     places = places if root else f"${DATA_VARIABLE} (not set), {places}"

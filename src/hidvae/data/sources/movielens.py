@@ -1,6 +1,6 @@
 """MovieLens 100K, 1M and 32M (GroupLens) from their official files.
 
-Events are ratings, of at least ``DatasetConfig.movielens_min_rating`` stars; items are all movies.
+Events are ratings, or those that ``DatasetConfig.events_where`` asks for; items are all movies.
 Genres are a set, not a path; the path made of them starts with the genre that most movies have.
 Left out: the users' table, links to other sites, and 32M's ``tags.csv``, which viewers wrote at
 any time, that of the test period included. Rules: docs/datasets.md.
@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from hidvae.config import DatasetConfig
+from hidvae.data.conditions import keep_events
 from hidvae.data.schema import Columns
 from hidvae.data.sources.delimited import drop_broken_lines, find_file, scan_columns
 from hidvae.data.sources.locate import locate_folder
@@ -102,7 +103,7 @@ def read_movielens(config: DatasetConfig) -> SourceTables:
     return SourceTables(
         name=dataset_name(config),
         items=items,
-        interactions=events.filter(pl.col(_RATING) >= config.movielens_min_rating).drop(_RATING),
+        interactions=keep_events(events, config.events_where, str(ratings_path)).drop(_RATING),
         items_file=str(movies_path),
         interactions_file=str(ratings_path),
         counts={"broken_lines": num_broken, **counts},

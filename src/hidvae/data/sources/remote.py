@@ -15,6 +15,7 @@ from hidvae.errors import ConfigError
 _SPLITS = {
     "folder": ("",),
     "amazon": ("beauty", "sports", "toys"),
+    "amazon-2014": ("beauty", "sports", "toys"),
     "kuairand": ("pure", "1k", "27k"),
     "movielens": ("100k", "1m", "32m"),
 }
@@ -76,7 +77,7 @@ def dataset_name(config: DatasetConfig) -> str:
     Raises:
         ConfigError: If source and dataset_split do not go together.
     """
-    if config.source == "amazon" and config.amazon_release == "2023":
+    if config.source == "amazon-2023":
         if not config.dataset_split:
             raise ConfigError(
                 "DatasetConfig.dataset_split: expected a category of Amazon Reviews 2023, such as "
@@ -92,8 +93,9 @@ def dataset_name(config: DatasetConfig) -> str:
         )
     if config.source == "folder":
         return ""
-    suffix = "-2014" if config.source == "amazon" else ""
-    return f"{config.source}-{config.dataset_split}{suffix}"
+    if config.source.startswith("amazon"):
+        return f"amazon-{config.dataset_split}-2014"
+    return f"{config.source}-{config.dataset_split}"
 
 
 def remote_dataset(config: DatasetConfig) -> RemoteDataset | None:
@@ -106,9 +108,9 @@ def remote_dataset(config: DatasetConfig) -> RemoteDataset | None:
         return _movielens(dataset_name(config), config.dataset_split)
     if config.source == "kuairand":
         return _kuairand(dataset_name(config), config.dataset_split)
-    if config.source == "amazon":
-        makers = {"p5": _amazon_p5, "2014": _amazon_2014, "2023": _amazon_2023}
-        return makers[config.amazon_release](dataset_name(config), config.dataset_split)
+    makers = {"amazon": _amazon_p5, "amazon-2014": _amazon_2014, "amazon-2023": _amazon_2023}
+    if config.source in makers:
+        return makers[config.source](dataset_name(config), config.dataset_split)
     return None
 
 
