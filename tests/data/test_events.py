@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hidvae.config import DatasetConfig
 from hidvae.data import events as events_module
 from hidvae.data.events import Events, find_ties, k_core, keep_repeated, put_in_order, read_events
+from hidvae.data.notes import Notes
 from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError
 
@@ -32,7 +33,7 @@ def tables_of(rows: list[Row]) -> SourceTables:
 
 
 def read(rows: list[Row]) -> Events:
-    return read_events(tables_of(rows), ITEMS)[0]
+    return read_events(tables_of(rows), ITEMS, Notes())[0]
 
 
 def rows_of(events: Events) -> list[Row]:
@@ -55,11 +56,11 @@ def by_hand(rows: list[Row]) -> list[Row]:
 @given(ROWS)
 def test_batches_change_nothing(rows: list[Row]) -> None:
     log = tables_of(rows)
-    whole, size = read_events(log, ITEMS)
+    whole, size = read_events(log, ITEMS, Notes())
     before = events_module._ROWS_PER_BATCH
     try:
         events_module._ROWS_PER_BATCH = 3
-        parts, same_size = read_events(log, ITEMS)
+        parts, same_size = read_events(log, ITEMS, Notes())
     finally:
         events_module._ROWS_PER_BATCH = before
     assert size == same_size
@@ -113,7 +114,7 @@ def test_a_position_decides_between_equal_times() -> None:
         }
     )
     tables = replace(tables_of([("a", "x", 0)]), interactions=log.lazy())
-    events = put_in_order(read_events(tables, ITEMS)[0], ITEMS, DatasetConfig())
+    events = put_in_order(read_events(tables, ITEMS, Notes())[0], ITEMS, DatasetConfig())
     assert [row[1] for row in rows_of(events)] == ["z", "y", "x"]
     assert not find_ties(events)[0].size
 
@@ -121,7 +122,7 @@ def test_a_position_decides_between_equal_times() -> None:
 def test_without_times_the_file_decides_and_nothing_is_a_duplicate() -> None:
     log = pl.DataFrame({"user_id": list("abaa"), "item_id": list("xyxv")})
     tables = replace(tables_of([("a", "x", 0)]), interactions=log.lazy())
-    events = put_in_order(read_events(tables, ITEMS)[0], ITEMS, DatasetConfig())
+    events = put_in_order(read_events(tables, ITEMS, Notes())[0], ITEMS, DatasetConfig())
     assert events.user.tolist() == [0, 0, 0, 1]
     assert ITEMS["item_id"].gather(events.item).to_list() == ["x", "x", "v", "y"]
 
@@ -130,7 +131,7 @@ def test_whole_numbers_and_fractions_in_different_batches(monkeypatch: pytest.Mo
     monkeypatch.setattr(events_module, "_ROWS_PER_BATCH", 1)
     log = pl.DataFrame({"user_id": ["a"] * 3, "item_id": list("xyz"), "timestamp": [2.5, 2.0, 1.0]})
     tables = replace(tables_of([("a", "x", 0)]), interactions=log.lazy())
-    events = put_in_order(read_events(tables, ITEMS)[0], ITEMS, FILE_ORDER)
+    events = put_in_order(read_events(tables, ITEMS, Notes())[0], ITEMS, FILE_ORDER)
     assert events.order[0].tolist() == [1.0, 2.0, 2.5]
 
 
@@ -180,18 +181,41 @@ def test_k_core_iterates() -> None:
     assert not len(k_core(chain, 2, 2))
 
 
-def test_bad_rows_are_named_by_their_row_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def left_out(rows: list[Row], *, strict: bool = False) -> list[str]:
+    notes = Notes(strict=strict)
+    read_events(tables_of(rows), ITEMS, notes)
+    return [decision.text for decision in notes.decisions]
+
+
+def test_rows_left_out_are_counted_over_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events_module, "_ROWS_PER_BATCH", 2)
-    rows = [("a", "x", 0), ("a", "y", 1), ("a", "z", 2), ("", "z", 3)]
-    with pytest.raises(DataError, match=r"log.csv, column user_id: .* 1 bad row \(row 4: ''\)"):
-        read(rows)
-    with pytest.raises(DataError, match=r"in 3 of 4 events, such as 'q' \(row 2\)"):
-        read([("a", "x", 0), ("a", "q", 1), ("a", "q", 2), ("b", "r", 3)])
+    rows = [("a", "x", 0), ("", "y", 1), ("a", "z", 2), (" ", "z", 3)]
+    assert left_out(rows) == ["log.csv: 2 rows without a user id are left out (row 2, 4)"]
+    assert [row[:2] for row in rows_of(read(rows))] == [("a", "x"), ("a", "z")]
+    with pytest.raises(DataError, match=r"log.csv, column user_id: .* 1 bad row \(row 2: ''\)"):
+        left_out(rows, strict=True)
 
 
-def test_events_of_unknown_items_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_events_of_unknown_items_are_left_out() -> None:
     rows = [("a", item, time) for time, item in enumerate("xqqrstyzxy")]
     assert [item for _, item, _ in rows_of(read(rows))] == list("xyzxy")
-    assert caplog.messages == [
-        "5 of 10 events are left out, as their items are not in items.csv: 'q', 'r', 's', …"
+    assert left_out(rows) == [
+        "log.csv: 5 rows of items that items.csv lacks are left out (row 2, 3, 4, …)"
     ]
+    with pytest.raises(DataError, match=r"expected an id of items.csv; found 5 bad rows \(row 2"):
+        left_out(rows, strict=True)
+
+
+def test_ids_that_do_not_match_are_refused() -> None:
+    unknown: list[Row] = [("a", f"{item}!", time) for time, item in enumerate("xyzv" * 5)]
+    match = r"in 20 of 20 events, such as 'x!' \(row 1\), did you mean 'x'\?; write the ids alike"
+    with pytest.raises(DataError, match=match):
+        read(unknown)
+    with pytest.raises(DataError, match="in 20 of 21 events"):  # one matches by chance
+        read([*unknown, ("a", "x", 99)])
+    assert len(read([*unknown, ("a", "x", 99), ("a", "y", 100)])) == 2
+
+
+def test_a_log_without_a_usable_row_is_refused() -> None:
+    with pytest.raises(DataError, match="expected events; found none that can be used"):
+        read([("", "x", 0)])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from hidvae.store.artifacts import StageFolder, is_current
 
 Rows = list[tuple[str, str]]
 THREE = [("u", "a"), ("u", "b"), ("u", "c")]
+OTHER = [("o", "c"), ("o", "b"), ("o", "a")]
 
 
 def write_tables(folder: Path, events: Rows, items: list[str]) -> str:
@@ -100,7 +100,7 @@ def test_fingerprints_follow_the_files(tmp_path: Path) -> None:
 
 
 def test_items_without_events_stay_without_a_core(tmp_path: Path) -> None:
-    folder = write_tables(tmp_path, [*THREE, ("u", "a")], ["cold", "a", "b", "c"])
+    folder = write_tables(tmp_path, [*THREE, ("u", "a"), *OTHER], ["cold", "a", "b", "c"])
     stage = prepare(DatasetConfig(folder=folder), tmp_path / "out")
     dataset = load_dataset(stage)
     assert dataset.catalogue.item_ids == ["cold", "a", "b", "c"]
@@ -113,65 +113,66 @@ def test_items_without_events_stay_without_a_core(tmp_path: Path) -> None:
     assert core.metrics["dropped_items"] == 1
 
 
-def test_unknown_items_are_left_out_if_they_are_few(tmp_path: Path) -> None:
-    events = [*THREE, ("u", "bb"), ("u", "x"), ("u", "y")]
-    folder = write_tables(tmp_path, events, ["a", "b", "c"])
+def test_what_is_left_out_is_counted_and_said(tmp_path: Path) -> None:
+    events = [*THREE, ("u", "bb"), ("u", "x"), ("", "a"), *OTHER]
+    folder = write_tables(tmp_path, events, ["a", "b", "c", "a", ""])
     stage = prepare(DatasetConfig(folder=folder), tmp_path / "out")
-    assert stage.metrics["unknown_item_events"] == stage.facts["dropped_events"] == 3
-    assert stage.metrics["num_events"] == 3
-    folder = write_tables(tmp_path, [("u", "bb"), *events], ["a", "b", "c"])
-    with pytest.raises(DataError) as caught:
-        prepare(DatasetConfig(folder=folder), tmp_path / "most")
-    assert str(caught.value) == (
-        f"{folder}/interactions.csv: expected ids of {folder}/items.csv in column item_id; found "
-        "items that are not there in 4 of 7 events, such as 'bb' (row 1), did you mean 'b'?; "
-        "write the ids alike in both tables, or add the items"
-    )
+    assert stage.metrics["unknown_item_events"] == 2
+    assert stage.metrics["num_events"] + stage.facts["dropped_events"] == len(events)
+    assert stage.metrics["num_items"] + stage.metrics["dropped_items"] == 5
+    said = "\n".join(decision.said for decision in stage.decisions)
+    assert f"{folder}/interactions.csv: 2 rows of items that {folder}/items.csv lacks are" in said
+    assert f"{folder}/interactions.csv: 1 row without a user id is left out" in said
+    assert f"{folder}/items.csv: 1 row without an item id is left out" in said
+    assert f"{folder}/items.csv: 1 row repeating an item is left out" in said
+    message = refused(DatasetConfig(folder=folder, strict=True), tmp_path / "strict")
+    assert message.startswith(f"{folder}/items.csv, column item_id: expected an item id")
 
 
-def test_users_of_fewer_than_three_events_are_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_short_users_train_and_are_not_tested(tmp_path: Path) -> None:
     events = [("v", "a"), *THREE, ("v", "b"), ("w", "a")]
     folder = write_tables(tmp_path, events, ["a", "b", "c"])
     stage = prepare(DatasetConfig(folder=folder), tmp_path / "out")
-    assert load_dataset(stage).interactions.user_ids == ["u"]
-    assert (stage.facts["dropped_users"], stage.facts["dropped_events"]) == (2, 3)
-    assert "2 of 3 users are left out, with fewer than 3 events" in caplog.messages
-    folder = write_tables(tmp_path, [("v", "a"), ("v", "b")], ["a", "b", "c"])
-    with pytest.raises(
-        DataError, match=r"found none of 2 after dropping users below 3 .*add data$"
-    ):
-        prepare(DatasetConfig(folder=folder), tmp_path / "none")
+    dataset = load_dataset(stage)
+    assert dataset.interactions.user_ids == ["v", "u", "w"]
+    assert [dataset.split.train[user].tolist() for user in range(3)] == [[0, 1], [0], [0]]
+    assert dataset.split.test_users.tolist() == dataset.split.validation_users.tolist() == [1]
+    assert dataset.split.test_histories[0].tolist() == [0, 1]
+    assert [decision.text for decision in stage.decisions] == [
+        "2 of 3 users have fewer than 3 events: they train and are not tested"
+    ]
 
 
-def test_core_and_short_histories_hold_together(tmp_path: Path) -> None:
-    # Without v (2 events) item d has one event left, so a 2-core must drop d as well.
+def test_a_core_drops_users_and_items(tmp_path: Path) -> None:
+    # Without v (1 event) item d has one event left, so a 2-core must drop d as well.
     users = [(u, i) for u in "ux" for i in "abc"]
-    folder = write_tables(tmp_path, [*users, ("u", "d"), ("v", "d"), ("v", "a")], list("abcd"))
+    folder = write_tables(tmp_path, [*users, ("u", "d"), ("v", "d")], list("abcd"))
     config = DatasetConfig(folder=folder, min_events=2)
-    dataset = load_dataset(prepare(config, tmp_path / "out"))
+    stage = prepare(config, tmp_path / "out")
+    dataset = load_dataset(stage)
     assert dataset.catalogue.item_ids == ["a", "b", "c"]
     assert dataset.interactions.sequences.lengths.tolist() == [3, 3]
+    assert "1 user and 1 item are left out" in stage.decisions[0].text
 
 
-def test_a_core_that_leaves_nothing(tmp_path: Path) -> None:
-    folder = write_tables(tmp_path, THREE, ["a", "b", "c"])
-    message = refused(DatasetConfig(folder=folder, min_events=5), tmp_path)
-    assert "expected events to be left; found none of 3" in message
-    assert "lower --set DatasetConfig.min_events=5" in message
-
-
-def test_duplicate_items_name_the_file(tmp_path: Path) -> None:
-    folder = write_tables(tmp_path, THREE, ["a", "b", "c", "a"])
-    message = refused(DatasetConfig(folder=folder), tmp_path)
-    assert message.startswith(f"{tmp_path / 'items.csv'}, column item_id: expected each item once")
+@pytest.mark.parametrize(
+    ("events", "min_events", "found"),
+    [
+        ([*THREE, *OTHER], 5, "0 users and 0 items in 0 of 6 events"),
+        (THREE, 0, "1 user and 3 items in 3 of 3 events"),
+        ([("u", "a"), ("v", "a")], 0, "2 users and 1 item in 2 of 2 events"),
+    ],
+)
+def test_too_little_is_refused(tmp_path: Path, events: Rows, min_events: int, found: str) -> None:
+    folder = write_tables(tmp_path, events, ["a", "b", "c"])
+    message = refused(DatasetConfig(folder=folder, min_events=min_events), tmp_path)
+    assert f"expected at least 2 users and 2 items with events; found {found}; add" in message
+    assert ("lower --set DatasetConfig.min_events=5" in message) == bool(min_events)
 
 
 @pytest.mark.parametrize("name", ["items.parquet", "users.parquet", "events.safetensors"])
 def test_a_damaged_stage_is_refused(tmp_path: Path, name: str) -> None:
-    folder = write_tables(tmp_path, THREE, ["a", "b", "c"])
+    folder = write_tables(tmp_path, [*THREE, *OTHER], ["a", "b", "c"])
     stage = prepare(DatasetConfig(folder=folder), tmp_path / "out")
     (stage.path / name).write_bytes(b"not a table")
     with pytest.raises(ArtifactError, match=rf"{name}: .*run `hidvae prepare` again"):
@@ -211,7 +212,8 @@ def test_ties_and_duplicates_are_counted(tmp_path: Path) -> None:
 
 
 def test_repeated_items_can_be_left_out(tmp_path: Path) -> None:
-    folder = write_tables(tmp_path, [("u", item) for item in "abacb"], ["a", "b", "c"])
+    events = [*(("u", item) for item in "abacb"), *OTHER]
+    folder = write_tables(tmp_path, events, ["a", "b", "c"])
     for which, expected in (("first", [0, 1, 2]), ("last", [0, 2, 1]), ("keep", [0, 1, 0, 2, 1])):
         config = DatasetConfig(folder=folder, repeated_items=which)
         dataset = load_dataset(prepare(config, tmp_path / which))

@@ -74,6 +74,8 @@ class Catalogue:
 
     def nearest(self, item_id: str) -> str:
         """Advice that names the known id closest to a mistyped one."""
+        if not self.item_ids:
+            return ""
         close = difflib.get_close_matches(str(item_id), self.item_ids, n=1, cutoff=0.5)
         return f"; did you mean {close[0]!r}?" if close else f"; ids look like {self.item_ids[0]!r}"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hidvae.config import DatasetConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.notes import MAX_SHOWN, BadRows, Notes, show_value
+from hidvae.data.notes import MAX_SHOWN, BadRows, Notes, count_of, show_value
 from hidvae.data.schema import ROW, Columns, check_events, place_of
 from hidvae.data.tables import SourceTables, read_batches
 from hidvae.errors import DataError
@@ -289,6 +289,7 @@ def too_little_left(
     lower = f", or lower --set DatasetConfig.min_events={min_events}" if min_events else ""
     return DataError(
         f"{tables.interactions_file}: expected at least {MIN_SIZE} users and {MIN_SIZE} items with "
-        f"events; found {np.unique(kept.user).size} users and {np.unique(kept.item).size} items in "
-        f"{len(kept)} of {num_events} events; add data{lower}"
+        f"events; found {count_of(np.unique(kept.user).size, 'user')} and "
+        f"{count_of(np.unique(kept.item).size, 'item')} in {len(kept)} of "
+        f"{count_of(num_events, 'event')}; add data{lower}"
     )

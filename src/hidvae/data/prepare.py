@@ -257,19 +257,17 @@ def _say_what_is_left_out(
 ) -> None:
     if num_duplicates:
         notes.decide(
-            f"{count_of(num_duplicates, 'event')} left out that repeat user, item and time of "
-            "another"
+            f"{count_of(num_duplicates, 'event')} with user, item and time of another left out"
         )
     if num_repeated:
         notes.decide(
-            f"{count_of(num_repeated, 'event')} left out of items that the user had before or "
-            "after",
+            f"{count_of(num_repeated, 'event')} of an item that the user has twice left out",
             f"DatasetConfig.repeated_items={config.repeated_items}",
         )
     if config.min_events and (left_out["dropped_users"] or left_out["dropped_items"]):
         notes.decide(
             f"{count_of(left_out['dropped_users'], 'user')} and "
-            f"{count_of(left_out['dropped_items'], 'item')} left out, for fewer than "
+            f"{count_of(left_out['dropped_items'], 'item')} are left out, for fewer than "
             f"{config.min_events} events or the reasons above",
             f"DatasetConfig.min_events={config.min_events}",
         )

@@ -84,7 +84,7 @@ def check_items(raw: pl.DataFrame, file: str, notes: Notes | None = None) -> pl.
     if ids:
         is_left_out = _leave_out_empty(ids, raw, file, notes)
         is_repeated = ~ids[0].is_first_distinct() & ids[0].is_not_null()
-        rule = ("each item once", "keep one row per item", "that repeat an item")
+        rule = ("each item once", "keep one row per item", "repeating an item")
         _leave_out(is_repeated, raw, Columns.ITEM, rule, file, notes)
         is_kept = ~(is_left_out | is_repeated)
         raw, ids = raw.filter(is_kept), [ids[0].filter(is_kept)]
