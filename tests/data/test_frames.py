@@ -63,10 +63,12 @@ def test_a_log_alone_brings_its_items() -> None:
 
 
 def test_other_column_names_are_mapped() -> None:
-    tables = tables_from(ITEMS, LOG.rename({"user_id": "who"}), column_names=["user_id=who"])
+    tables = tables_from(
+        ITEMS, LOG.rename({"user_id": "who"}), DatasetConfig(column_names=("user_id=who",))
+    )
     assert tables.interactions.collect().equals(LOG)
     with pytest.raises(ConfigError, match="expected a column of items or interactions after the ="):
-        tables_from(ITEMS, LOG, column_names=["user_id=whom"])
+        tables_from(ITEMS, LOG, DatasetConfig(column_names=("user_id=whom",)))
 
 
 def test_the_stage_is_skipped_while_the_tables_hold_the_same(tmp_path: Path) -> None:

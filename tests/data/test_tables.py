@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from hidvae.data.notes import BadRows
 from hidvae.data.tables import (
     SUFFIXES,
-    BadRows,
     SourceTables,
     find_table,
     map_distinct,

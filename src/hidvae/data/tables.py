@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from hidvae.config import DatasetConfig
 from hidvae.data.notes import Notes, show_value
 from hidvae.errors import DataError
 from hidvae.store.artifacts import Decision
@@ -75,25 +76,39 @@ def find_table(folder: Path, stem: str) -> Path:
     return found[0]
 
 
-def read_table(path: Path, text_columns: Sequence[str]) -> pl.DataFrame:
+def read_table(
+    path: Path,
+    text_columns: Sequence[str],
+    config: DatasetConfig | None = None,
+    notes: Notes | None = None,
+) -> pl.DataFrame:
     """Read a table whole; see ``scan_table``.
 
     Raises:
         DataError: If it cannot be read, or has no row.
     """
     with reading(path):
-        frame = scan_table(path, text_columns).collect()
+        frame = scan_table(path, text_columns, config, notes).collect()
     require_rows(frame, str(path))
     return frame
 
 
-def scan_table(path: Path, text_columns: Sequence[str], *, infer: bool = True) -> pl.LazyFrame:
+def scan_table(
+    path: Path,
+    text_columns: Sequence[str],
+    config: DatasetConfig | None = None,
+    notes: Notes | None = None,
+    *,
+    infer: bool = True,
+) -> pl.LazyFrame:
     """Scan a Parquet, CSV (comma), TSV (tab) or JSON Lines file in UTF-8.
 
     Args:
         path: The file; its suffix says its format. A CSV or TSV starts with a header.
         text_columns: Columns that stay text even if they look like numbers, so that the id ``007``
             is not the id ``7``. Parquet has types of its own.
+        config: How tables are written; the defaults recognise it.
+        notes: Told of what was recognised and what is left out.
         infer: Whether the other columns of a CSV or TSV get types, for which the file is read once
             more; else they are text.
 

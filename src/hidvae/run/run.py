@@ -269,9 +269,7 @@ class Run:
         """
         resolved = load_config((), settings, config)
         run = cls(path, resolved.run.device)
-        run.tables = tables_from(
-            items, interactions, column_names=resolved.dataset.column_names, name=run.path.name
-        )
+        run.tables = tables_from(items, interactions, resolved.dataset, name=run.path.name)
         run.make(resolved)
         return run
 

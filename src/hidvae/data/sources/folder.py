@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from hidvae.config import DatasetConfig
+from hidvae.data.notes import Notes
 from hidvae.data.schema import EVENT_COLUMNS, TEXT_COLUMNS, Columns
 from hidvae.data.sources import recbole
 from hidvae.data.sources.locate import locate_folder
@@ -82,11 +83,12 @@ def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
     """
     items_path, log_path = _find_files(folder)
     entries = split_entries(config.column_names)
+    notes = Notes(strict=config.strict)
     if _has_own_tables(folder):
-        items = None if items_path is None else read_items(items_path, entries)
-        return rename_tables(
-            name, items, items_path, scan_log(log_path, entries), log_path, entries
-        )
+        items = None if items_path is None else read_items(items_path, entries, config, notes)
+        log = scan_log(log_path, entries, config, notes)
+        tables = rename_tables(name, items, items_path, log, log_path, entries)
+        return replace(tables, decisions=notes.decisions)
     items = None if items_path is None else _read_atomic(items_path)
     log = recbole.scan_atomic(log_path)
     tables = rename_tables(name, items, items_path, log, log_path, entries)
@@ -212,15 +214,19 @@ def split_entries(column_names: Sequence[str]) -> list[tuple[str, str]]:
     return [(ours.strip(), theirs.strip()) for ours, _, theirs in parts]
 
 
-def read_items(path: Path, entries: Sequence[tuple[str, str]]) -> pl.DataFrame:
+def read_items(
+    path: Path, entries: Sequence[tuple[str, str]], config: DatasetConfig, notes: Notes
+) -> pl.DataFrame:
     """Read an items table, under its own column names."""
     text = (Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS)
-    return read_table(path, _with_theirs(text, entries))
+    return read_table(path, _with_theirs(text, entries), config, notes)
 
 
-def scan_log(path: Path, entries: Sequence[tuple[str, str]]) -> pl.LazyFrame:
+def scan_log(
+    path: Path, entries: Sequence[tuple[str, str]], config: DatasetConfig, notes: Notes
+) -> pl.LazyFrame:
     """Scan a log, under its own column names."""
-    return scan_table(path, _with_theirs(EVENT_COLUMNS, entries), infer=False)
+    return scan_table(path, _with_theirs(EVENT_COLUMNS, entries), config, notes, infer=False)
 
 
 def _with_theirs(ours: Sequence[str], entries: Sequence[tuple[str, str]]) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from hidvae.config import DatasetConfig
+from hidvae.data.notes import Notes
 from hidvae.data.sources.folder import read_items, rename_tables, scan_log, split_entries
 from hidvae.data.tables import FORMATS, SUFFIXES, SourceTables, reading
 from hidvae.errors import DataError, MissingExtraError
@@ -18,7 +20,7 @@ ITEMS, INTERACTIONS = "items", "interactions"
 
 
 def tables_from(
-    items: Any, interactions: Any, *, column_names: Sequence[str] = (), name: str = "tables"
+    items: Any, interactions: Any, config: DatasetConfig | None = None, *, name: str = "tables"
 ) -> SourceTables:
     """The two tables of a dataset, for ``prepare``.
 
@@ -26,7 +28,7 @@ def tables_from(
         items: A ``pl.DataFrame`` or ``pl.LazyFrame``, a pandas frame, whatever else Polars takes as
             an Arrow stream, or the name of a file; None takes the items that the log names.
         interactions: The log, likewise; a LazyFrame or a file is never read whole.
-        column_names: "our name=your name" for each column that differs.
+        config: How the tables are to be read; the defaults by default.
         name: Name of the dataset, for people.
 
     Raises:
@@ -34,13 +36,15 @@ def tables_from(
         DataError: If a table is none, or cannot be read.
         MissingExtraError: If a pandas frame cannot be converted without pyarrow.
     """
-    entries = split_entries(column_names)
+    config = config or DatasetConfig()
+    entries = split_entries(config.column_names)
+    notes = Notes(strict=config.strict)
     fingerprints = {}
     items_file: Path | str | None = None
     frame: pl.DataFrame | None = None
     if items is not None:
         if (path := _path(items, ITEMS)) is not None:
-            items_file, frame = path, read_items(path, entries)
+            items_file, frame = path, read_items(path, entries, config, notes)
             fingerprints[ITEMS] = fingerprint_file(path)
         else:
             with reading(ITEMS):
@@ -48,13 +52,13 @@ def tables_from(
             fingerprints[ITEMS] = _fingerprint(frame.lazy(), ITEMS)
     if (path := _path(interactions, INTERACTIONS)) is not None:
         log_file: Path | str = path
-        log = scan_log(path, entries)
+        log = scan_log(path, entries, config, notes)
         fingerprints[INTERACTIONS] = fingerprint_file(path)
     else:
         log_file, log = INTERACTIONS, _scan(interactions, INTERACTIONS)
         fingerprints[INTERACTIONS] = _fingerprint(log, INTERACTIONS)
     tables = rename_tables(name, frame, items_file, log, log_file, entries)
-    return SourceTables(**{**vars(tables), "fingerprints": fingerprints})
+    return replace(tables, fingerprints=fingerprints, decisions=notes.decisions)
 
 
 def _path(table: Any, what: str) -> Path | None:
