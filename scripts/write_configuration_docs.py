@@ -16,8 +16,8 @@ Written by `make docs` from `src/hidvae/config.py`; edit there.
 
 Give settings in a [gin](https://github.com/google/gin-config) file (`--config FILE.gin`) or on the
 command line (`--set NAME=VALUE`). Both can be repeated; the last one wins, and the command line
-wins over files. An unknown name or a value out of range is an error that names the nearest known
-one.
+wins over files. Text needs no quotes there, and a list of one text no brackets. An unknown name, a
+name without its section, or a value out of range is an error that names the nearest known one.
 
 `hidvae run` stores all settings as `RUN/config.json`, and each stage stores those it used in its
 `manifest.json`. The commands of single stages (`hidvae train --output RUN`, …) start from

@@ -17,6 +17,7 @@ from hidvae.config import (
     SECTIONS,
     SIZES,
     Config,
+    DatasetConfig,
     RetrieverConfig,
     RunConfig,
     TokenizerConfig,
@@ -127,6 +128,69 @@ def test_what_an_override_runs_is_refused_as_well() -> None:
 def test_a_former_name_is_answered_with_the_new_one() -> None:
     message = message_of(overrides=["FusionConfig.weights=(0.0,)"])
     assert "now it is GraphConfig.weights" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("min_events", "did you mean DatasetConfig.min_events?"),
+        ("num_levls", "did you mean TokenizerConfig.num_levels?"),
+        ("patience", "did you mean RetrieverConfig.patience?"),
+        ("short_histories", "DatasetConfig.short_histories is a former name"),
+        ("nonsense", "no value has %nonsense; expected SECTION.NAME"),
+    ],
+)
+def test_a_name_without_section_is_no_setting(name: str, expected: str, tmp_path: Path) -> None:
+    assert expected in message_of(overrides=[f"{name}=3"])
+    message = message_of([write(tmp_path, f"RunConfig.seed = 1\n{name} = 3")])
+    assert expected in message and "line 2" in message
+    included = write(tmp_path, f"{name} = 3", "included.gin")
+    assert f"{included.name}, line 1" in message_of([write(tmp_path, "include 'included.gin'")])
+
+
+def test_a_macro_may_be_set_and_what_reads_it_replaced(tmp_path: Path) -> None:
+    file = write(tmp_path, "SEED = 5\nNAME = 'demo'\nRunConfig.seed = %SEED\n")
+    assert "unknown key NAME" in message_of([file])
+    file = write(tmp_path, "SEED = 5\nRunConfig.seed = %SEED\n")
+    assert load_config([file], ["SEED=6"]).run.seed == 6
+    assert load_config([file], ["RunConfig.seed=7"]).run.seed == 7
+    assert load_config([], ["CUT=4", "DatasetConfig.dataset_split=%CUT"]).dataset == (
+        DatasetConfig(dataset_split="4")
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("dataset_split=100", "100"),
+        ("dataset_split='100'", "100"),
+        ("dataset_split=1e3", "1e3"),
+        ("csv_separator=;", ";"),
+        ("csv_separator=,", ","),
+        ("csv_separator= ", " "),
+        ("csv_separator='", "'"),
+        ("csv_separator=@", "@"),
+        ("time_format=%d.%m.%Y", "%d.%m.%Y"),
+        ("time_format=%Y", "%Y"),
+        ("folder=", ""),
+        ("folder=a b=c", "a b=c"),
+        ("events_where=rating >= 4", ("rating >= 4",)),
+        ("events_where=", ()),
+        ("column_names=user_id=1", ("user_id=1",)),
+        ("column_names=('user_id=1', 'item_id=2')", ("user_id=1", "item_id=2")),
+    ],
+)
+def test_text_on_the_command_line_is_taken_as_it_stands(override: str, value: object) -> None:
+    dataset = load_config([], [f"DatasetConfig.{override}"]).dataset
+    assert getattr(dataset, override.partition("=")[0]) == value
+
+
+def test_a_number_is_text_in_a_file_too(tmp_path: Path) -> None:
+    file = write(tmp_path, "DatasetConfig.dataset_split = 100\nDatasetConfig.queries = 'SELECT'")
+    assert load_config([file]).dataset.dataset_split == "100"
+    assert load_config([file]).dataset.queries == ("SELECT",)
+    wrong = write(tmp_path, "DatasetConfig.dataset_split = True")
+    assert "dataset_split: expected text; found True" in message_of([wrong])
 
 
 def test_file_that_includes_itself_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from typing import (
     cast,
     dataclass_transform,
     get_args,
+    get_origin,
     get_type_hints,
 )
 
@@ -744,24 +745,19 @@ def load_config(
 
     Args:
         files: gin files, later ones win.
-        overrides: Bindings such as ``TokenizerConfig.epochs=10``; strings may be left unquoted.
+        overrides: Bindings such as ``TokenizerConfig.epochs=10``; texts may be left unquoted.
         base: Settings to start from.
 
     Raises:
-        ConfigError: A file is missing or malformed, a key is unknown, a value is out of range.
+        ConfigError: A file is missing or malformed, a key is unknown or has no section, a macro is
+            not read, a value is out of range.
     """
-    lines = []
-    for override in overrides:
-        name, separator, value = override.partition("=")
-        if not separator:
-            raise ConfigError(f"--set {override}: expected name=value, such as RunConfig.seed=1")
-        lines.append(f"{name.strip()} = {_as_literal(value.strip())}")
-    bound: dict[str, _Binding] = {}
-    for file in files:
-        bound |= _read_file(Path(file))
-    bound |= {b.name: b for b in _bindings("\n".join(lines), "--set") if isinstance(b, _Binding)}
+    bindings = [binding for file in files for binding in _read_file(Path(file))]
+    bindings += _overrides(overrides, {binding.name for binding in bindings})
+    _refuse_unread(bindings)
+    bound = {binding.name: binding for binding in bindings}
     found = {
-        name: _without_macros(binding.value, bound, binding.place)
+        name: _fitted(name, _without_macros(binding.value, bound, binding.place))
         for name, binding in bound.items()
         if "." in name  # others are macros
     }
@@ -827,7 +823,23 @@ class _SyntaxOnly(config_parser.ParserDelegate):  # type: ignore[misc]
         return _Macro(scoped_name)
 
 
-def _read_file(file: Path, including: tuple[Path, ...] = ()) -> dict[str, _Binding]:
+def _overrides(overrides: Sequence[str], macros: set[str]) -> Iterator[_Binding]:
+    """Bindings of ``name=value`` texts.
+
+    Args:
+        overrides: The texts.
+        macros: Names that files bind; a text with a % may name one of them.
+    """
+    pairs = [override.partition("=") for override in overrides]
+    macros = macros | {name.strip() for name, _, _ in pairs}
+    for override, (name, separator, value) in zip(overrides, pairs, strict=True):
+        if not separator:
+            raise ConfigError(f"--set {override}: expected name=value, such as RunConfig.seed=1")
+        line = f"{name.strip()} = {_as_literal(name.strip(), value, macros)}"
+        yield from (b for b in _bindings(line, "--set") if isinstance(b, _Binding))
+
+
+def _read_file(file: Path, including: tuple[Path, ...] = ()) -> list[_Binding]:
     """Bindings of a gin file and of those that it includes, which are looked up beside it."""
     file = file.resolve() if including else file
     if not file.is_file():
@@ -843,12 +855,12 @@ def _read_file(file: Path, including: tuple[Path, ...] = ()) -> dict[str, _Bindi
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from error
-    bound: dict[str, _Binding] = {}
+    bound: list[_Binding] = []
     for statement in _bindings(text, str(file)):
         if isinstance(statement, _Binding):
-            bound[statement.name] = statement
+            bound.append(statement)
         else:
-            bound |= _read_file(file.parent / statement, (*including, file))
+            bound += _read_file(file.parent / statement, (*including, file))
     return bound
 
 
@@ -861,7 +873,10 @@ def _bindings(text: str, where: str) -> Iterator[_Binding | str]:
     try:
         statements = list(config_parser.ConfigParser(text, _SyntaxOnly()))
     except (SyntaxError, ValueError) as error:
-        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"{where}: expected NAME = VALUE, such as RunConfig.seed = 1; found what is none "
+            f"({' '.join(str(error).split())})"
+        ) from error
     for statement in statements:
         line = statement.location.line_num
         place = where if where == "--set" else f"{where}, line {line}"
@@ -895,13 +910,89 @@ def _without_macros(value: Any, bound: Mapping[str, _Binding], place: str) -> An
     return value
 
 
-def _as_literal(value: str) -> str:
-    """A bare word on the command line is a string: ``--set DatasetConfig.source=demo``."""
+def _macros_in(value: Any) -> Iterator[str]:
+    if isinstance(value, _Macro):
+        yield value.name
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _macros_in(entry)
+
+
+def _refuse_unread(bindings: Sequence[_Binding]) -> None:
+    """A name without a section is a macro; one that no value names is a mistake.
+
+    Values that later ones replace count too, so that ``--set`` may replace what names a macro.
+    """
+    read = {name for binding in bindings for name in _macros_in(binding.value)}
+    for binding in bindings:
+        if "." not in binding.name and binding.name not in read:
+            raise ConfigError(f"{binding.place}: {_without_section(binding.name)}")
+
+
+def _without_section(name: str) -> str:
+    """What to say of a name that has no section and is no macro that is read."""
+    owners: dict[str, list[str]] = {}
+    for known in sorted(_known_names()):
+        owners.setdefault(known.partition(".")[2], []).append(known)
+    former = {known.partition(".")[2]: known for known in FORMER_NAMES}
+    if name in former and name not in owners:
+        return _unknown(former[name])
+    close = difflib.get_close_matches(name, list(owners), n=1, cutoff=0.6)
+    if not close:
+        return (
+            f"unknown key {name}, which has no section, and no value has %{name}; expected "
+            "SECTION.NAME, such as TokenizerConfig.epochs (docs/configuration.md)"
+        )
+    return f"unknown key {name}; did you mean {' or '.join(owners[close[0]])}?"
+
+
+def _as_literal(name: str, value: str, macros: set[str]) -> str:
+    """What is typed on the command line, as gin writes it; text may be left without quotes.
+
+    Where a setting takes text, everything is text that is not quoted: also 100, ; and %Y.
+    """
+    stripped = value.strip()
+    is_macro = stripped.startswith("%") and stripped[1:] in macros
+    if is_macro or (stripped.startswith(("@", "%")) and not _takes_text(_hint_of(name))):
+        return stripped
     try:
-        ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value if value.startswith(("@", "%")) else repr(value)
-    return value
+        literal = ast.literal_eval(stripped)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return repr(stripped or value)  # a separator may be a blank
+    if _takes_text(_hint_of(name)) and not isinstance(literal, (str, list, tuple)):
+        return repr(stripped)
+    return stripped
+
+
+def _hint_of(name: str) -> Any:
+    """Type of a setting; None of a name that is none."""
+    owner, _, key = name.partition(".")
+    cls = next((cls for cls in SECTIONS.values() if cls.__name__ == owner), None)
+    return get_type_hints(cls).get(key) if cls else None
+
+
+def _takes_text(hint: Any) -> bool:
+    """Whether a setting is a text, one of some words, or a list of those."""
+    if get_origin(hint) is tuple:
+        return _takes_text(get_args(hint)[0])
+    return hint is str or (get_origin(hint) is Literal and isinstance(get_args(hint)[0], str))
+
+
+def _fitted(name: str, value: Any) -> Any:
+    """A value as its setting takes it: a number is text where that is wanted, one text a list."""
+    hint = _hint_of(name)
+    if not _takes_text(hint):
+        return value
+    if get_origin(hint) is not tuple:
+        return _as_text(value)
+    if not isinstance(value, (list, tuple)):
+        value = (value,) if value != "" else ()
+    return tuple(map(_as_text, value))
+
+
+def _as_text(value: Any) -> Any:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return str(value) if is_number else value
 
 
 def _known_names() -> set[str]:
@@ -919,8 +1010,9 @@ def _unknown(name: str) -> str:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    spelled = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.5)
+    return f"; did you mean {spelled[close[0]]}?" if close else ""
 
 
 def _check(is_valid: bool, section: Any, name: str, expected: str) -> None:

@@ -23,7 +23,7 @@ from hidvae.run.run import Run
 from hidvae.run.stages import STAGE_OF
 from hidvae.store.artifacts import StageFolder
 from hidvae.training import trainer
-from hidvae.training.runtime import process_rank
+from hidvae.training.processes import process_rank
 
 sys.path[:0] = map(str, Path(__file__).parents[1:3])
 from training.trained import Stopped  # noqa: E402

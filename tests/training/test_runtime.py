@@ -9,7 +9,13 @@ from torch.distributed.tensor import DTensor
 
 from hidvae.config import RunConfig
 from hidvae.errors import ConfigError
-from hidvae.training.runtime import alone, epoch_generator, make_reproducible, start_fabric
+from hidvae.training.processes import alone
+from hidvae.training.runtime import (
+    device_of,
+    epoch_generator,
+    make_reproducible,
+    start_fabric,
+)
 
 
 @pytest.mark.parametrize(
@@ -95,3 +101,13 @@ def test_several_threads_add_up_indexed_gradients_in_a_fixed_order() -> None:
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", ["cpu", "auto"])
+def test_a_trained_model_goes_where_fabric_would_put_it(name: str) -> None:
+    assert device_of(name).type == start_fabric(RunConfig(device=name)).device.type
+
+
+def test_an_unknown_device_of_a_trained_model_is_refused() -> None:
+    with pytest.raises(ConfigError, match="RunConfig.device"):
+        device_of("abacus")

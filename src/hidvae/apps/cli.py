@@ -266,7 +266,7 @@ def run(
     """
     from hidvae.apps.show.terminal import print_run
     from hidvae.run.run import Run
-    from hidvae.training.runtime import alone, process_rank
+    from hidvae.training.processes import alone, process_rank
 
     set_ = _with_strict(set_, strict)
     is_described = bool(data or config or set_)

@@ -25,7 +25,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
-from hidvae.data.http_download import Unavailable, download
 from hidvae.data.sources.remote import RemoteDataset, RemoteFile
 from hidvae.data.unpack import unpack
 from hidvae.errors import DataError
@@ -130,6 +129,9 @@ def fetch_file(file: RemoteFile, folder: Path, *, page: str) -> tuple[Path, dict
 
 def _fetch_from_any(file: RemoteFile, path: Path, known: str, page: str) -> str:
     """Have the file at ``path``; the address that gave it."""
+    # A tenth of a second, which tables of one's own need not wait for.
+    from hidvae.data.http_download import Unavailable, download
+
     part = path.with_name(path.name + ".part")
     reasons: dict[str, list[str]] = {}
     for url in file.urls:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hidvae.config import Config, EvaluationConfig, SasRecConfig
+from hidvae.config import Config, EvaluationConfig
 from hidvae.data.interactions import Sequences, count_items
 from hidvae.data.split import Split, choose_users
 from hidvae.evaluation.baselines.by_name import ALL, build_baseline, chosen_baselines
@@ -129,11 +129,11 @@ def tasks_of(split: Split, num_items: int, max_users: int = 0, seed: int = 0) ->
     return tasks
 
 
-def evaluation_settings(config: EvaluationConfig, sasrec: SasRecConfig) -> dict[str, Any]:
+def evaluation_settings(config: Config) -> dict[str, Any]:
     """The settings that change the stage's result, as its manifest keeps them."""
-    settings = {**dataclasses.asdict(config), "metrics_format": METRICS_FORMAT}
-    if {"sasrec", ALL} & {*config.baselines}:
-        settings["sasrec"] = dataclasses.asdict(sasrec)
+    settings = {**dataclasses.asdict(config.evaluation), "metrics_format": METRICS_FORMAT}
+    if {"sasrec", ALL} & {*config.evaluation.baselines}:
+        settings["sasrec"] = dataclasses.asdict(config.sasrec)
     return settings
 
 

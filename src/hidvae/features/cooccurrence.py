@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import eigsh, lobpcg
 
 from hidvae.data.interactions import Sequences
 from hidvae.features.unit_rows import unit_rows
@@ -79,6 +78,8 @@ def _leading_eigenpairs(matrix: sp.csr_array, dim: int) -> tuple[np.ndarray, np.
     elif size > _LANCZOS_SIZE:
         values, vectors = _approximate_eigenpairs(matrix, dim)
     else:
+        from scipy.sparse.linalg import eigsh
+
         # A fixed start makes Lanczos deterministic; a random one meets every eigenvector.
         start = np.random.default_rng(0).standard_normal(size)
         values, vectors = eigsh(matrix, k=dim, which="LA", v0=start)
@@ -97,6 +98,8 @@ def _approximate_eigenpairs(
 
     Source: LOBPCG, Knyazev 2001.
     """
+    from scipy.sparse.linalg import lobpcg
+
     start = np.random.default_rng(0).standard_normal((matrix.shape[0], dim))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that some have not converged

@@ -26,7 +26,6 @@ from hidvae.ranking.graph_weight import NUM_NEIGHBOURS, build_graph
 from hidvae.ranking.item_changes import ItemChanges, RunItems
 from hidvae.retriever.build import scaled_content
 from hidvae.retriever.interface import Retriever
-from hidvae.tokenizer.encode import ids_of_new_items
 
 if TYPE_CHECKING:
     from hidvae.run.run import Run
@@ -111,6 +110,8 @@ class ItemUpdates:
             DataError: If a row breaks the contract of the catalogue, or is there already (or not).
             NotTrainedError: If the run's semantic IDs come from a file, so that nothing makes more.
         """
+        from hidvae.tokenizer.encode import ids_of_new_items  # with all that training needs
+
         tokenizer = self.run.tokenizer
         now = self.items.changed(changes)
         catalogue = self._checked(rows)

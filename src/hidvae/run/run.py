@@ -7,7 +7,8 @@
         print(item.title, " > ".join(item.tag_path))
 
 ``Run("runs/shop")`` opens one that is there. What a stage wrote is loaded when a property is first
-read, and checked to be whole and made from the other stages as they are now.
+read, and checked to be whole and made from the other stages as they are now. What needs torch is
+imported then too, so that preparing tables does not wait for it.
 """
 
 from __future__ import annotations
@@ -19,26 +20,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-
-from hidvae.config import Config, RunConfig, load_config
+from hidvae.config import Config, load_config
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.data.sources.frames import tables_from
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ArtifactError, ConfigError, FingerprintMismatch
-from hidvae.features.embeddings import ItemEmbeddings, load_embeddings
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
 from hidvae.log import in_stage
-from hidvae.ranking.explain import Recommendation
-from hidvae.ranking.graph_score import GraphScore
-from hidvae.ranking.graph_weight import load_graph_score
-from hidvae.ranking.item_changes import ItemChanges, changes_fingerprint, read_changes
-from hidvae.ranking.recommender import Recommender
-from hidvae.ranking.updates import ItemUpdates
-from hidvae.retriever.build import load_retriever
-from hidvae.retriever.interface import Retriever
 from hidvae.run.stages import COMMANDS, STAGE_OF, STAGES
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import (
@@ -57,11 +47,18 @@ from hidvae.store.files import replace_folder, settled, temporary_name
 from hidvae.store.hub import local_folder
 from hidvae.store.lock import writing
 from hidvae.store.stage import Stage
-from hidvae.tokenizer.model import HiDVAE
-from hidvae.tokenizer.train_tokenizer import load_tokenizer
-from hidvae.training.loggers import check_loggers
-from hidvae.training.parallel import wait_for_all
-from hidvae.training.runtime import alone, process_rank, start_fabric
+from hidvae.training.processes import alone, process_rank
+
+if TYPE_CHECKING:
+    import torch
+
+    from hidvae.features.embeddings import ItemEmbeddings
+    from hidvae.ranking.explain import Recommendation
+    from hidvae.ranking.graph_score import GraphScore
+    from hidvae.ranking.recommender import Recommender
+    from hidvae.ranking.updates import ItemUpdates
+    from hidvae.retriever.interface import Retriever
+    from hidvae.tokenizer.model import HiDVAE
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
@@ -145,6 +142,8 @@ class Run:
     @property
     def embeddings(self) -> ItemEmbeddings:
         """A vector for every item."""
+        from hidvae.features.embeddings import load_embeddings
+
         return self._load("embeddings", lambda: load_embeddings(self.folder("embeddings")))
 
     @property
@@ -155,6 +154,8 @@ class Run:
     @property
     def tokenizer(self) -> HiDVAE:
         """The trained tokenizer, on the CPU."""
+        from hidvae.tokenizer.train_tokenizer import load_tokenizer
+
         return self._load(
             "tokenizer", lambda: load_tokenizer(self.folder("tokenizer"), self.folder("tags"))
         )
@@ -167,6 +168,7 @@ class Run:
     @property
     def retriever(self) -> Retriever:
         """The trained retriever, on the run's device."""
+        from hidvae.retriever.build import load_retriever
 
         def load() -> Retriever:
             retriever = load_retriever(
@@ -182,6 +184,7 @@ class Run:
     @property
     def graph(self) -> GraphScore | None:
         """What the item graph adds at decoding; None where the generator does better alone."""
+        from hidvae.ranking.graph_weight import load_graph_score
 
         def load() -> GraphScore | None:
             graph = load_graph_score(self.folder("graph"), self.dataset)
@@ -197,7 +200,9 @@ class Run:
     @property
     def device(self) -> torch.device:
         """Where the retriever is."""
-        return start_fabric(RunConfig(device=self._device)).device
+        from hidvae.training.runtime import device_of
+
+        return device_of(self._device)
 
     def _load(self, name: str, load: Callable[[], _Loaded]) -> _Loaded:
         if name not in self._loaded:
@@ -210,6 +215,8 @@ class Run:
     @property
     def recommender(self) -> Recommender:
         """Ranks the catalogue as it is now: with the items added and without those removed."""
+        from hidvae.ranking.item_changes import read_changes
+        from hidvae.ranking.recommender import Recommender
 
         def load() -> Recommender:
             updates = self._updates
@@ -222,6 +229,9 @@ class Run:
     @property
     def as_trained(self) -> Recommender:
         """Ranks the catalogue that the run was trained with, whatever was changed since."""
+        from hidvae.ranking.item_changes import ItemChanges
+        from hidvae.ranking.recommender import Recommender
+
         return Recommender.of_run(self._updates, ItemChanges.none(self._updates.items))
 
     @property
@@ -231,6 +241,8 @@ class Run:
         Raises:
             ArtifactError: If their folder is damaged.
         """
+        from hidvae.ranking.item_changes import changes_fingerprint
+
         return changes_fingerprint(self.path)
 
     def recommend(
@@ -241,6 +253,8 @@ class Run:
 
     @property
     def _updates(self) -> ItemUpdates:
+        from hidvae.ranking.updates import ItemUpdates
+
         return self._load("updates", lambda: ItemUpdates(self))
 
     # Making
@@ -305,7 +319,10 @@ class Run:
                 raise ConfigError(
                     f"{name}: expected one of {', '.join(COMMANDS)}; found {command!r}"
                 )
-        check_loggers(config.run.loggers)
+        if set(config.run.loggers) - {"csv"}:
+            from hidvae.training.loggers import check_loggers
+
+            check_loggers(config.run.loggers)
         last = COMMANDS.index(until or only or COMMANDS[-1])
         commands = (only,) if only else COMMANDS[: last + 1]
         stages = [stage for stage in STAGES if stage.command in commands]
@@ -368,6 +385,8 @@ class Run:
                 for decision in written.decisions if is_first else ():
                     logger.info("%s", decision.said)
                 if stage.is_parallel:
+                    from hidvae.training.parallel import wait_for_all
+
                     wait_for_all()
                 logger.info("took %.1f s, wrote %s", time.perf_counter() - started, path)
             while not is_first and not is_up_to_date(self.path):

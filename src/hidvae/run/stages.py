@@ -1,22 +1,29 @@
 """The stages of a run, in order: the one place that tells the graph.
 
-What a stage does is written in its own module; ``Run.make`` runs those that are missing or out of
-date.
+What a stage does is written in its own module, which is imported when the stage's turn comes: to
+prepare tables takes no torch. ``Run.make`` runs those that are missing or out of date.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 from hidvae.data.prepare import prepare, raw_inputs
-from hidvae.evaluation.evaluate_run import evaluate_run, evaluation_settings
-from hidvae.features.embed import embed, embed_inputs
-from hidvae.features.tags.tag import tag, tag_settings
-from hidvae.ranking.graph_weight import choose_graph_weight
-from hidvae.retriever.train_retriever import train_retriever
 from hidvae.store.stage import Stage
-from hidvae.tokenizer.encode import encode_catalogue, ids_file_inputs
-from hidvae.tokenizer.train_tokenizer import train_tokenizer
+
+
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module that is imported when the function is first called."""
+
+    def call(*args: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*args)
+
+    call.__name__, call.__qualname__, call.__module__ = name, name, module
+    return call
+
 
 _LEARNED_FROM = ("dataset", "embeddings", "tags")
 
@@ -34,15 +41,15 @@ STAGES = (
         command="embed",
         needs=("dataset",),
         settings=lambda config: asdict(config.embedding),
-        inputs=embed_inputs,
-        fit=embed,
+        inputs=_later("hidvae.features.embed", "embed_inputs"),
+        fit=_later("hidvae.features.embed", "embed"),
     ),
     Stage(
         "tags",
         command="tag",
         needs=("dataset", "embeddings"),
-        settings=tag_settings,
-        fit=tag,
+        settings=_later("hidvae.features.tags.tag", "tag_settings"),
+        fit=_later("hidvae.features.tags.tag", "tag"),
     ),
     Stage(
         "tokenizer",
@@ -51,15 +58,15 @@ STAGES = (
         settings=lambda config: asdict(config.tokenizer),
         is_seeded=True,
         is_parallel=True,
-        fit=train_tokenizer,
+        fit=_later("hidvae.tokenizer.train_tokenizer", "train_tokenizer"),
     ),
     Stage(
         "semantic_ids",
         command="tokenize",
         needs=("tokenizer", *_LEARNED_FROM),
         settings=lambda config: asdict(config.tokenizer),
-        inputs=ids_file_inputs,
-        fit=encode_catalogue,
+        inputs=_later("hidvae.tokenizer.encode", "ids_file_inputs"),
+        fit=_later("hidvae.tokenizer.encode", "encode_catalogue"),
     ),
     Stage(
         "retriever",
@@ -68,7 +75,7 @@ STAGES = (
         settings=lambda config: asdict(config.retriever),
         is_seeded=True,
         is_parallel=True,
-        fit=train_retriever,
+        fit=_later("hidvae.retriever.train_retriever", "train_retriever"),
     ),
     Stage(
         "graph",
@@ -76,15 +83,15 @@ STAGES = (
         needs=(*_LEARNED_FROM, "semantic_ids", "retriever"),
         settings=lambda config: asdict(config.graph),
         is_seeded=True,
-        fit=choose_graph_weight,
+        fit=_later("hidvae.ranking.graph_weight", "choose_graph_weight"),
     ),
     Stage(
         "evaluation",
         command="evaluate",
         needs=(*_LEARNED_FROM, "tokenizer", "semantic_ids", "retriever", "graph"),
-        settings=lambda config: evaluation_settings(config.evaluation, config.sasrec),
+        settings=_later("hidvae.evaluation.evaluate_run", "evaluation_settings"),
         is_seeded=True,
-        fit=evaluate_run,
+        fit=_later("hidvae.evaluation.evaluate_run", "evaluate_run"),
     ),
 )
 STAGE_OF = {stage.name: stage for stage in STAGES}

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from hidvae.errors import DataError, ShapeError
 
@@ -192,6 +190,9 @@ def _part_last_codes(
     can_move: npt.NDArray[np.bool_],
 ) -> None:
     """Assign the last codes under each prefix that has a collision; edits ``codes``."""
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
     prefixes = _id_keys(codes[:, :-1])
     has_collision = _anywhere(prefixes, _has_company(_id_keys(codes)))
     for family in _split_by(prefixes, has_collision):
@@ -207,6 +208,8 @@ def _nearest(
     residuals: FloatArray, book: FloatArray, is_open: npt.NDArray[np.bool_]
 ) -> tuple[IntArray, FloatArray]:
     """The nearest open code of each residual (M,), lowest first on ties, and its distance² (M,)."""
+    from scipy.spatial.distance import cdist  # only here: a table of IDs is read without scipy
+
     open_codes = np.flatnonzero(is_open)
     code = np.empty(len(residuals), dtype=np.int64)
     cost = np.empty(len(residuals))

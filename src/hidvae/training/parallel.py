@@ -11,9 +11,13 @@ are. Source: arXiv:2006.15704 for the averaging of gradients, which Lightning Fa
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Share:

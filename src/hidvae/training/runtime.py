@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
-from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.strategies.strategy import Strategy
 from torch import nn
 
 from hidvae.config import RunConfig
 from hidvae.errors import ConfigError
-from hidvae.training.sharding import sharding_strategy
+from hidvae.training.processes import is_alone, is_launched
 
-_IS_ALONE: ContextVar[bool] = ContextVar("is_alone", default=False)
-
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 logger = logging.getLogger("hidvae.training")
 
@@ -36,6 +30,8 @@ def start_fabric(run: RunConfig, layer: type[nn.Module] | None = None) -> Fabric
     Raises:
         ConfigError: If the device or precision is unknown or not available here.
     """
+    from lightning_fabric import Fabric  # a second and more, which recommending does without
+
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     layer = layer if run.strategy == "fsdp" else None
     try:
@@ -52,27 +48,26 @@ def start_fabric(run: RunConfig, layer: type[nn.Module] | None = None) -> Fabric
     return fabric
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Inside, a Fabric is of this process alone, whatever torchrun started."""
-    token = _IS_ALONE.set(True)
-    try:
-        yield
-    finally:
-        _IS_ALONE.reset(token)
+def device_of(name: str) -> torch.device:
+    """Where a trained model goes: the device that Fabric would choose.
 
+    Args:
+        name: As ``RunConfig.device``.
 
-def process_rank() -> int:
-    """Number of this process among those that torchrun started; 0 without it."""
-    return int(os.environ["RANK"]) if torch.distributed.is_torchelastic_launched() else 0
+    Raises:
+        ConfigError: If the device is unknown or not available here.
+    """
+    has_other = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if name == "cpu" or (name == "auto" and not has_other):
+        return torch.device("cpu")
+    return start_fabric(RunConfig(device=name)).device
 
 
 def _processes(layer: type[nn.Module] | None) -> dict[str, Any]:
     """Fabric's arguments: how many devices on how many machines, and what ties them together."""
-    if _IS_ALONE.get():
+    if is_alone():
         return {"devices": 1}
-    is_launched = torch.distributed.is_torchelastic_launched()
-    num_processes = int(os.environ["WORLD_SIZE"]) if is_launched else 1
+    num_processes = int(os.environ["WORLD_SIZE"]) if is_launched() else 1
     if num_processes == 1:
         if layer is not None:
             logger.warning(
@@ -81,10 +76,13 @@ def _processes(layer: type[nn.Module] | None) -> dict[str, Any]:
             )
         return {"devices": 1}
     num_local = int(os.environ["LOCAL_WORLD_SIZE"])
-    strategy: Strategy
     if layer is not None:
-        strategy = sharding_strategy(num_processes, layer)
+        from hidvae.training.sharding import sharding_strategy
+
+        strategy: Any = sharding_strategy(num_processes, layer)
     else:
+        from lightning_fabric.strategies.ddp import DDPStrategy
+
         # Not every loss reaches every weight in every batch (tags may be unknown). Buffers are
         # tables that all processes made alike.
         strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)

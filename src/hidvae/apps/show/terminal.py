@@ -25,7 +25,6 @@ from hidvae.apps.show.formats import (
     short,
 )
 from hidvae.data.prepare import Dataset, load_dataset
-from hidvae.evaluation.evaluate_run import METRICS, rankers_of
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.ranking.explain import Explainer, Recommendation
 from hidvae.ranking.recommender import Recommender
@@ -69,6 +68,8 @@ def print_decisions(run: Path, console: Console | None = None) -> None:
 
 def print_metrics(run: Path, console: Console | None = None) -> None:
     """Test metrics beside the baselines, and the health of the semantic IDs."""
+    from hidvae.evaluation.evaluate_run import METRICS, rankers_of  # and the training's packages
+
     console = console or make_console()
     metrics = read_json(run / "evaluation" / METRICS)
     console.print(
@@ -94,6 +95,8 @@ def print_metrics(run: Path, console: Console | None = None) -> None:
 
 def print_comparison(run: Path, console: Console | None = None) -> None:
     """The run beside its baselines on test, and the paired differences with their intervals."""
+    from hidvae.evaluation.evaluate_run import METRICS, rankers_of
+
     console = console or make_console()
     metrics = read_json(run / "evaluation" / METRICS)
     k = next(name.partition("@")[2] for name in metrics["test"] if name.startswith("coverage@"))

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hidvae.apps.show.dataset_page import dataset_page
 from hidvae.apps.show.dataset_text import dataset_text
 from hidvae.apps.show.describe_dataset import describe
 from hidvae.apps.show.formats import number
-from hidvae.apps.show.page import write_page
 from hidvae.apps.show.training_log import read_log
-from hidvae.evaluation.evaluate_ranker import format_table
 from hidvae.store.artifacts import read_json
-from hidvae.tokenizer.encode import QUALITY
 
 
 def inspect_dataset(place: Path, html: Path | None = None, num_samples: int = 3) -> str:
@@ -35,6 +31,9 @@ def inspect_dataset(place: Path, html: Path | None = None, num_samples: int = 3)
     facts = describe(place, num_samples)
     if html is None:
         return dataset_text(facts)
+    from hidvae.apps.show.dataset_page import dataset_page
+    from hidvae.apps.show.page import write_page
+
     write_page(dataset_page(facts), html)
     return f"wrote {html}, a page that opens in any browser, offline too"
 
@@ -47,6 +46,9 @@ def describe_tokenizer_training(run: Path) -> str:
     Raises:
         NotTrainedError: If the run has no tokenizer and none in training.
     """
+    from hidvae.evaluation.evaluate_ranker import format_table
+    from hidvae.tokenizer.encode import QUALITY
+
     log = read_log(run, "tokenizer")
     lines = [f"tokenizer of {run} ({log.state})", ""]
     lines.append(format_table({str(row.pop("epoch")): row for row in log.rows.to_dicts()}))
