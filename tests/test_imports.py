@@ -29,7 +29,7 @@ ORDER = (
     {"data"},
     {"store"},
     {"config"},
-    {"log"},
+    {"log", "addresses"},
     {"errors", "threads"},
 )
 """A part may import itself and later groups; parts of one group do not know each other."""
@@ -39,6 +39,7 @@ RANK = {part: rank for rank, group in enumerate(ORDER) for part in group}
 
 TORCH = {"torch", "lightning_fabric"}
 TORCH_FREE = (
+    "addresses",
     "data",
     "semantic_ids",
     "evaluation.metrics",

@@ -33,6 +33,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import ErrorDetails
 
+from hidvae.addresses import PASSWORD_VARIABLE, has_password, hide_passwords, sql_has_password
 from hidvae.errors import ConfigError
 
 GradientMode = Literal["straight_through", "gumbel", "rotation"]
@@ -100,7 +101,8 @@ def _one_line(cls: type, error: ErrorDetails) -> str:
         expected = allowed_range(cls, name)
     else:
         expected = _KINDS.get(kind, error["msg"])
-    return f"{cls.__name__}.{name}: expected {expected}; found {error['input']!r}"
+    found = hide_passwords(repr(error["input"]))
+    return f"{cls.__name__}.{name}: expected {expected}; found {found}"
 
 
 _KINDS = {
@@ -197,6 +199,15 @@ class DatasetConfig:
         pairs = [entry.partition("=") for entry in self.column_names]
         is_mapping = all(ours.strip() and theirs.strip() for ours, _, theirs in pairs)
         _check(is_mapping, self, "column_names", '"our name=your name" in each entry')
+        for name, is_secret in (
+            ("folder", has_password(self.folder)),
+            ("queries", any(map(sql_has_password, self.queries))),
+        ):
+            if is_secret:  # the settings are stored and shown, so it may not get this far
+                raise ConfigError(
+                    f"DatasetConfig.{name}: expected no password, as settings are stored; found "
+                    f"one (not shown); put it into ${PASSWORD_VARIABLE}, $PGPASSWORD or ~/.pgpass"
+                )
 
 
 @_settings
@@ -873,10 +884,11 @@ def _bindings(text: str, where: str) -> Iterator[_Binding | str]:
     try:
         statements = list(config_parser.ConfigParser(text, _SyntaxOnly()))
     except (SyntaxError, ValueError) as error:
+        reason = hide_passwords(" ".join(str(error).split()))
         raise ConfigError(
             f"{where}: expected NAME = VALUE, such as RunConfig.seed = 1; found what is none "
-            f"({' '.join(str(error).split())})"
-        ) from error
+            f"({reason})"
+        ) from None
     for statement in statements:
         line = statement.location.line_num
         place = where if where == "--set" else f"{where}, line {line}"

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from hidvae.addresses import hide_passwords
 from hidvae.errors import HidvaeError, MissingExtraError
 from hidvae.log import logging_to_stderr
 
@@ -32,9 +33,12 @@ Output = Annotated[
     Path, typer.Option("--output", metavar="RUN", help="Run folder; holds one folder per stage.")
 ]
 Data = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--data", metavar="FOLDER", help="Folder with items.* and interactions.* (CSV, Parquet)."
+        "--data",
+        metavar="FOLDER",
+        help="Folder with items.* and interactions.* (CSV, Parquet), or address of a database, "
+        "postgresql://user@host/db, sqlite:///file or duckdb:///file.",
     ),
 ]
 Configs = Annotated[
@@ -436,9 +440,10 @@ def check(
 @app.command(epilog=_example("hidvae inspect runs/my_shop --html my_shop.html"))
 def inspect(
     place: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="PLACE", help="A run, its dataset folder, or a folder of raw tables."
+            metavar="PLACE",
+            help="A run, its dataset folder, a folder of raw tables, or a database.",
         ),
     ],
     html: InspectHtml = None,
@@ -622,7 +627,7 @@ def batch_recommend(
 
 def _check_tables(
     output: Path | None,
-    data: Path | None,
+    data: str | None,
     config: Sequence[Path] | None,
     settings: Sequence[str] | None,
 ) -> None:
@@ -657,7 +662,7 @@ def _preview_tags(
 def _run_stage(
     command: str,
     output: Path,
-    data: Path | None,
+    data: str | None,
     config: Sequence[Path] | None,
     settings: Sequence[str] | None,
 ) -> None:
@@ -734,5 +739,5 @@ def _one_line(error: Exception, name: str) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"hidvae: {message}", file=sys.stderr)  # noqa: T201
+    print(f"hidvae: {hide_passwords(message)}", file=sys.stderr)  # noqa: T201
     return code

@@ -46,6 +46,7 @@ from hidvae.data.interactions import (
 from hidvae.data.notes import Notes, count_of
 from hidvae.data.schema import Columns, check_items
 from hidvae.data.sources import amazon, folder, kuairand, movielens
+from hidvae.data.sources.database import is_database, read_database
 from hidvae.data.sources.demo import GENERATOR_VERSION, generate_demo
 from hidvae.data.split import (
     MIN_EVENTS,
@@ -56,7 +57,7 @@ from hidvae.data.split import (
     leave_one_out,
 )
 from hidvae.data.tables import SourceTables
-from hidvae.errors import ArtifactError, DataError
+from hidvae.errors import ArtifactError, ConfigError, DataError
 from hidvae.store.artifacts import StageFolder, StageWriter, fingerprint_file, read_json
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def prepare(run: Run, config: Config, stage: StageWriter) -> None:
         DataError: If a table is missing or breaks its contract, or too little is left of it.
     """
     settings = config.dataset
-    tables = run.tables or read_source(settings)
+    tables = run.tables or run.source_tables(settings)
     notes = Notes(strict=settings.strict)
     made = assemble(tables, settings, notes)
     made.items.write_parquet(stage.path / ITEMS_FILE)
@@ -291,7 +292,10 @@ def raw_inputs(run: Run, config: Config) -> dict[str, str]:
     """
     if run.tables:
         return dict(run.tables.fingerprints)
-    return _given_inputs(run, config.dataset) or raw_fingerprints(config.dataset)
+    given = _given_inputs(run, config.dataset)
+    if given is None and is_database(config.dataset.folder):
+        return dict(run.source_tables(config.dataset).fingerprints)
+    return given or raw_fingerprints(config.dataset)
 
 
 def _given_inputs(run: Run, settings: DatasetConfig) -> dict[str, str] | None:
@@ -326,11 +330,24 @@ def raw_fingerprints(config: DatasetConfig) -> dict[str, str]:
 
 
 def read_source(config: DatasetConfig) -> SourceTables:
-    """The raw tables of the configured source."""
+    """The raw tables of the configured source.
+
+    Raises:
+        ConfigError: If the settings do not go together.
+        DataError: If a table is missing or cannot be read.
+    """
     if config.source == "demo":
         demo = generate_demo(config.demo_num_items, config.demo_num_users, DEMO_SEED)
         log = demo.interactions.lazy()
         return SourceTables("demo", demo.items, log, "demo items", "demo interactions")
+    if is_database(config.folder):
+        return read_database(config)
+    if config.queries:
+        raise ConfigError(
+            "DatasetConfig.queries: expected the address of a database in DatasetConfig.folder, "
+            f"such as postgresql://user@host/shop; found {config.folder!r}; name it with --data, "
+            "or remove the queries"
+        )
     return _SOURCES[config.source].read(config)
 
 

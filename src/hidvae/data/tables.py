@@ -53,6 +53,8 @@ class SourceTables:
     """What the source decided about the tables, for the summary."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """What the tables hold, by table, where they were handed over and no source can say it."""
+    holds: object = None
+    """What must live as long as the tables, such as a temporary folder with the log."""
 
 
 def find_table(folder: Path, stem: str) -> Path:

@@ -22,8 +22,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hidvae.config import Config, load_config
-from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.addresses import as_written, is_address
+from hidvae.config import Config, DatasetConfig, load_config
+from hidvae.data.prepare import Dataset, load_dataset, read_source
 from hidvae.data.sources.frames import tables_from
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ArtifactError, ConfigError, FingerprintMismatch
@@ -138,6 +139,14 @@ class Run:
     def dataset(self) -> Dataset:
         """Catalogue, users' events and their split."""
         return self._load("dataset", lambda: load_dataset(self.folder("dataset")))
+
+    def source_tables(self, config: DatasetConfig) -> SourceTables:
+        """The raw tables that the settings name, read once for all that a stage does with them.
+
+        Raises:
+            HidvaeError: Whatever is wrong with them.
+        """
+        return self._load("source_tables", lambda: read_source(config))
 
     @property
     def embeddings(self) -> ItemEmbeddings:
@@ -458,7 +467,7 @@ class Run:
 
     def resolve(
         self,
-        data: Path | None = None,
+        data: Path | str | None = None,
         files: Sequence[Path] = (),
         overrides: Sequence[str] = (),
         *,
@@ -467,7 +476,7 @@ class Run:
         """Settings of a command: the run's own, then files, then ``--set``, then ``--data``.
 
         Args:
-            data: Folder of tables; the demo as source gives way to it.
+            data: Folder of tables, or address of a database; the demo as source gives way to it.
             files: gin files.
             overrides: ``name=value`` bindings.
             is_fresh: Start from the defaults even if the run has settings.
@@ -479,7 +488,9 @@ class Run:
         if data is None:
             return config
         source = "folder" if config.dataset.source == "demo" else config.dataset.source
-        dataset = replace(config.dataset, source=source, folder=str(data))
+        folder = as_written(data)
+        folder = folder if is_address(folder) else str(Path(folder))
+        dataset = replace(config.dataset, source=source, folder=folder)
         return replace(config, dataset=dataset)
 
     def wall_seconds(self, names: Iterable[str]) -> dict[str, float]:

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from hidvae.addresses import as_written
 from hidvae.apps.show.dataset_facts import (
     Column,
     DatasetFacts,
@@ -31,6 +32,7 @@ from hidvae.config import Config, DatasetConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.data.schema import Columns
+from hidvae.data.sources.database import is_database
 from hidvae.data.split import PARTS
 from hidvae.errors import ArtifactError, DataError
 from hidvae.run.run import Run
@@ -41,20 +43,22 @@ _LONGEST_TEXT = 400
 _SHOWN_FIRST = (Columns.ITEM, Columns.CATEGORIES, Columns.TITLE)
 
 
-def describe(place: Path, num_samples: int = 3) -> DatasetFacts:
+def describe(place: Path | str, num_samples: int = 3) -> DatasetFacts:
     """All that a view of a dataset shows.
 
     Args:
-        place: A run, its stage folder ``dataset``, or a folder of raw tables, which is prepared
-            in a temporary folder.
+        place: A run, its stage folder ``dataset``, or a folder of raw tables or the address of a
+            database, which are prepared in a temporary folder.
         num_samples: Users and items to show, evenly over all of them.
 
     Raises:
         HidvaeError: If there is no dataset, or it breaks its contract.
     """
-    if (folder := _find_stage(place)) is not None:
+    place = as_written(place)
+    folder = None if is_database(place) else _find_stage(Path(place))
+    if folder is not None:
         return _describe_stage(folder, num_samples)
-    config = DatasetConfig(source="folder", folder=str(place))
+    config = DatasetConfig(source="folder", folder=place)
     with tempfile.TemporaryDirectory() as temporary:
         run = Run(temporary)
         run.make(Config(dataset=config), only="prepare")

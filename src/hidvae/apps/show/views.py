@@ -11,12 +11,12 @@ from hidvae.apps.show.training_log import read_log
 from hidvae.store.artifacts import read_json
 
 
-def inspect_dataset(place: Path, html: Path | None = None, num_samples: int = 3) -> str:
+def inspect_dataset(place: Path | str, html: Path | None = None, num_samples: int = 3) -> str:
     """Look at a dataset: as plain text of at most 96 columns, or as a web page with plots.
 
     Args:
-        place: A run, its stage folder ``dataset``, or a folder of raw tables. Nothing is written
-            to it.
+        place: A run, its stage folder ``dataset``, a folder of raw tables, or the address of a
+            database. Nothing is written to it.
         html: File to write the page to; it needs nothing beside it and no network.
         num_samples: Users and items to show.
 

@@ -49,14 +49,14 @@ def tables_from(
         else:
             with reading(ITEMS):
                 items_file, frame = ITEMS, _scan(items, ITEMS).collect()
-            fingerprints[ITEMS] = _fingerprint(frame.lazy(), ITEMS)
+            fingerprints[ITEMS] = fingerprint_rows(frame.lazy(), ITEMS)
     if (path := _path(interactions, INTERACTIONS)) is not None:
         log_file: Path | str = path
         log = scan_log(path, entries, config, notes)
         fingerprints[INTERACTIONS] = fingerprint_file(path)
     else:
         log_file, log = INTERACTIONS, _scan(interactions, INTERACTIONS)
-        fingerprints[INTERACTIONS] = _fingerprint(log, INTERACTIONS)
+        fingerprints[INTERACTIONS] = fingerprint_rows(log, INTERACTIONS)
     tables = rename_tables(name, frame, items_file, log, log_file, entries)
     return replace(tables, fingerprints=fingerprints, decisions=notes.decisions)
 
@@ -99,7 +99,7 @@ def _scan(table: Any, what: str) -> pl.LazyFrame:
     return frame.lazy()
 
 
-def _fingerprint(table: pl.LazyFrame, what: str) -> str:
+def fingerprint_rows(table: pl.LazyFrame, what: str) -> str:
     """SHA-256 over names, types and a hash of each row, however the rows come in batches.
 
     The row hashes are Polars' own: another version of Polars may give others, and then the table
