@@ -44,7 +44,7 @@ ROWS_PER_PART = 50_000
 """Rows that are in memory at once."""
 _FORMS = "postgresql://user@host/database, sqlite:///file or duckdb:///file"
 _SETTING = "DatasetConfig.queries"
-_EXAMPLE = f"--set '{_SETTING}=(\"SELECT ... AS user_id, ... AS item_id FROM ...\",)'"
+_EXAMPLE = f'--set "{_SETTING}=SELECT ... AS user_id, ... AS item_id FROM ..."'
 _EVENT_TABLES = (INTERACTIONS, "events")
 _CONNECT_SECONDS = 10
 _MAX_SHOWN = 20
