@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = load_config([], [f"DatasetConfig.folder={options.data}", *SETTINGS, *options.set])
     folders = Run(options.output).make(config)
     prepared = folders["dataset"].metrics
-    print(f"{prepared['num_users']} viewers, {prepared['dropped_users']} dropped")
+    print(f"{prepared['num_users']} viewers, {prepared['num_events']} events")
 
     history = ["f000", "f005", "f010"]
     print(f"after {', '.join(history)}:")

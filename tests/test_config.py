@@ -125,9 +125,11 @@ def test_what_an_override_runs_is_refused_as_well() -> None:
     assert "may not call anything" in message_of(overrides=["RunConfig.seed=@print()"])
 
 
-def test_a_former_name_is_answered_with_the_new_one() -> None:
-    message = message_of(overrides=["FusionConfig.weights=(0.0,)"])
-    assert "now it is GraphConfig.weights" in message
+def test_a_former_name_is_taken_for_the_new_one(caplog: pytest.LogCaptureFixture) -> None:
+    assert load_config([], ["FusionConfig.weights=(3.0,)"]).graph.weights == (3.0,)
+    assert caplog.messages == ["--set: FusionConfig.weights is now GraphConfig.weights"]
+    message = message_of(overrides=["DatasetConfig.unknown_items=drop"])
+    assert "is a former name; now it is not a setting any more (events of unknown" in message
 
 
 @pytest.mark.parametrize(

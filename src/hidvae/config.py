@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -35,6 +36,8 @@ from pydantic_core import ErrorDetails
 
 from hidvae.addresses import PASSWORD_VARIABLE, has_password, hide_passwords, sql_has_password
 from hidvae.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 GradientMode = Literal["straight_through", "gumbel", "rotation"]
 
@@ -431,16 +434,16 @@ class SasRecConfig:
 
     dim: Count = 128
     """Width of the item vectors and of the model."""
-    dropout: Share = 0.5
-    """Dropout on inputs, attention outputs and feed-forward outputs."""
     epochs: Count = 20
     """Largest number of passes over the training histories."""
+    learning_rate: Positive = 2e-3
+    """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
 
     # Trained in the retriever's loop, and otherwise as the retriever is by default.
     num_layers: ClassVar[int] = RetrieverConfig.num_layers
     num_heads: ClassVar[int] = 2
     max_history: ClassVar[int] = RetrieverConfig.max_history
-    learning_rate: ClassVar[float] = RetrieverConfig.learning_rate
+    dropout: ClassVar[float] = RetrieverConfig.dropout
     label_smoothing: ClassVar[float] = RetrieverConfig.label_smoothing
     max_steps: ClassVar[int] = RetrieverConfig.max_steps
     patience: ClassVar[int] = RetrieverConfig.patience
@@ -706,7 +709,7 @@ FORMER_NAMES: dict[str, str] = {
             "SasRecConfig.num_layers",
             "SasRecConfig.num_heads",
             "SasRecConfig.max_history",
-            "SasRecConfig.learning_rate",
+            "SasRecConfig.dropout",
             "SasRecConfig.label_smoothing",
             "SasRecConfig.max_steps",
             "SasRecConfig.patience",
@@ -743,7 +746,7 @@ FORMER_NAMES: dict[str, str] = {
     "EvaluationConfig.batch_size": f"{_ALWAYS} (as many users as the catalogue allows)",
     "EvaluationConfig.bootstrap_samples": f"{_ALWAYS} (1000)",
 }
-"""A setting's former name -> its name now, or why there is none."""
+"""A setting's former name -> its name now, which is taken in its place, or why there is none."""
 
 
 def load_config(
@@ -903,6 +906,9 @@ def _bindings(text: str, where: str) -> Iterator[_Binding | str]:
             name = f"{statement.selector}.{statement.arg_name}".rstrip(".")
             if statement.scope:
                 raise ConfigError(f"{place}: {statement.scope}/{name}: settings have no scopes")
+            if (renamed := FORMER_NAMES.get(name, "")) in _known_names():
+                logger.warning("%s: %s is now %s", place, name, renamed)
+                name = renamed
             if "." in name and name not in _known_names():
                 raise ConfigError(f"{place}: {_unknown(name)}")
             yield _Binding(name, statement.value, place)

@@ -133,7 +133,8 @@ def test_view_of_a_run_and_of_raw_tables(call: Call, tiny_run: Path, tmp_path: P
     data = tmp_path / "data"
     data.mkdir()
     items = "item_id,title\n" + "".join(f"{i},thing {i}\n" for i in range(4))
-    events = "user_id,item_id,position\n" + "".join(f"u,{i},{i}\n" for i in range(4))
+    rows = (f"{user},{i},{i}\n" for user in "uv" for i in range(4))
+    events = "user_id,item_id,position\n" + "".join(rows)
     (data / "items.csv").write_text(items, encoding="utf-8")
     (data / "interactions.csv").write_text(events, encoding="utf-8")
     view = call("scripts/view_processed_dataset.py", data)

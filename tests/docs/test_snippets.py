@@ -42,7 +42,7 @@ NOT_RUN = {
         "wants more items than my_shop has, as tests/test_benchmarks.py runs it"
     ),
     "hidvae run --output runs/kuairand-pure": "downloads KuaiRand",
-    "hidvae run --output runs/ml-1m": "downloads MovieLens",
+    "HIDVAE_ACCEPT_LICENSE=1 hidvae run": "downloads MovieLens",
     "hidvae batch recommend --model runs/my_shop --input users --output lists --workers 4": (
         "starts a Ray cluster, as tests/apps/batch/test_ray_cluster.py does"
     ),

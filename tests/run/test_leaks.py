@@ -152,7 +152,6 @@ def configs(tiny_settings: list[str]) -> dict[str, Config]:
     small = [
         "GraphConfig.weights=(0, 2, 8)",
         "SasRecConfig.dim=16",
-        "SasRecConfig.max_history=10",
         "SasRecConfig.epochs=2",
     ]
     return {

@@ -118,7 +118,7 @@ def test_same_bytes_from_a_changed_setting_leave_the_later_stages_alone(
     run: Path, tiny_settings: list[str]
 ) -> None:
     before = written_times(run)
-    Run(run).make(changed(tiny_settings, "DatasetConfig.time_format=%Y"))
+    Run(run).make(changed(tiny_settings, "DatasetConfig.csv_separator=;"))
     assert made_again(before, run) == {"dataset"}
 
 

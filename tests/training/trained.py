@@ -50,7 +50,7 @@ RETRIEVER = RetrieverConfig(
     learning_rate=5e-3,
     order_noise=1.5,
 )
-SASREC = SasRecConfig(dim=16, dropout=0.1, max_history=8, epochs=3, learning_rate=1e-2)
+SASREC = SasRecConfig(dim=16, epochs=3, learning_rate=1e-2)
 SETTINGS: dict[str, Any] = {"tokenizer": TOKENIZER, "retriever": RETRIEVER, "sasrec": SASREC}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "tokenizer": ("tokenizer", {}),
@@ -98,6 +98,7 @@ def fit(run: Path, output: Path, case: str, config: RunConfig = RUN, **changes: 
 def short_loop(**changes: Any) -> Iterator[None]:
     """Inside, SASRec is of one layer and in small batches, and validated every epoch."""
     loop = {"num_layers": 1, "patience": 0, "validate_every": 1, "batch_tokens": 400}
+    loop |= {"max_history": 8, "dropout": 0.1}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**loop, "warmup_steps": 5, "weight_average": 0.9, **changes}.items():
             patch.setattr(SasRecConfig, name, value)

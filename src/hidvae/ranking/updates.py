@@ -15,6 +15,7 @@ import polars as pl
 from hidvae.config import RetrieverConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import Dataset
+from hidvae.data.notes import Notes
 from hidvae.data.schema import check_items
 from hidvae.errors import DataError
 from hidvae.features.item_graph import ItemGraph
@@ -151,7 +152,7 @@ class ItemUpdates:
                 f"{_ROWS}: expected the catalogue's columns {', '.join(schema)}; found "
                 f"{unknown[0]!r}{advice}"
             )
-        checked = check_items(frame, _ROWS)
+        checked = check_items(frame, _ROWS, Notes(strict=True))
         typed = []
         for name, dtype in schema.items():
             if name not in checked.columns:

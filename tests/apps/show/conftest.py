@@ -27,14 +27,14 @@ ITEMS = {
         None,
     ],
 }
-HISTORIES = {"u1": "abc", "u2": "abcde", "u3": "aabdc", "u4": "ab"}
+HISTORIES = {"u1": "abc", "u2": "abcde", "u3": "aabdc", "u4": "zz"}
 TAG_IDS = [[0, 0], [0, 0], [1, 1], [1, 2], [-1, -1], [1, -1]]
 TAG_SOURCES = [["category", "category"]] * 3 + [["category", "llm"], ["", ""], ["llm", ""]]
 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
-    """A folder of raw tables: 4 users, of whom one is too short to split, and 6 items."""
+    """A folder of raw tables: 4 users, of whom one has only items that nobody knows, and 6 items."""
     folder = tmp_path / "shop"
     folder.mkdir()
     pl.DataFrame(ITEMS).write_parquet(folder / "items.parquet")

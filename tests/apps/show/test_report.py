@@ -30,6 +30,7 @@ SECTIONS = [
     "Differences",
     "Slices",
     "Some users",
+    "Decisions",
     "Training",
     "Codebooks",
     "Collisions",

@@ -14,6 +14,7 @@ from hidvae.apps.batch.shards import read_shard
 from hidvae.apps.batch.workers import Counts, Work, Workers, open_shards, run_job
 from hidvae.config import EmbeddingConfig, build_section
 from hidvae.data.catalogue import Catalogue
+from hidvae.data.notes import Notes
 from hidvae.data.schema import Columns, check_items
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.item_text import item_texts
@@ -95,7 +96,7 @@ class EmbedJob:
 def _read_texts(path: Path, config: EmbeddingConfig) -> tuple[pl.Series, list[str]]:
     """Item ids and texts of a shard, cleaned and spoken as those of the run's catalogue."""
     raw = read_shard(path)
-    frame = check_items(raw.drop(Columns.CATEGORIES, strict=False), str(path))
+    frame = check_items(raw.drop(Columns.CATEGORIES, strict=False), str(path), Notes(strict=True))
     try:  # a whole catalogue of one text is refused; a shard may hold no other, or none
         texts = item_texts(Catalogue(frame), config.text_columns, allow_none=True, allow_equal=True)
     except DataError as error:
