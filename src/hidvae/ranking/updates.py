@@ -14,8 +14,8 @@ import polars as pl
 
 from hidvae.config import RetrieverConfig, build_section
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.prepare import Dataset
 from hidvae.data.notes import Notes
+from hidvae.data.prepare import Dataset
 from hidvae.data.schema import check_items
 from hidvae.errors import DataError
 from hidvae.features.item_graph import ItemGraph

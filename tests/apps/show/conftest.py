@@ -34,7 +34,7 @@ TAG_SOURCES = [["category", "category"]] * 3 + [["category", "llm"], ["", ""], [
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
-    """A folder of raw tables: 4 users, of whom one has only items that nobody knows, and 6 items."""
+    """A folder of raw tables: 4 users, one of whom has unknown items only, and 6 items."""
     folder = tmp_path / "shop"
     folder.mkdir()
     pl.DataFrame(ITEMS).write_parquet(folder / "items.parquet")
