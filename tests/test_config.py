@@ -361,32 +361,74 @@ def test_no_former_name_is_a_setting_and_all_lead_to_one() -> None:
 
 def test_a_size_gives_defaults_that_bindings_win_over() -> None:
     large = load_config([], ["RunConfig.size=large", "RetrieverConfig.epochs=2"])
-    assert (large.retriever.architecture, large.retriever.epochs) == ("item_decoder", 2)
-    assert load_config([], [], large) == large  # a stored run keeps what it was resolved to
-    small = load_config([], ["RunConfig.size=small"], large)
-    assert (small.retriever.architecture, small.retriever.epochs) == ("item_softmax", 14)
-    assert small.tokenizer == load_config([], ["RunConfig.size=small"]).tokenizer
+    fitted = large.for_catalogue(100, 1000)
+    assert (fitted.retriever.architecture, fitted.retriever.epochs) == ("item_decoder", 2)
+    small = load_config([], ["RunConfig.size=small"], large).for_catalogue(100, 1000)
+    assert (small.retriever.architecture, small.retriever.epochs) == ("item_softmax", 2)
+    assert small.tokenizer.epochs == 60
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_size_is_made_of_settings_that_hold(size: str) -> None:
-    config = load_config([], [f"RunConfig.size={size}"]).to_json()
+    config = load_config([], [f"RunConfig.size={size}"]).for_catalogue(10, 10).to_json()
     sections = {cls.__name__: config[name] for name, cls in SECTIONS.items()}
     for name, value in SIZES[size].items():
         owner, _, key = name.partition(".")
         assert sections[owner][key] == (list(value) if isinstance(value, tuple) else value)
+        assert owner != "DatasetConfig", "a size may follow from the dataset"
+
+
+@pytest.mark.parametrize(
+    ("num_items", "num_events", "size"),
+    [
+        (3, 9, "small"),
+        (999, 50_000, "small"),
+        (999, 1_000_000, "base"),
+        (1_000, 100, "base"),
+        (12_101, 198_502, "base"),  # Amazon Beauty
+        (18_357, 296_337, "base"),  # Amazon Sports
+        (7_583, 1_436_609, "base"),  # KuaiRand-Pure
+        (200_000, 1_000, "large"),
+        (10_000_000, 10**9, "large"),
+    ],
+)
+def test_auto_goes_by_the_dataset(num_items: int, num_events: int, size: str) -> None:
+    by_itself = Config().for_catalogue(num_items, num_events)
+    named = load_config([], [f"RunConfig.size={size}"]).for_catalogue(num_items, num_events)
+    assert {**by_itself.to_json(), "run": 0, "bound": 0} == {
+        **named.to_json(),
+        "run": 0,
+        "bound": 0,
+    }
+    codebooks = by_itself.tokenizer
+    assert codebooks.codebook_size**codebooks.num_levels >= 2 * num_items
+    if size == "base":
+        assert by_itself == Config()
+
+
+def test_what_was_chosen_stays_even_where_it_equals_the_default() -> None:
+    chosen = load_config([], ["TokenizerConfig.codebook_size=256"])
+    assert chosen.for_catalogue(100, 1000).tokenizer.codebook_size == 256
+    assert chosen.for_catalogue(100, 1000).tokenizer.epochs == 60
+    stored = Config.from_json(json.loads(json.dumps(chosen.to_json())))
+    assert stored == chosen
+    later = load_config([], ["RetrieverConfig.epochs=5"], stored).for_catalogue(100, 1000)
+    assert (later.tokenizer.codebook_size, later.retriever.epochs) == (256, 5)
+    in_python = Config(tokenizer=TokenizerConfig(epochs=7), run=RunConfig(size="small"))
+    assert in_python.for_catalogue(10**6, 10).tokenizer.epochs == 7
+    assert in_python.for_catalogue(10**6, 10).retriever.dim == 64
+    with pytest.raises(ConfigError, match="unknown key RunConfig.sed"):
+        Config.from_json({"bound": ["RunConfig.sed"]})
+
+
+@pytest.mark.parametrize(("num_levels", "codebook_size"), [(1, 65536), (2, 256), (3, 256)])
+def test_codebooks_grow_with_the_catalogue(num_levels: int, codebook_size: int) -> None:
+    fewer = load_config([], [f"TokenizerConfig.num_levels={num_levels}"])
+    assert fewer.for_catalogue(20_000, 100_000).tokenizer.codebook_size == codebook_size
 
 
 def test_a_macro_of_itself_is_one_line(tmp_path: Path) -> None:
     assert "%A" in message_of([write(tmp_path, "A = %A\nRunConfig.seed = %A\n")])
-
-
-def test_a_size_without_its_defaults_is_refused() -> None:
-    with pytest.raises(ConfigError, match="load_config.*RunConfig.size=small"):
-        Config(run=RunConfig(size="small"))
-    small = load_config([], ["RunConfig.size=small", "RetrieverConfig.dim=32"])
-    assert (small.retriever.dim, small.tokenizer.codebook_size) == (32, 32)
-    assert Config.from_json(small.to_json()) == small
 
 
 def test_settings_are_finite() -> None:

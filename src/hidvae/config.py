@@ -39,6 +39,8 @@ from hidvae.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+MAX_CODEBOOK_SIZE = 65536
+
 GradientMode = Literal["straight_through", "gumbel", "rotation"]
 
 Count = Annotated[int, Field(ge=1)]
@@ -124,9 +126,9 @@ _KINDS = {
 class RunConfig:
     """Settings that all stages share."""
 
-    size: Literal["small", "base", "large"] = "base"
+    size: Literal["auto", "small", "base", "large"] = "auto"
     """Chooses other defaults: small for hundreds of items, base, or large for a million items and
-    tens of millions of events (docs/large.md)."""
+    tens of millions of events (docs/large.md); auto goes by the dataset."""
     seed: Seed = 0
     """Seed of all random choices in training; data and embeddings do not depend on it."""
     device: str = "auto"
@@ -307,7 +309,7 @@ class TokenizerConfig:
     LC-Rec has it."""
     num_levels: Levels = 3
     """Number of levels [L]."""
-    codebook_size: Annotated[int, Field(ge=2, le=65536)] = 256
+    codebook_size: Annotated[int, Field(ge=2, le=MAX_CODEBOOK_SIZE)] = 256
     """Codes per level [K]; at most one for each training item is used."""
     latent_dim: Count = 32
     """Width of the latent and of the codebook vectors [D]."""
@@ -508,35 +510,74 @@ class Config:
     graph: GraphConfig = field(default_factory=GraphConfig)
     sasrec: SasRecConfig = field(default_factory=SasRecConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    bound: frozenset[str] = frozenset()
+    """Names of the settings that were chosen, such as "RunConfig.seed", which no size changes;
+    whatever differs from its default is among them."""
 
     def __post_init__(self) -> None:
+        differing = {name for name, value in self._values().items() if value != _DEFAULTS[name]}
+        object.__setattr__(self, "bound", frozenset(self.bound | differing))
         depths, levels = self.tags.depths, self.tokenizer.num_levels
         expected = f"none or one per level (TokenizerConfig.num_levels = {levels})"
         _check(len(depths) in (0, levels), self.tags, "depths", expected)
-        section_of = {cls.__name__: getattr(self, name) for name, cls in SECTIONS.items()}
-        has_them = [
-            getattr(section_of[owner], name) == value
-            for (owner, name), value in _parted(SIZES[self.run.size]).items()
-        ]
-        if has_them and not any(has_them):  # built in Python, where nothing applies them
-            raise ConfigError(
-                f"RunConfig.size: expected the defaults of size {self.run.size!r} with it; found "
-                f"none of them; use load_config([], ['RunConfig.size={self.run.size}'])"
-            )
 
-    def to_json(self) -> dict[str, dict[str, Any]]:
-        """Every setting by section, JSON values only."""
-        return cast(dict[str, dict[str, Any]], json.loads(json.dumps(dataclasses.asdict(self))))
+    def for_catalogue(self, num_items: int, num_events: int) -> Config:
+        """With the defaults that follow from the size of a dataset, wherever nothing was chosen.
+
+        The codebooks grow until they have IDs for twice as many items.
+        """
+        size = self.run.size if self.run.size != "auto" else size_for(num_items, num_events)
+        values = {name: v for name, v in SIZES[size].items() if name not in self.bound}
+        if "TokenizerConfig.codebook_size" not in self.bound:
+            codebook_size = values.get(
+                "TokenizerConfig.codebook_size", TokenizerConfig.codebook_size
+            )
+            while (
+                codebook_size**self.tokenizer.num_levels < 2 * num_items
+                and codebook_size < MAX_CODEBOOK_SIZE
+            ):
+                codebook_size *= 2
+            values["TokenizerConfig.codebook_size"] = codebook_size
+        return self._with(values)
+
+    def _values(self) -> dict[str, Any]:
+        """Every setting by its full name."""
+        return {
+            f"{cls.__name__}.{f.name}": getattr(getattr(self, section), f.name)
+            for section, cls in SECTIONS.items()
+            for f in fields(cls)
+        }
+
+    def _with(self, values: Mapping[str, Any], bound: Iterable[str] = ()) -> Config:
+        """With other values of some settings."""
+        sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+        section_of = {cls.__name__: name for name, cls in SECTIONS.items()}
+        for name, value in {**self._values(), **values}.items():
+            owner, _, key = name.partition(".")
+            sections[section_of[owner]][key] = value
+        made = {name: build_section(SECTIONS[name], of) for name, of in sections.items()}
+        return Config(**made, bound=self.bound | frozenset(bound))
+
+    def to_json(self) -> dict[str, Any]:
+        """Every setting by section, and under "bound" the names of those that were chosen."""
+        sections = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
+        made = json.loads(json.dumps({**sections, "bound": sorted(self.bound)}))
+        return cast(dict[str, Any], made)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Mapping[str, Any]]) -> Config:
+    def from_json(cls, values: Mapping[str, Any]) -> Config:
         """The inverse of ``to_json``; unknown keys raise ConfigError."""
+        sections = {name: of for name, of in values.items() if name != "bound"}
+        bound = frozenset(values.get("bound", ()))
         try:
-            for section in values:
+            for section in sections:
                 if section not in SECTIONS:
                     near = _nearest(section, SECTIONS)
                     raise ConfigError(f"unknown config section {section!r}{near}")
-            return cls(**{name: build_section(SECTIONS[name], of) for name, of in values.items()})
+            for name in sorted(bound - _known_names()):
+                raise ConfigError(_unknown(name))
+            made = {name: build_section(SECTIONS[name], of) for name, of in sections.items()}
+            return cls(**made, bound=bound)
         except ConfigError as error:
             raise ConfigError(
                 f"stored settings: {error}; if an older version stored them, "
@@ -557,6 +598,15 @@ SECTIONS: dict[str, type] = {
     "evaluation": EvaluationConfig,
 }
 """Field of Config -> its class; the class name is the name gin files use."""
+_DEFAULTS: dict[str, Any] = {
+    f"{cls.__name__}.{f.name}": f.default for cls in SECTIONS.values() for f in fields(cls)
+}
+
+MOST_ITEMS_OF_SMALL, MOST_EVENTS_OF_SMALL = 1_000, 200_000
+"""A dataset below both is small."""
+LEAST_ITEMS_OF_LARGE, LEAST_EVENTS_OF_LARGE = 200_000, 50_000_000
+"""One that has as many of either is large: comparing all pairs of items, or a dozen passes over the
+events, would take days."""
 
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
@@ -574,7 +624,6 @@ SIZES: dict[str, dict[str, Any]] = {
     # What costs items x items or items x users at once is off: the item graph, one softmax over all
     # items, a vector of its own for each.
     "large": {
-        "DatasetConfig.min_events": 3,  # every user can be split
         "EmbeddingConfig.text_encoder": "hashing",  # a model takes hours over a million texts
         "EmbeddingConfig.cooccurrence_window": 1,  # every step further costs gigabytes and minutes
         "TokenizerConfig.codebook_size": 1024,  # few items share an ID before they are parted
@@ -589,7 +638,17 @@ SIZES: dict[str, dict[str, Any]] = {
         "EvaluationConfig.max_users": 5000,
     },
 }
-"""``RunConfig.size`` -> the defaults that it replaces; whatever is bound wins over them."""
+"""``RunConfig.size`` -> the defaults that it replaces; whatever is bound wins over them. None is of
+the dataset, whose size they may follow from."""
+
+
+def size_for(num_items: int, num_events: int) -> str:
+    """The ``RunConfig.size`` that "auto" takes."""
+    if num_items >= LEAST_ITEMS_OF_LARGE or num_events >= LEAST_EVENTS_OF_LARGE:
+        return "large"
+    is_small = num_items < MOST_ITEMS_OF_SMALL and num_events < MOST_EVENTS_OF_SMALL
+    return "small" if is_small else "base"
+
 
 _NO_TAG_TOKENS = "not offered: predicted tags repeat what the codes say"
 
@@ -775,40 +834,12 @@ def load_config(
         for name, binding in bound.items()
         if "." in name  # others are macros
     }
-    base = base or Config()
-    values = {
-        f"{cls.__name__}.{f.name}": getattr(getattr(base, section), f.name)
-        for section, cls in SECTIONS.items()
-        for f in fields(cls)
-    }
-    values |= _of_size(found.get("RunConfig.size", base.run.size), base.run.size, values) | found
-    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    section_of = {cls.__name__: section for section, cls in SECTIONS.items()}
-    for name, value in values.items():
-        owner, _, key = name.partition(".")
-        sections[section_of[owner]][key] = value
-    return Config(**{name: build_section(SECTIONS[name], of) for name, of in sections.items()})
+    return (base or Config())._with(found, bound=found)
 
 
 def build_section(cls: type, values: Mapping[str, Any]) -> Any:
     """Construct a config class from loose values; ConfigError says which is wrong."""
     return cls(**values)
-
-
-def _parted(settings: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
-    """Values by class and field."""
-    return {(name.partition(".")[0], name.partition(".")[2]): v for name, v in settings.items()}
-
-
-def _of_size(size: Any, before: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What another size changes: its own defaults, and the former size's back to the usual ones."""
-    if size == before or size not in SIZES:
-        return {}
-    usual = {
-        f"{cls.__name__}.{f.name}": f.default for cls in SECTIONS.values() for f in fields(cls)
-    }
-    back = {name: usual[name] for name, value in SIZES[before].items() if values[name] == value}
-    return back | SIZES[size]
 
 
 @dataclass(frozen=True)
@@ -1014,7 +1045,7 @@ def _as_text(value: Any) -> Any:
 
 
 def _known_names() -> set[str]:
-    return {f"{cls.__name__}.{f.name}" for cls in SECTIONS.values() for f in fields(cls)}
+    return set(_DEFAULTS)
 
 
 def _unknown(name: str) -> str:

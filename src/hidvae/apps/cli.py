@@ -655,7 +655,7 @@ def _preview_tags(
     from hidvae.run.run import Run
 
     opened = Run(run)
-    resolved = opened.resolve(None, config or (), settings or ())
+    resolved = opened.fitted(opened.resolve(None, config or (), settings or ()))
     typer.echo(preview_tags(opened, resolved, num_items))
 
 

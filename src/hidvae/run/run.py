@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hidvae.addresses import as_written, is_address
-from hidvae.config import Config, DatasetConfig, load_config
+from hidvae.config import Config, DatasetConfig, load_config, size_for
+from hidvae.data.notes import count_of
 from hidvae.data.prepare import Dataset, load_dataset, read_source
 from hidvae.data.sources.frames import tables_from
 from hidvae.data.tables import SourceTables
@@ -351,7 +352,8 @@ class Run:
                     # tables, so that those that are refused leave nothing behind.
                     self._store(config)
                     is_stored = True
-                self.make_stage(stage, config, reuse)
+                fitted = self.fitted(config) if stage.needs else config
+                self.make_stage(stage, fitted, reuse)
                 self._loaded.clear()  # a stage's memory is not the next one's
             if is_first and not is_stored:
                 self._store(config)
@@ -434,9 +436,10 @@ class Run:
 
     @property
     def decisions(self) -> list[Decision]:
-        """What the stages that are there chose for the user, in order."""
+        """What the run and the stages that are there chose for the user, in order."""
         folders = [self.folder(name) for name in STAGE_OF if self.has(name)]
-        return [decision for folder in folders for decision in folder.decisions]
+        of_stages = [decision for folder in folders for decision in folder.decisions]
+        return [*self._size_decision(self.config), *of_stages]
 
     def check(self) -> Iterator[StageFolder]:
         """Every folder of the run, one after the other, each file compared with its hash.
@@ -492,6 +495,24 @@ class Run:
         folder = folder if is_address(folder) else str(Path(folder))
         dataset = replace(config.dataset, source=source, folder=folder)
         return replace(config, dataset=dataset)
+
+    def fitted(self, config: Config) -> Config:
+        """Settings with the defaults that follow from the size of the run's dataset."""
+        return config.for_catalogue(*self._size()) if self.has("dataset") else config
+
+    def _size(self) -> tuple[int, int]:
+        facts = self.folder("dataset").facts
+        return int(facts["num_items"]), int(facts["num_events"])
+
+    def _size_decision(self, config: Config) -> list[Decision]:
+        """Which size "auto" took; it is no stage's, as every stage has settings of it."""
+        if config.run.size != "auto" or not self.has("dataset"):
+            return []
+        num_items, num_events = self._size()
+        size = size_for(num_items, num_events)
+        other = "base" if size == "small" else "small"
+        found = f"{count_of(num_items, 'item')} and {count_of(num_events, 'event')}"
+        return [Decision(f"{found}: settings of size {size}", f"RunConfig.size={other}")]
 
     def wall_seconds(self, names: Iterable[str]) -> dict[str, float]:
         """Wall time of stages that are there, by command."""

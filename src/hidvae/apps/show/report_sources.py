@@ -11,7 +11,7 @@ from markupsafe import Markup
 from hidvae.apps.show.figures import stacked_rows
 from hidvae.apps.show.formats import NOTHING, seconds
 from hidvae.apps.show.page import details, figures, heading, paragraph, table
-from hidvae.config import Config
+from hidvae.config import SECTIONS, Config
 from hidvae.errors import HidvaeError, NotTrainedError
 from hidvae.run.run import CONFIG, Run
 from hidvae.run.stages import STAGES
@@ -57,12 +57,13 @@ def decision_parts(run: Path) -> Iterator[Markup]:
 
 def settings_parts(run: Path) -> Iterator[Markup]:
     """What was set, and every setting that was in force."""
-    stored = read_json(run / CONFIG)
-    config, defaults = Config.from_json(stored).to_json(), Config().to_json()
+    opened = Run(run)
+    stored = Config.from_json(read_json(run / CONFIG))
+    config, defaults = opened.fitted(stored).to_json(), Config().to_json()
     rows = [
         (f"{section}.{name}", json.dumps(value), json.dumps(defaults[section][name]))
-        for section, settings in config.items()
-        for name, value in settings.items()
+        for section in SECTIONS
+        for name, value in config[section].items()
         if value != defaults[section][name]
     ]
     if rows:
