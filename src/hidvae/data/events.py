@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from hidvae.config import DatasetConfig
 from hidvae.data.catalogue import Catalogue
+from hidvae.data.ids import find_spelling, join_spellings
 from hidvae.data.notes import MAX_SHOWN, BadRows, Notes, count_of, show_value
-from hidvae.data.schema import ROW, Columns, check_events, place_of
+from hidvae.data.schema import ROW, Columns, check_events, find_log_form, place_of
 from hidvae.data.tables import SourceTables, read_batches
+from hidvae.data.times import say_times
 from hidvae.errors import DataError
 
 MIN_KNOWN_SHARE = 0.05
@@ -61,26 +63,34 @@ class LogSize:
     """Events whose item is not in the catalogue."""
 
 
-def read_events(tables: SourceTables, items: pl.DataFrame, notes: Notes) -> tuple[Events, LogSize]:
+def read_events(
+    tables: SourceTables, items: pl.DataFrame, notes: Notes, config: DatasetConfig | None = None
+) -> tuple[Events, LogSize]:
     """Read and check a log batch by batch; rows that cannot be used are left out.
 
     Args:
         tables: The raw log, and where it came from.
         items: The checked items; row i is item_index i.
         notes: Told of what is left out and what is wrong.
+        config: Says how times are written and when ids are the same.
 
     Raises:
+        ConfigError: ``DatasetConfig.time_format`` is none.
         DataError: The log breaks its contract, or hardly any of its items are there.
     """
-    file = tables.interactions_file
+    file, config = tables.interactions_file, config or DatasetConfig()
+    form = find_log_form(tables.interactions, file, config.time_format, notes)
     if Columns.ITEM in items.columns:
         index = items.select(Columns.ITEM, item=pl.int_range(pl.len(), dtype=pl.Int32))
+    if config.match_ids == "loose" and not notes.problems:
+        index = _with_spellings(index, tables, notes, Columns.ITEM in form.drop_zero)
     users = pl.DataFrame(schema={Columns.USER: pl.String, "user": pl.Int32, ROW: pl.Int64})
     columns: dict[str, list[np.ndarray]] = {}
+    unknown_ids: list[pl.DataFrame] = []
     num_events, num_usable, num_unknown = 0, 0, 0
     for row, raw in read_batches(tables, _ROWS_PER_BATCH):
         num_events += raw.height
-        checked = check_events(raw, file, row, notes)
+        checked = check_events(raw, file, row, notes, form)
         if notes.problems:  # the log is read for its own faults
             continue
         users = _with_new_users(users, checked)
@@ -93,6 +103,7 @@ def read_events(tables: SourceTables, items: pl.DataFrame, notes: Notes) -> tupl
                 unknown_items(unknown, items, tables, place_of(raw)),
                 f"of items that {tables.items_file} lacks",
             )
+            unknown_ids.append(unknown[Columns.ITEM].value_counts())
         num_usable += checked.height
         num_unknown += unknown.height
         known = numbered.drop_nulls("item").drop(Columns.USER, Columns.ITEM, ROW)
@@ -101,12 +112,15 @@ def read_events(tables: SourceTables, items: pl.DataFrame, notes: Notes) -> tupl
     notes.settle(file, num_events)
     if notes.problems:
         raise notes.problems[0]
+    hint = _say_spelling(unknown_ids, items, tables, notes)
     if num_usable - num_unknown < MIN_KNOWN_SHARE * num_usable or num_usable == num_unknown:
-        raise ids_do_not_match(num_unknown, num_usable, unknown, items, tables, place_of(raw))
+        raise ids_do_not_match(num_unknown, num_usable, unknown, items, tables, place_of(raw), hint)
     size = LogSize(num_events=num_events, num_users=users.height, num_unknown=num_unknown)
     # One column after the other, each freed as soon as it is whole: this is the peak of memory.
     whole = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
     order = tuple(whole[name] for name in (Columns.TIMESTAMP, Columns.POSITION) if name in whole)
+    if form.times and Columns.TIMESTAMP in whole:
+        say_times(whole[Columns.TIMESTAMP], form.times, Columns.TIMESTAMP, file, notes)
     return Events(whole["user"], whole["item"], order, users.select(Columns.USER, ROW)), size
 
 
@@ -198,6 +212,40 @@ def k_core(events: Events, min_user_events: int, min_item_events: int) -> Events
     return events
 
 
+def _with_spellings(
+    index: pl.DataFrame, tables: SourceTables, notes: Notes, drop_zero: bool
+) -> pl.DataFrame:
+    """The numbers of the items, also under the other spellings of the log."""
+    files = tables.interactions_file, tables.items_file
+    joined = join_spellings(
+        tables.interactions, index[Columns.ITEM], files, notes, drop_zero=drop_zero
+    )
+    others = pl.DataFrame(
+        {"other": list(joined), Columns.ITEM: list(joined.values())},
+        schema={"other": pl.String, Columns.ITEM: pl.String},
+    ).join(index, on=Columns.ITEM)
+    return pl.concat([index, others.select(pl.col("other").alias(Columns.ITEM), "item")])
+
+
+def _say_spelling(
+    unknown_ids: list[pl.DataFrame], items: pl.DataFrame, tables: SourceTables, notes: Notes
+) -> str:
+    """Say which unknown ids are only written in another way; the same for an error, or ""."""
+    if not unknown_ids:
+        return ""
+    unknown = (
+        pl.concat(unknown_ids)
+        .group_by(Columns.ITEM, maintain_order=True)
+        .agg(pl.col("count").sum())
+    )
+    spelling = find_spelling(unknown, items[Columns.ITEM])
+    if spelling is None:
+        return ""
+    said = f"{tables.interactions_file}, column {Columns.ITEM}: {spelling.said}"
+    notes.decide(f"{said} of {tables.items_file}; they are left out", spelling.change)
+    return f", {spelling.said}; --set {spelling.change} joins them"
+
+
 def _with_new_users(users: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     """The users seen so far, and those of one more batch, numbered as they come."""
     new = events.select(Columns.USER, ROW).unique(Columns.USER, keep="first", maintain_order=True)
@@ -265,20 +313,24 @@ def ids_do_not_match(
     items: pl.DataFrame,
     tables: SourceTables,
     place: str,
+    spelling: str = "",
 ) -> DataError:
-    """Hardly any event names an item of the catalogue; the arguments as of ``unknown_items``."""
+    """Hardly any event names an item of the catalogue; the arguments as of ``unknown_items``.
+
+    ``spelling`` says how the ids are written differently, and what to do, if that is it.
+    """
     if not num_events:
         return DataError(
             f"{tables.interactions_file}: expected events; found none that can be used; see "
             "`hidvae prepare --check`"
         )
     item, row = unknown[Columns.ITEM][0], unknown[ROW][0]
-    near = Catalogue(items).nearest(item).replace(";", ",", 1)
+    near = spelling or Catalogue(items).nearest(item).replace(";", ",", 1)
+    advice = "write the ids alike in both tables, or add the items"
     return DataError(
         f"{tables.interactions_file}: expected ids of {tables.items_file} in column "
         f"{Columns.ITEM}; found items that are not there in {num_unknown} of {num_events} events, "
-        f"such as {show_value(item)} ({place} {row}){near}; write the ids alike in both tables, or "
-        "add the items"
+        f"such as {show_value(item)} ({place} {row}){near}; {advice}"
     )
 
 

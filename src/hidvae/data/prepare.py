@@ -225,7 +225,7 @@ def assemble(tables: SourceTables, config: DatasetConfig, notes: Notes) -> Assem
     for decision in tables.decisions:
         notes.decide(*decision)
     items = check_items(tables.items, tables.items_file, notes)
-    events, size = read_events(tables, items, notes)
+    events, size = read_events(tables, items, notes, config)
     num_known = len(events)
     events = put_in_order(events, items, config)
     num_duplicates = num_known - len(events)

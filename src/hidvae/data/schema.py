@@ -1,7 +1,8 @@
 """The contract of a user's tables: column names, and the checks where a table enters.
 
-``interactions``: ``user_id``, ``item_id``, and optionally ``timestamp`` (a number) or ``position``
-(a whole number). ``items``: ``item_id`` and optionally ``categories`` (root first), ``title``,
+``interactions``: ``user_id``, ``item_id``, and optionally ``timestamp`` (a number or a date, see
+``hidvae.data.times``) or ``position`` (a whole number).
+``items``: ``item_id`` and optionally ``categories`` (root first), ``title``,
 ``brand``, ``price``, ``description``, ``keywords``, ``text``, ``image``; further columns are kept
 as they are.
 
@@ -10,12 +11,15 @@ A check tells ``Notes`` of each rule that is broken, which raises the first or t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 
+from hidvae.data.ids import drops_zero, ids_as_text, is_no_id
 from hidvae.data.notes import MAX_BROKEN_SHARE, MAX_SHOWN, BadRows, Notes
 from hidvae.data.tables import LINE, require_columns
 from hidvae.data.text import blank_to_null, clean_text, parse_categories
-from hidvae.errors import DataError
+from hidvae.data.times import TimeForm, find_time_form, read_numbers
 
 
 class Columns:
@@ -54,10 +58,49 @@ _FILL_IN, _CONVERT = "fill it in or remove the row", "convert the column or remo
 _NEEDED = {
     Columns.USER: ("a user id", _FILL_IN, "without a user id"),
     Columns.ITEM: ("an item id", _FILL_IN, "without an item id"),
-    Columns.TIMESTAMP: ("a time: a number or a date", _CONVERT, "without a time"),
+    Columns.TIMESTAMP: (
+        "a time: a number or a date",
+        f"{_CONVERT}, or set DatasetConfig.time_format",
+        "without a time",
+    ),
     Columns.POSITION: ("a whole number", _CONVERT, "without a position"),
 }
 """What every row of a column must hold, what to do where it does not, and what such rows are."""
+_NO_WORD = {
+    Columns.USER: ("a user id that names one", _FILL_IN, "of guests, such as NA or null,"),
+    Columns.ITEM: ("an item id that names one", _FILL_IN, "of no item, such as NA or null,"),
+}
+"""The same for words that stand for no id."""
+
+
+@dataclass(frozen=True)
+class LogForm:
+    """What holds for a whole column of a log, whichever batch of it is read."""
+
+    times: TimeForm | None = None
+    """Of ``timestamp``; None if there is none."""
+    drop_zero: frozenset[str] = frozenset()
+    """Columns of ids in which text such as 27.0 is the number 27."""
+
+
+def find_log_form(log: pl.LazyFrame, file: str, time_format: str, notes: Notes) -> LogForm:
+    """Look at the columns of a log before it is read in batches.
+
+    Args:
+        log: Under our column names.
+        file: Where it came from, for messages.
+        time_format: ``DatasetConfig.time_format``.
+        notes: Told what was recognised.
+
+    Raises:
+        ConfigError: If the format is none.
+        DataError: If the form of the times cannot be known.
+    """
+    names, times = log.collect_schema().names(), None
+    if Columns.TIMESTAMP in names:
+        times = find_time_form(log, Columns.TIMESTAMP, file, time_format, notes)
+    ids = [name for name in (Columns.USER, Columns.ITEM) if name in names]
+    return LogForm(times, frozenset(name for name in ids if drops_zero(log, name, file, notes)))
 
 
 def check_items(raw: pl.DataFrame, file: str, notes: Notes | None = None) -> pl.DataFrame:
@@ -80,12 +123,17 @@ def check_items(raw: pl.DataFrame, file: str, notes: Notes | None = None) -> pl.
     """
     notes = notes or Notes()
     require_columns(raw, [Columns.ITEM], file, notes)
-    ids = _ids(raw, [Columns.ITEM], file, notes)
+    ids = []
+    if Columns.ITEM in raw.columns:
+        drop_zero = drops_zero(raw.lazy(), Columns.ITEM, file, notes)
+        found = ids_as_text(raw, Columns.ITEM, file, notes, 1, drop_zero=drop_zero)
+        ids = [] if found is None else [found]
     if ids:
         is_left_out = _leave_out_empty(ids, raw, file, notes)
-        is_repeated = ~ids[0].is_first_distinct() & ids[0].is_not_null()
+        is_repeated = ~ids[0].is_first_distinct() & ~is_left_out
         rule = ("each item once", "keep one row per item", "repeating an item")
-        _leave_out(is_repeated, raw, Columns.ITEM, rule, file, notes)
+        differs = is_repeated & _differs_from_first(ids[0], raw)
+        _leave_out(is_repeated if notes.strict else differs, raw, Columns.ITEM, rule, file, notes)
         is_kept = ~(is_left_out | is_repeated)
         raw, ids = raw.filter(is_kept), [ids[0].filter(is_kept)]
     if Columns.CATEGORIES in raw.columns:
@@ -101,7 +149,11 @@ def check_items(raw: pl.DataFrame, file: str, notes: Notes | None = None) -> pl.
 
 
 def check_events(
-    raw: pl.DataFrame, file: str, first_row: int = 1, notes: Notes | None = None
+    raw: pl.DataFrame,
+    file: str,
+    first_row: int = 1,
+    notes: Notes | None = None,
+    form: LogForm | None = None,
 ) -> pl.DataFrame:
     """The rows of a batch of a log that can be used, in the order of the file.
 
@@ -111,6 +163,7 @@ def check_events(
         first_row: Row of the table that the batch starts with.
         notes: Told of rows that are left out and of broken rules; where it does not raise, the
             result is only as good as the log.
+        form: Of the whole log; None takes the batch for the whole.
 
     Returns:
         ``user_id`` and ``item_id`` (String), then ``timestamp`` (Int64, or Float64 where some are
@@ -124,55 +177,38 @@ def check_events(
     notes = notes or Notes()
     ids = [Columns.USER, Columns.ITEM]
     require_columns(raw, ids, file, notes)
-    columns = _ids(raw, ids, file, notes)
-    columns += [
-        _numbers(raw[name], whole=name == Columns.POSITION)
-        for name in (Columns.TIMESTAMP, Columns.POSITION)
+    form = form or find_log_form(raw.lazy(), file, "", notes)
+    found = [
+        ids_as_text(raw, name, file, notes, first_row, drop_zero=name in form.drop_zero)
+        for name in ids
         if name in raw.columns
     ]
+    columns = [values for values in found if values is not None]
+    if form.times and Columns.TIMESTAMP in raw.columns:
+        columns.append(form.times.read(raw[Columns.TIMESTAMP]))
+    if Columns.POSITION in raw.columns:
+        columns.append(_whole_numbers(raw[Columns.POSITION]))
     is_left_out = _leave_out_empty(columns, raw, file, notes, first_row)
     return pl.DataFrame([*columns, _rows(raw, first_row)]).filter(~is_left_out)
 
 
-def _ids(raw: pl.DataFrame, names: list[str], file: str, notes: Notes) -> list[pl.Series]:
-    """Ids as text, outer white space removed; a whole float such as 7.0 is the id 7."""
-    columns = []
-    for values in (raw[name] for name in names if name in raw.columns):
-        if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
-            notes.refuse(
-                DataError(
-                    f"{file}, column {values.name}: expected text or whole numbers; found "
-                    f"{values.dtype}; export the ids as text"
-                )
-            )
-            continue
-        text = values.cast(pl.String)
-        if values.dtype.is_float():
-            values = values.fill_nan(None)
-            whole = values.cast(pl.Int64, strict=False)
-            is_whole = whole.cast(values.dtype) == values
-            text = whole.cast(pl.String).zip_with(is_whole, values.cast(pl.String))
-        columns.append(blank_to_null(text))
-    return columns
+def _whole_numbers(values: pl.Series) -> pl.Series:
+    """Whole numbers, as such or as text; null where a value is none."""
+    floats = read_numbers(values).cast(pl.Float64)
+    rounded = floats.cast(pl.Int64, strict=False)
+    return rounded.set(rounded.cast(pl.Float64) != floats, None)
 
 
-def _numbers(values: pl.Series, *, whole: bool) -> pl.Series:
-    """Numbers that order events; null where a value is none. Dates count as numbers."""
-    dtype = values.dtype
-    if dtype.is_temporal():
-        return values.to_physical()
-    if not (dtype.is_numeric() or dtype == pl.String):
-        return pl.Series(values.name, [None] * values.len(), dtype=pl.Int64)
-    if dtype == pl.String:
-        values = values.str.strip_chars()
-    integers = values.cast(pl.Int64, strict=False)  # exact, where floats would merge nanoseconds
-    floats = values.cast(pl.Float64, strict=False)
-    floats = floats.set(~floats.is_finite(), None)
-    is_whole = integers.is_not_null() & (integers.cast(pl.Float64) == floats)
-    if whole:
-        rounded = floats.cast(pl.Int64, strict=False)
-        return rounded.set(rounded.cast(pl.Float64) != floats, None)
-    return integers if bool((is_whole | floats.is_null()).all()) else floats
+def _differs_from_first(ids: pl.Series, raw: pl.DataFrame) -> pl.Series:
+    """(N,) whether a row holds anything else than the first row of its id."""
+    others = [name for name in raw.columns if name not in (Columns.ITEM, LINE)]
+    comparable = [name for name in others if raw.schema[name] != pl.Object]
+    if ids.is_unique().all() or not comparable:
+        return pl.repeat(False, ids.len(), eager=True)
+    rows = raw.select(comparable).hash_rows()
+    return pl.DataFrame({"id": ids, "row": rows}).select(
+        pl.col("row") != pl.col("row").first().over("id")
+    )["row"]
 
 
 def _clean_other(values: pl.Series) -> pl.Series:
@@ -191,9 +227,13 @@ def _leave_out_empty(
     """Which rows lack something that is needed; tells of them by column."""
     is_left_out = pl.repeat(False, raw.height, eager=True)
     for values in columns:
-        is_empty = values.is_null()
-        share = 1.0 if values.name in (Columns.USER, Columns.ITEM) else MAX_BROKEN_SHARE
-        _leave_out(is_empty, raw, values.name, _NEEDED[values.name], file, notes, first_row, share)
+        is_empty, name = values.is_null(), values.name
+        share = 1.0 if name in _NO_WORD else MAX_BROKEN_SHARE
+        _leave_out(is_empty, raw, name, _NEEDED[name], file, notes, first_row, share)
+        if name in _NO_WORD and raw.schema[name] == pl.String:
+            is_word = is_no_id(values)
+            _leave_out(is_word, raw, name, _NO_WORD[name], file, notes, first_row)
+            is_empty |= is_word
         is_left_out |= is_empty
     return is_left_out
 
