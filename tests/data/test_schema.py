@@ -86,7 +86,7 @@ def test_every_rule_is_noted_where_the_check_goes_on() -> None:
         {"user_id": ["u", None], "timestamp": ["1", "x"], "position": [0.5, None]}
     )
     check_events(events, "log.csv", 11, notes)
-    items = pl.DataFrame({"item_id": ["a", "a", None], "categories": ["A", "A > > B", "C"]})
+    items = pl.DataFrame({"item_id": ["a", "a", None], "categories": ["A > > B", "A", "C"]})
     check_items(items, "items.csv", notes)
     check_items(pl.DataFrame({"item_id": [[1]]}), "lists", notes)
     starts = [

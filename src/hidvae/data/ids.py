@@ -197,18 +197,18 @@ def find_spelling(unknown: pl.DataFrame, known: pl.Series) -> Spelling | None:
         num_events = int(same["count"].sum())
         if num_events > (best.num_events if best else 0):
             first = same.row(0, named=True)
-            names = difference or _differences(first[known.name], first["known"])
+            names = difference or _differences(same[known.name], same["known"])
             best = Spelling(names, num_events, first[known.name], first["known"])
     return best
 
 
-def _differences(one: str, other: str) -> str:
-    """The rules that change one of two ids, one after the other."""
-    pair, names = pl.DataFrame({"id": [one, other]}), []
+def _differences(one: pl.Series, other: pl.Series) -> str:
+    """The rules that change any of two columns of ids, one after the other."""
+    ids, names = pl.concat([one, other.alias(one.name)]).to_frame(), []
     for name, rule in _RULES.items():
-        after = pair.select(rule(pl.col("id")))
-        names += [] if after.equals(pair) else [name]
-        pair = after
+        after = ids.select(rule(pl.col(one.name)))
+        names += [] if after.equals(ids) else [name]
+        ids = after
     return ", ".join(names)
 
 
