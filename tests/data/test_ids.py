@@ -109,7 +109,10 @@ def test_loose_ids_are_joined_and_said() -> None:
     events, size = read_events(tables, items, notes)
     assert (events.item.tolist(), size.num_unknown) == ([1], 3)
     said = next(each for each in notes.decisions if "differ from known ones" in each.text)
-    assert "the ids of 3 events differ from known ones only by upper and lower case, leading zeros" in said.text
+    assert (
+        "the ids of 3 events differ from known ones only by upper and lower case, leading zeros"
+        in said.text
+    )
     assert said.change == "DatasetConfig.match_ids=loose"
 
 
