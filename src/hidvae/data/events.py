@@ -103,7 +103,8 @@ def read_events(
                 unknown_items(unknown, items, tables, place_of(raw)),
                 f"of items that {tables.items_file} lacks",
             )
-            unknown_ids.append(unknown[Columns.ITEM].value_counts())
+            ids = unknown.group_by(Columns.ITEM, maintain_order=True)
+            unknown_ids.append(ids.len(name="count"))
         num_usable += checked.height
         num_unknown += unknown.height
         known = numbered.drop_nulls("item").drop(Columns.USER, Columns.ITEM, ROW)

@@ -190,7 +190,9 @@ def find_spelling(unknown: pl.DataFrame, known: pl.Series) -> Spelling | None:
     log_id, known_id = unknown.select(pl.col(known.name), "count"), known.alias("known").to_frame()
     for difference, rule in {**_RULES, "": loose_form}.items():
         same = log_id.with_columns(form=rule(pl.col(known.name))).join(
-            known_id.with_columns(form=rule(pl.col("known"))).unique("form", keep="first"),
+            known_id.with_columns(form=rule(pl.col("known"))).unique(
+                "form", keep="first", maintain_order=True
+            ),
             on="form",
             maintain_order="left",
         )
