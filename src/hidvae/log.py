@@ -1,4 +1,8 @@
-"""Where log lines go: Rich on a terminal, plain ``HH:MM:SS stage message`` lines elsewhere."""
+"""Where log lines go: Rich on a terminal, plain ``HH:MM:SS stage message`` lines elsewhere.
+
+And what may go to a terminal at all: see ``printable``, by which log lines, errors, texts and pages
+are made harmless.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,17 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 
 _STAGE: ContextVar[str] = ContextVar("stage", default="hidvae")
+_JOINERS = "\u200c\u200d"
+"""Invisible, but a part of words in many scripts, and of emoji."""
+
+
+def printable(text: str) -> str:
+    """Text with blanks for whatever would steer what shows it.
+
+    That is control characters, which a terminal obeys, marks that turn the direction of writing for
+    what follows, line ends, and halves of characters that no encoding can write.
+    """
+    return "".join(char if char.isprintable() or char in _JOINERS else " " for char in text)
 
 
 @contextlib.contextmanager
@@ -51,3 +66,7 @@ class _StageFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record.stage = _STAGE.get()
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = printable(record.message)  # it may name items, columns, files
+        return super().formatMessage(record)

@@ -17,7 +17,7 @@ import typer
 
 from hidvae.addresses import hide_passwords
 from hidvae.errors import HidvaeError, MissingExtraError
-from hidvae.log import logging_to_stderr
+from hidvae.log import logging_to_stderr, printable
 
 app = typer.Typer(
     help="Recommend the next item and say why, with semantic IDs that people can read (HiD-VAE).",
@@ -349,7 +349,7 @@ def add_items(
     changed = recommender.update_items(rows) if update else recommender.add_items(rows)
     version = changed.save_changes()
     print_items(changed, rows[Columns.ITEM].str.strip_chars().to_list())
-    typer.echo(f"catalogue version {version}, {changed.catalogue.num_items} items")
+    _echo(f"catalogue version {version}, {changed.catalogue.num_items} items")
 
 
 @app.command(
@@ -365,7 +365,7 @@ def remove_items(
     from hidvae.ranking.recommender import Recommender
 
     changed = Recommender.load(model).remove_items(_split(items))
-    typer.echo(f"removed {len(_split(items))} items; catalogue version {changed.save_changes()}")
+    _echo(f"removed {len(_split(items))} items; catalogue version {changed.save_changes()}")
 
 
 @app.command(epilog=_example("hidvae explain --model runs/demo --history ITEM,ITEM --item ITEM"))
@@ -421,7 +421,7 @@ def export_(
         license_name=license_,
         with_run=with_run,
     )
-    typer.echo(f"wrote {output}")
+    _echo(f"wrote {output}")
 
 
 @app.command(epilog=_example("hidvae check runs/my_shop"))
@@ -434,7 +434,7 @@ def check(
     opened = Run(run)
     for folder in opened.check():
         name = folder.path.relative_to(opened.path)
-        typer.echo(f"{name}: {len(folder.manifest['files'])} files as they were written")
+        _echo(f"{name}: {len(folder.manifest['files'])} files as they were written")
 
 
 @app.command(epilog=_example("hidvae inspect runs/my_shop --html my_shop.html"))
@@ -452,7 +452,7 @@ def inspect(
     """Describe a dataset: counts, lengths, ties, tags, some users and items. Changes nothing."""
     from hidvae.apps.show.views import inspect_dataset
 
-    typer.echo(inspect_dataset(place, html, samples))
+    _echo(inspect_dataset(place, html, samples))
 
 
 @app.command(epilog=_example("hidvae report runs/my_shop"))
@@ -477,7 +477,7 @@ def report(
         follow(run, port)
     else:
         file = write_report(run, output)
-        typer.echo(f"wrote {file}, a page that opens in any browser, offline too")
+        _echo(f"wrote {file}, a page that opens in any browser, offline too")
 
 
 @app.command(epilog=_example("hidvae serve runs/demo --port 8000"))
@@ -538,7 +538,7 @@ def ids_export(
         export_ids(found, output)
     else:
         export_folder(found, load_dataset(folders["dataset"]).catalogue, output)
-    typer.echo(f"wrote {output}, {found.num_items} items of {found.num_levels} codes")
+    _echo(f"wrote {output}, {found.num_items} items of {found.num_levels} codes")
 
 
 @ids.command("import", epilog=_example("hidvae ids import ids.parquet --output runs/my_shop"))
@@ -639,7 +639,7 @@ def _check_tables(
     run = Run(output or Path())
     dataset = run.resolve(data, config or (), settings or (), is_fresh=output is None).dataset
     report = find_problems(read_source(dataset), dataset)
-    typer.echo("\n".join(report.lines()))
+    _echo("\n".join(report.lines()))
     if not report.is_clean:
         raise typer.Exit(2)
 
@@ -656,7 +656,7 @@ def _preview_tags(
 
     opened = Run(run)
     resolved = opened.fitted(opened.resolve(None, config or (), settings or ()))
-    typer.echo(preview_tags(opened, resolved, num_items))
+    _echo(preview_tags(opened, resolved, num_items))
 
 
 def _run_stage(
@@ -677,9 +677,14 @@ def _write_report(run: Path) -> None:
     from hidvae.apps.show.report import write_report
 
     try:
-        typer.echo(f"Report: {write_report(run)}")
+        _echo(f"Report: {write_report(run)}")
     except MissingExtraError as error:
         logger.info("no report: %s", error)
+
+
+def _echo(text: str) -> None:
+    """Print lines; what they name in tables and files cannot steer a terminal."""
+    typer.echo("\n".join(map(printable, text.splitlines())))
 
 
 def _split(history: str) -> list[str]:
@@ -739,5 +744,5 @@ def _one_line(error: Exception, name: str) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"hidvae: {hide_passwords(message)}", file=sys.stderr)  # noqa: T201
+    print(f"hidvae: {printable(hide_passwords(message))}", file=sys.stderr)  # noqa: T201
     return code

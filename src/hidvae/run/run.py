@@ -448,6 +448,8 @@ class Run:
             NotTrainedError: If nothing has been made.
             ArtifactError: If a file differs from what was written, or a stage from its inputs.
         """
+        if not any(map(self.has, STAGE_OF)):
+            self.folder("dataset")  # says what to run
         for name in STAGE_OF:
             if self.has(name):
                 yield check_stage(self.folder(name).path, STAGE_OF[name].made_by)

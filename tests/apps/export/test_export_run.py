@@ -196,6 +196,29 @@ def test_the_card_says_how_the_items_are_found(
     assert ("beam" in card) == (architecture == "item_decoder")
 
 
+def test_the_card_says_which_levels_have_no_tags_and_takes_names_as_text(tiny_run: Path) -> None:
+    folders = Run(tiny_run).folders(SERVED_FROM)
+
+    def card_of(sizes: list[int], accuracy: list[float | None]) -> str:
+        changed = dict(folders)
+        for name, part, values in (
+            ("dataset", "facts", {"name": "<b>my_shop</b> | *1*\x1b\u202e"}),
+            ("tags", "facts", {"sizes": sizes}),
+            ("semantic_ids", "metrics", {"tag_accuracy": accuracy}),
+        ):
+            manifest = folders[name].manifest
+            manifest = {**manifest, part: {**manifest[part], **values}}
+            changed[name] = StageFolder(folders[name].path, manifest)
+        settings = {"top_k": 5, "longest_history": 9, "beam_width": 12, "license": "mit"}
+        return model_card(CardFacts(changed, None, 120, 0, {**settings, "with_run": False}))
+
+    shown = card_of([4, 9, 0], [0.5, None, None])
+    assert "coarse to fine: 50.0% (of 4 tags), unknown (of 9 tags), no tags." in shown
+    assert "# hidvae on \\<b\\>my\\_shop\\</b\\> \\| \\*1\\*" in shown
+    assert all(char.isprintable() or char == "\n" for char in shown)
+    assert "The run has no tags" in card_of([0, 0, 0], [None, None, None])
+
+
 def test_metrics_of_another_model_are_no_part_of_a_card(tiny_run: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_run, tmp_path / "run")
     manifest = read_json(tmp_path / "run" / "evaluation" / "manifest.json")

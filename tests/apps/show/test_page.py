@@ -36,6 +36,15 @@ def test_text_that_was_not_made_a_part_is_escaped_too() -> None:
         assert html.count("&lt;script&gt;") == times
 
 
+def test_no_text_turns_the_direction_of_what_follows() -> None:
+    nasty = "a\u202eb\x1b\x00c"
+    made = [paragraph(nasty), table([[nasty]], [nasty]), page(nasty, [], [Section(nasty, [])], "")]
+    for html in made:
+        assert "a b  c" in html
+        assert all(char.isprintable() or char == "\n" for char in html)
+    assert "one\n  two" in details("text", "one\n  two")
+
+
 def test_tables_name_their_rows_and_columns() -> None:
     html = table([("a", "1"), ("b", "2")], ("name", "count"), numbers=(1,))
     assert html.count('<th scope="row">') == 2

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from hidvae import Recommender
-from hidvae.apps.show.terminal import print_items, print_recommendations
+from hidvae.apps.cli import app, run_app
+from hidvae.apps.show.terminal import print_explanation, print_items, print_recommendations
+from hidvae.log import logging_to_stderr, printable
+from hidvae.ranking.explain import HistoryMatch
 
 NASTY = "[bold]loud[/bold] \x1b[2J"
 
@@ -44,3 +48,42 @@ def test_titles_are_text(tiny_run: Path, console: Console) -> None:
         [dataclasses.replace(item, title=NASTY, tag_path=(NASTY,), tag_confidences=(0.5,))], console
     )
     assert written(console).count("[bold]loud[/bold]") == 2
+
+
+def test_no_title_tag_or_id_steers_the_terminal(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recommender = Recommender.load(tiny_run, device="cpu")
+    history = recommender.catalogue.item_ids[:3]
+    item = recommender.explain(history, recommender.catalogue.item_ids[4])
+    nasty = "[/] [link=x]y[/link] :smile: \\[red] \x1b]0;title\x07 \u202eabc\u2066 \r\n\x9b2J \\"
+    match = HistoryMatch("a", nasty, 1)
+    item = dataclasses.replace(
+        item,
+        item_id=nasty,
+        title=nasty,
+        tag_path=(nasty,),
+        tag_confidences=(0.5,),
+        because=(match,),
+    )
+    print_explanation(item)
+    print_recommendations([item])
+    shown = capsys.readouterr().out
+    assert all(char.isprintable() or char == "\n" for char in shown)
+    assert shown.count("[/] [link=x]y[/link] :smile: \\[red]") == 8
+    assert shown.count("abc") == 8
+
+
+def test_log_lines_and_errors_cannot_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with logging_to_stderr():
+        logging.getLogger("hidvae").warning("column %s", "a\x1b[2J\u202e\nb")
+    code = run_app(app, "hidvae", ["check", "absent\x1b[31m\u202e"])
+    shown = capsys.readouterr().err
+    assert code == 2 and shown.count("\n") == 2
+    assert all(char.isprintable() or char == "\n" for char in shown)
+
+
+def test_letters_that_are_joined_stay_joined() -> None:
+    assert printable("می\u200cخواهم 👩\u200d🔧") == "می\u200cخواهم 👩\u200d🔧"

@@ -1,17 +1,20 @@
 """The model card: what an exported folder is, how to use it, what it was made from and scores.
 
-Its text is ``card.md``, in the format of the Hugging Face Hub: YAML front matter, then Markdown.
+Its text is ``card.md``, in the format of the Hugging Face Hub: YAML front matter, then Markdown, in
+which whatever comes from tables, files and settings is text.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hidvae.log import printable
 from hidvae.store.artifacts import StageFolder, library_versions
 
 _METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
@@ -46,15 +49,16 @@ def model_card(facts: CardFacts) -> str:
     folders = facts.folders
     dataset, ids = folders["dataset"], folders["semantic_ids"]
     stages = {f"stage {name}": folder.fingerprint for name, folder in folders.items()}
-    # Markdown is not escaped, and the settings stand in a table as they are.
     templates = Environment(
         loader=PackageLoader("hidvae.apps.export", ""),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        autoescape=False,  # that would be HTML's
     )
-    templates.filters["percent"] = lambda share, digits=1: f"{share:.{digits}%}"
+    templates.filters["percent"] = _percent
+    templates.filters["text"] = _text
     results = _results(facts.evaluation or {})
     return templates.get_template("card.md").render(
         name=dataset.facts["name"],
@@ -67,11 +71,31 @@ def model_card(facts: CardFacts) -> str:
         data=dataset.metrics,
         made_from=dataset.manifest["inputs"] | stages,
         ids=ids.facts,
-        quality={"tag_accuracy": None, **ids.metrics},
+        quality=ids.metrics,
         text_encoder=folders["embeddings"].facts["text_encoder"],
-        tag_sizes=folders["tags"].facts["sizes"],
+        tag_levels=_tag_levels(ids.metrics.get("tag_accuracy"), folders["tags"].facts["sizes"]),
         configs={name: folders[name].config for name in _RANKING_STAGES},
     )
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    """A share that may be unknown, or one of nothing."""
+    return "unknown" if share is None or share != share else f"{share:.{digits}%}"
+
+
+def _text(value: object) -> str:
+    """A value that is neither Markdown nor HTML, in one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|~#&])", r"\\\1", printable(str(value)))
+
+
+def _tag_levels(accuracy: Sequence[float | None] | None, sizes: Sequence[int]) -> list[str]:
+    """How often the tags of each level are predicted right; empty if no level has tags."""
+    if accuracy is None or not any(sizes):
+        return []
+    return [
+        f"{_percent(right)} (of {size} tags)" if size else "no tags"
+        for right, size in zip(accuracy, sizes, strict=False)
+    ]
 
 
 def _results(evaluation: Mapping[str, Any]) -> dict[str, dict[str, tuple[float, float, float]]]:
@@ -80,7 +104,7 @@ def _results(evaluation: Mapping[str, Any]) -> dict[str, dict[str, tuple[float, 
         task: {
             name: (measured[name], *measured[f"{name}_ci"])
             for name in _METRICS
-            if measured.get(name) is not None
+            if measured.get(name) is not None and measured.get(f"{name}_ci") is not None
         }
         for task in _TASKS
         if (measured := evaluation.get(task))
@@ -91,7 +115,7 @@ def _front_matter(
     facts: CardFacts, results: Mapping[str, Mapping[str, tuple[float, float, float]]]
 ) -> dict[str, str]:
     """Keys and values of the YAML; every value is written as JSON, which YAML contains."""
-    dataset = facts.folders["dataset"].facts["name"]
+    dataset = printable(facts.folders["dataset"].facts["name"])
     head = {
         "license": facts.settings["license"],
         "library_name": "hidvae",

@@ -19,7 +19,8 @@ from hidvae.apps.show.dataset_facts import (
     Hierarchy,
     SampleItem,
 )
-from hidvae.apps.show.formats import number, printable
+from hidvae.apps.show.formats import number
+from hidvae.log import printable
 
 WIDTH = 96
 _INDENT = 2

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike
 
 from hidvae.errors import MissingExtraError
+from hidvae.log import printable
 
 COLORS = ("#4c8fd6", "#e08a3c", "#4fa870", "#c65d7b", "#8d78c9", "#a3884c", "#3fa7a7", "#8a8f98")
 """Of lines and bars; they stand out on white and on black."""
@@ -52,7 +53,7 @@ def bars(name: str, labels: Sequence[str], values: ArrayLike, *, x: str, y: str)
         y: Title of the values.
     """
     go = _plotly()
-    shown = [escape(label) for label in labels]
+    shown = [_label(label) for label in labels]
     figure = go.Figure(go.Bar(x=shown, y=np.asarray(values).tolist(), marker_color=COLORS[0]))
     figure.update_xaxes(type="category", showgrid=False, title_text=x)
     figure.update_yaxes(title_text=y)
@@ -77,13 +78,13 @@ def grouped_bars(
         y: Title of the values.
     """
     go = _plotly()
-    shown = [escape(label) for label in labels]
+    shown = [_label(label) for label in labels]
     figure = go.Figure(
         [
             go.Bar(
                 x=shown,
                 y=list(values),
-                name=escape(group),
+                name=_label(group),
                 marker_color=COLORS[number % len(COLORS)],
             )
             for number, (group, values) in enumerate(groups.items())
@@ -117,7 +118,7 @@ def intervals(
     figure = go.Figure(
         go.Scatter(
             x=list(values),
-            y=[escape(label) for label in labels],
+            y=[_label(label) for label in labels],
             mode="markers",
             marker={"size": 9, "color": COLORS[0]},
             error_x={
@@ -157,8 +158,8 @@ def heatmap(
     shares = grid / np.maximum(grid.sum(axis=1, keepdims=True), 1)
     figure = go.Figure(
         go.Heatmap(
-            x=[escape(label) for label in columns],
-            y=[escape(label) for label in rows],
+            x=[_label(label) for label in columns],
+            y=[_label(label) for label in rows],
             z=shares.round(4).tolist(),
             text=grid.tolist(),
             texttemplate="%{text}",
@@ -194,13 +195,13 @@ def stacked_rows(
         are_shares: The lengths are in [0, 1], to be read as percentages.
     """
     go = _plotly()
-    shown = [escape(label) for label in labels]
+    shown = [_label(label) for label in labels]
     figure = go.Figure(
         [
             go.Bar(
                 y=shown,
                 x=list(lengths),
-                name=escape(part),
+                name=_label(part),
                 orientation="h",
                 marker_color=COLORS[number % len(COLORS)],
             )
@@ -242,7 +243,7 @@ def lines(
             go.Scatter(
                 x=np.asarray(places).tolist(),
                 y=np.asarray(heights).tolist(),
-                name=escape(part),
+                name=_label(part),
                 mode="markers" if are_points else "lines+markers",
                 marker={"size": 5},
                 line={"color": COLORS[number % len(COLORS)]},
@@ -283,7 +284,7 @@ def treemap(
         go.Treemap(
             ids=list(ids),
             parents=list(parents),
-            labels=[escape(label) for label in labels],
+            labels=[_label(label) for label in labels],
             values=list(values),
             branchvalues="total",
             maxdepth=max_depth,
@@ -342,6 +343,11 @@ def tree(
         max_depth=max_depth,
     )
     return caption, drawn
+
+
+def _label(text: str) -> str:
+    """A name from the data, as text to Plotly."""
+    return escape(printable(text))
 
 
 def _to_html(figure: Any, name: str, *, height: int = _HEIGHT) -> Markup:

@@ -7,19 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from hidvae.log import printable
+
 NOTHING = "–"
 
 
 def number(value: float | None) -> str:
     """``12,345`` if whole, else four digits: ``0.1235``."""
-    if value is None:
+    if _is_unknown(value):
         return NOTHING
     return f"{value:,}" if isinstance(value, (int, np.integer)) else f"{value:,.4g}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
     """``12.3%``; what is there but too little to see is ``<0.1%``."""
-    if share is None:
+    if share is None or _is_unknown(share):
         return NOTHING
     smallest = 10.0**-digits
     is_too_small = 0 < 100 * share < smallest / 2
@@ -28,7 +30,12 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 def score(value: float | None) -> str:
     """Four digits after the point."""
-    return NOTHING if value is None else f"{value:.4f}"
+    return NOTHING if _is_unknown(value) else f"{value:.4f}"
+
+
+def _is_unknown(value: float | None) -> bool:
+    """Whether nothing was measured: None, or a mean of nothing."""
+    return value is None or value != value
 
 
 def score_with_interval(metrics: Mapping[str, Any], name: str) -> str:
@@ -56,11 +63,6 @@ def short(text: str, width: int = 80) -> str:
     """One line of at most ``width`` characters, without control characters."""
     line = " ".join(printable(text).split())
     return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """Text whose control characters, which a terminal would obey, are blanks."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def bounds_of(metrics: Mapping[str, Any], name: str) -> tuple[float, float] | None:

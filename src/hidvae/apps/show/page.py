@@ -15,11 +15,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hidvae.errors import ArtifactError
+from hidvae.log import printable
 from hidvae.store.files import atomic_write
+
+
+def _harmless(value: object) -> object:
+    """Text without control characters and marks that turn the direction of what follows."""
+    return "\n".join(map(printable, value.split("\n"))) if type(value) is str else value
+
 
 _TEMPLATES = Environment(
     loader=PackageLoader("hidvae.apps.show"),
     autoescape=True,
+    finalize=_harmless,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -1,6 +1,7 @@
 """What the commands print: metrics, semantic IDs, recommendations; plain text, 80 columns or more.
 
-On a terminal Rich adds colour; piped, the same lines come plain.
+On a terminal Rich adds colour; piped, the same lines come plain. Whatever a catalogue holds is
+text: lines are put together by ``_say``, never written in Rich's markup.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hidvae.apps.show.formats import (
     NOTHING,
@@ -20,12 +21,12 @@ from hidvae.apps.show.formats import (
     evenly_spread,
     level_value,
     percent,
-    printable,
     score,
     short,
 )
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
+from hidvae.log import printable
 from hidvae.ranking.explain import Explainer, Recommendation
 from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
@@ -41,6 +42,8 @@ _SHOWN_ITEMS = 5
 _SHOWN_USERS = 3
 _SHOWN_HISTORY = 5
 _TOP_K = 3
+_WIDTH = 64
+"""Characters of a title."""
 
 
 def print_run(run: Path, device: str = "auto") -> None:
@@ -53,7 +56,7 @@ def print_run(run: Path, device: str = "auto") -> None:
     print_semantic_ids(ids, tags, dataset, console)
     print_users(Recommender.load(run, device), dataset, console)
     print_decisions(run, console)
-    console.print(f"\nRun: {run}", soft_wrap=True, highlight=False)
+    _say(console, f"\nRun: {run}", soft_wrap=True)
 
 
 def print_decisions(run: Path, console: Console | None = None) -> None:
@@ -61,9 +64,9 @@ def print_decisions(run: Path, console: Console | None = None) -> None:
     console = console or make_console()
     decisions = Run(run).decisions
     if decisions:
-        console.print("\n[bold]What was decided[/bold] (and the setting that changes it)")
+        _say(console, ("\nWhat was decided", "bold"), " (and the setting that changes it)")
     for decision in decisions:
-        console.print(f"  {escape(printable(decision.said))}", soft_wrap=True, highlight=False)
+        _say(console, f"  {decision.said}", soft_wrap=True)
 
 
 def print_metrics(run: Path, console: Console | None = None) -> None:
@@ -72,10 +75,8 @@ def print_metrics(run: Path, console: Console | None = None) -> None:
 
     console = console or make_console()
     metrics = read_json(run / "evaluation" / METRICS)
-    console.print(
-        f"\n[bold]Test metrics[/bold] ({metrics['test']['num_users']} users, all items ranked, "
-        f"seed {metrics['seed']})"
-    )
+    how = f" ({metrics['test']['num_users']} users, all items ranked, seed {metrics['seed']})"
+    _say(console, ("\nTest metrics", "bold"), how)
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for name in _SHOWN_METRICS:
@@ -101,15 +102,13 @@ def print_comparison(run: Path, console: Console | None = None) -> None:
     metrics = read_json(run / "evaluation" / METRICS)
     k = next(name.partition("@")[2] for name in metrics["test"] if name.startswith("coverage@"))
     lists = [f"{name}@{k}" for name in ("coverage", "novelty", "diversity")]
-    console.print(
-        f"\n[bold]Test[/bold] ({metrics['test']['num_users']} users, all items ranked, seed "
-        f"{metrics['seed']}; lists of {k})"
-    )
+    how = f"{metrics['test']['num_users']} users, all items ranked, seed {metrics['seed']}"
+    _say(console, ("\nTest", "bold"), f" ({how}; lists of {k})")
     table = Table(box=None, pad_edge=False)
     for name in ("", *_SHOWN_METRICS, *(name.partition("@")[0] for name in lists)):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for key, rule in _HISTORY_RULES.items():
-        table.add_row(f"[bold]{rule}[/bold]")
+        table.add_row(rule, style="bold")
         for name, scored in rankers_of(metrics).items():
             shown = (*_SHOWN_METRICS, *lists)
             table.add_row(f"  {name}", *(score(scored[key].get(metric)) for metric in shown))
@@ -124,14 +123,17 @@ def print_semantic_ids(
     """Semantic ID and predicted tag path of a few items, spread over the catalogue."""
     console = console or make_console()
     explainer = Explainer(dataset.catalogue, ids, tags)
-    console.print("\n[bold]Semantic IDs of some items[/bold] (tag path, confidence per level)")
+    _say(
+        console,
+        ("\nSemantic IDs of some items", "bold"),
+        " (tag path, confidence per level)",
+    )
     for index in evenly_spread(ids.num_items, _SHOWN_ITEMS):
-        console.print(
-            f"  {' '.join(ids.strings(index))}  {_short(dataset.catalogue.titles[index])}"
-        )
+        title = short(dataset.catalogue.titles[index], _WIDTH)
+        _say(console, f"  {' '.join(ids.strings(index))}  {title}")
         path, confidences = explainer.tag_path(index)
         if path:
-            console.print(f"      {_tag_line(path, confidences)}")
+            _say(console, "      ", *_tag_parts(path, confidences))
 
 
 def print_users(recommender: Recommender, dataset: Dataset, console: Console | None = None) -> None:
@@ -140,16 +142,17 @@ def print_users(recommender: Recommender, dataset: Dataset, console: Console | N
     titles, item_ids = dataset.catalogue.titles, dataset.catalogue.item_ids
     histories, targets = dataset.split.test_histories, dataset.split.test_targets
     names = [dataset.interactions.user_ids[user] for user in dataset.split.test_users]
-    console.print(f"\n[bold]Recommendations for {_SHOWN_USERS} users[/bold] (* = taken next)")
-    for row in evenly_spread(histories.num_users, _SHOWN_USERS):
+    rows = evenly_spread(histories.num_users, _SHOWN_USERS)
+    if rows:
+        users = f"{len(rows)} user{'s' if len(rows) > 1 else ''}"
+        _say(console, (f"\nRecommendations for {users}", "bold"), " (* = taken next)")
+    for row in rows:
         history = histories[row].tolist()
         shown = history[-_SHOWN_HISTORY:]
-        console.print(
-            f"\n[bold]User {_plain(names[row])}[/bold], latest "
-            f"{len(shown)} of {len(history)} items, oldest first:"
-        )
+        latest = f", latest {len(shown)} of {len(history)} items, oldest first:"
+        _say(console, (f"\nUser {names[row]}", "bold"), latest)
         for index in shown:
-            console.print(f"  - {_short(titles[index])}")
+            _say(console, f"  - {short(titles[index], _WIDTH)}")
         recommended = recommender.recommend([item_ids[index] for index in history], _TOP_K)
         print_recommendations(recommended, console, taken=item_ids[int(targets[row])])
 
@@ -162,11 +165,13 @@ def print_items(
     ids, catalogue = recommender.semantic_ids, recommender.catalogue
     explainer = Explainer(catalogue, ids, recommender.tags)
     for item_id, item in zip(item_ids[:_SHOWN_ITEMS], catalogue.index_of(item_ids), strict=False):
-        title = f"{_plain(item_id)}  {_short(catalogue.titles[item])}"
-        console.print(f"{' '.join(ids.strings(int(item)))}  {title}", highlight=False)
-        console.print(f"    {_tag_line(*explainer.tag_path(int(item)))}", highlight=False)
+        title = f"{item_id}  {short(catalogue.titles[item], _WIDTH)}"
+        _say(console, f"{' '.join(ids.strings(int(item)))}  {title}")
+        path, confidences = explainer.tag_path(int(item))
+        if path:
+            _say(console, "    ", *_tag_parts(path, confidences))
     if len(item_ids) > _SHOWN_ITEMS:
-        console.print(f"and {len(item_ids) - _SHOWN_ITEMS} more")
+        _say(console, f"and {len(item_ids) - _SHOWN_ITEMS} more")
 
 
 def print_recommendations(
@@ -175,18 +180,16 @@ def print_recommendations(
     """Ranked items with probability, tag path, confidences and the history items they resemble."""
     console = console or make_console()
     if not recommended:
-        console.print("  nothing to recommend: every item is in the history")
+        _say(console, "  nothing to recommend: every item is in the history, or left out")
     for rank, item in enumerate(recommended, start=1):
         mark = "*" if item.item_id == taken else " "
-        console.print(
-            f"{mark} {rank}. [bold]{_short(item.title, 60)}[/bold] "
-            f"({_plain(item.item_id)}, p={item.prob:.3f})"
-        )
+        title = (short(item.title, 60), "bold")
+        _say(console, f"{mark} {rank}. ", title, f" ({item.item_id}, p={item.prob:.3f})")
         if item.tag_path:
-            console.print(f"     {_tag_line(item.tag_path, item.tag_confidences)}")
+            _say(console, "     ", *_tag_parts(item.tag_path, item.tag_confidences))
         for match in item.because[:1]:
             shared = _levels(match.shared_levels)
-            console.print(f"     shares {shared} with {_short(match.title, 50)}")
+            _say(console, f"     shares {shared} with {short(match.title, 50)}")
 
 
 def recommendations_json(recommended: Sequence[Recommendation]) -> str:
@@ -202,7 +205,8 @@ def recommendation_json(item: Recommendation) -> str:
 def print_explanation(item: Recommendation) -> None:
     """One item: its codes, how probable each is, its tags, the history items it resembles."""
     console = make_console()
-    console.print(f"[bold]{_short(item.title)}[/bold] ({_plain(item.item_id)}, p={item.prob:.2e})")
+    title = (short(item.title, _WIDTH), "bold")
+    _say(console, title, f" ({item.item_id}, p={item.prob:.2e})")
     table = Table(box=None, pad_edge=False)
     for name in ("level", "code", "probability", "tag", "confidence"):
         table.add_column(name, justify="right" if name in {"probability", "confidence"} else "left")
@@ -212,14 +216,15 @@ def print_explanation(item: Recommendation) -> None:
             str(level + 1),
             code,
             f"{item.code_probs[level]:.4f}",
-            _plain(item.tag_path[level]) if has_tag else NOTHING,
+            Text(printable(item.tag_path[level])) if has_tag else NOTHING,
             f"{item.tag_confidences[level]:.2f}" if has_tag else NOTHING,
         )
     console.print(table)
     if not item.because:
-        console.print("no item of the history shares its first code")
+        _say(console, "no item of the history shares its first code")
     for match in item.because:
-        console.print(f"shares {_levels(match.shared_levels)} with {_short(match.title)}")
+        shared = _levels(match.shared_levels)
+        _say(console, f"shares {shared} with {short(match.title, _WIDTH)}")
 
 
 def make_console() -> Console:
@@ -232,16 +237,16 @@ def make_console() -> Console:
 
 def _print_differences(own: str, others: Mapping[str, Any], console: Console) -> None:
     """Paired differences on test of one mode of the run, a line per ranker and history rule."""
-    console.print(f"\n[bold]{own} minus …[/bold] (mean over users, 95 % interval)")
+    _say(console, (f"\n{own} minus …", "bold"), " (mean over users, 95 % interval)")
     table = Table(box=None, pad_edge=False)
     metrics = list(next(iter(others.values()))["test"])
     for name in ("", *metrics):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for key, rule in _HISTORY_RULES.items():
-        table.add_row(f"[bold]{rule}[/bold]")
+        table.add_row(rule, style="bold")
         for name, found in others.items():
             table.add_row(
-                f"  {name}", *(escape(difference(found[key][metric])) for metric in metrics)
+                f"  {name}", *(Text(difference(found[key][metric])) for metric in metrics)
             )
     console.print(table)
 
@@ -249,7 +254,7 @@ def _print_differences(own: str, others: Mapping[str, Any], console: Console) ->
 def _print_quality(quality: Mapping[str, Any], console: Console) -> None:
     before, after = quality["collision_rate_before"], quality["collision_rate_after"]
     rates = f"collision rate {percent(before, 2)} before assignment, {percent(after, 2)} after"
-    console.print(f"\n[bold]Semantic IDs[/bold]: {rates}")
+    _say(console, ("\nSemantic IDs", "bold"), f": {rates}")
     table = Table(box=None, pad_edge=False)
     for name in ("level", "codebook usage", "perplexity", "tag accuracy*", "majority class"):
         table.add_column(name, justify="right")
@@ -266,19 +271,20 @@ def _print_quality(quality: Mapping[str, Any], console: Console) -> None:
     console.print("* on items that the tokenizer never saw")
 
 
-def _tag_line(path: Sequence[str], confidences: Sequence[float]) -> str:
+def _say(console: Console, *parts: str | tuple[str, str], soft_wrap: bool = False) -> None:
+    """Print a line of texts, some with a style; none of them can steer Rich or the terminal."""
+    line = Text()
+    for part in parts:
+        text, style = (part, "") if isinstance(part, str) else part
+        start = "\n" if text.startswith("\n") else ""
+        line.append(start + printable(text[len(start) :]), style)
+    console.print(line, soft_wrap=soft_wrap)
+
+
+def _tag_parts(path: Sequence[str], confidences: Sequence[float]) -> tuple[tuple[str, str], str]:
     shares = " ".join(f"{confidence:.2f}" for confidence in confidences)
-    return f"[green]{_plain(' > '.join(path))}[/green] ({shares})"
+    return (" > ".join(path), "green"), f" ({shares})"
 
 
 def _levels(count: int) -> str:
     return f"{count} level" if count == 1 else f"{count} levels"
-
-
-def _short(text: str, width: int = 64) -> str:
-    return escape(short(text, width))
-
-
-def _plain(text: str) -> str:
-    """Text that is neither markup to Rich nor a command to the terminal."""
-    return escape(printable(text))
