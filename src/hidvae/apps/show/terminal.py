@@ -7,6 +7,7 @@ text: lines are put together by ``_say``, never written in Rich's markup.
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ _SHOWN_ITEMS = 5
 _SHOWN_USERS = 3
 _SHOWN_HISTORY = 5
 _TOP_K = 3
+_LONGEST_LINE = 100
 _WIDTH = 64
 """Characters of a title."""
 
@@ -66,7 +68,16 @@ def print_decisions(run: Path, console: Console | None = None) -> None:
     if decisions:
         _say(console, ("\nWhat was decided", "bold"), " (and the setting that changes it)")
     for decision in decisions:
-        _say(console, f"  {decision.said}", soft_wrap=True)
+        lines = textwrap.wrap(
+            printable(decision.said),
+            min(console.width, _LONGEST_LINE),
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in lines:
+            _say(console, line, soft_wrap=True)
 
 
 def print_metrics(run: Path, console: Console | None = None) -> None:
@@ -231,7 +242,7 @@ def make_console() -> Console:
     """A console on stdout that does not cut lines when piped."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 100
+        console.width = _LONGEST_LINE
     return console
 
 
