@@ -191,3 +191,50 @@ def test_items_keep_other_columns_and_order() -> None:
     assert found["categories"].to_list() == [None, None, None]
     assert found.schema["categories"] == pl.List(pl.String)
     assert found.schema["nothing"] == pl.String
+
+
+def test_columns_are_made_plain() -> None:
+    notes = Notes()
+    raw = pl.DataFrame(
+        {
+            "item_id": ["a", "b"],
+            "title": [["Blue", "lamp"], None],
+            "keywords": [["x", None, "y"], []],
+            "description": [{"en": "One", "n": 2}, None],
+            "details": [{}, {}],
+            "nested": [{"a": [1, None]}, None],
+            "picture": [b"x", None],
+            "price": [1.5, float("inf")],
+            "ratio": [float("nan"), 2.0],
+            "flag": [True, None],
+        },
+        schema_overrides={"details": pl.Struct([])},
+    )
+    found = check_items(raw, "f", notes)
+    assert found.drop("categories").to_dicts() == [
+        {
+            "item_id": "a",
+            "title": "Blue lamp",
+            "keywords": "x, y",
+            "description": "One 2",
+            "nested": '{"a": [1, null]}',
+            "price": 1.5,
+            "ratio": None,
+            "flag": True,
+        },
+        {
+            "item_id": "b",
+            "title": None,
+            "keywords": None,
+            "description": None,
+            "nested": None,
+            "price": None,
+            "ratio": 2.0,
+            "flag": None,
+        },
+    ]
+    said = [each.text for each in notes.decisions]
+    assert "f, column title: lists of texts are joined to one" in said
+    assert "f, column details: empty objects, left out" in said
+    assert "f, column nested: objects, kept as JSON text" in said
+    assert "f: 1 of 2 items have no text in title, keywords, description" in said

@@ -224,7 +224,9 @@ def assemble(tables: SourceTables, config: DatasetConfig, notes: Notes) -> Assem
     """
     for decision in tables.decisions:
         notes.decide(*decision)
-    items = check_items(tables.items, tables.items_file, notes)
+    items = check_items(
+        tables.items, tables.items_file, notes, category_separator=config.category_separator
+    )
     events, size = read_events(tables, items, notes, config)
     num_known = len(events)
     events = put_in_order(events, items, config)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from hidvae.data.categories import parse_categories
 from hidvae.data.ids import drops_zero, ids_as_text, is_no_id
-from hidvae.data.notes import MAX_BROKEN_SHARE, MAX_SHOWN, BadRows, Notes
+from hidvae.data.notes import MAX_BROKEN_SHARE, MAX_SHOWN, BadRows, Notes, count_of
+from hidvae.data.other_columns import plain_column
 from hidvae.data.tables import LINE, require_columns
-from hidvae.data.text import blank_to_null, clean_text, parse_categories
 from hidvae.data.times import TimeForm, find_time_form, read_numbers
 
 
@@ -47,6 +48,9 @@ TEXT_COLUMNS = (
     Columns.TEXT,
 )
 """Columns of items that hold text; entities in them are decoded."""
+
+_JOINTS = {**dict.fromkeys(TEXT_COLUMNS, " "), Columns.KEYWORDS: ", "}
+"""Text columns, and what joins the texts of a list in them."""
 
 EVENT_COLUMNS = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.POSITION)
 """Columns of a log that are used; an id is needed, the others order the events."""
@@ -103,7 +107,9 @@ def find_log_form(log: pl.LazyFrame, file: str, time_format: str, notes: Notes) 
     return LogForm(times, frozenset(name for name in ids if drops_zero(log, name, file, notes)))
 
 
-def check_items(raw: pl.DataFrame, file: str, notes: Notes | None = None) -> pl.DataFrame:
+def check_items(
+    raw: pl.DataFrame, file: str, notes: Notes | None = None, *, category_separator: str = ""
+) -> pl.DataFrame:
     """An items table that keeps the contract.
 
     Args:
@@ -111,15 +117,17 @@ def check_items(raw: pl.DataFrame, file: str, notes: Notes | None = None) -> pl.
         file: Where it came from, for messages.
         notes: Told of rows that are left out and of broken rules; where it does not raise, the
             result is only as good as the table.
+        category_separator: ``DatasetConfig.category_separator``; empty recognises it.
 
     Returns:
         ``item_id`` (String, unique), ``categories`` (List[String], null where unknown), then the
-        other columns; text with entities decoded and blanks null. Rows keep their order; those
-        without an id, and all but the first of an id, are left out.
+        other columns: text with entities decoded, lists of texts joined and blanks null, numbers
+        finite, objects as JSON. Rows keep their order; those without an id, and all but the first
+        of an id, are left out.
 
     Raises:
-        DataError: A column is missing, a path is malformed; with ``strict`` also if an id is
-            empty or repeated.
+        DataError: A column is missing, or ids or categories can be none; with ``strict`` also if
+            an id is empty or repeated, or a path has an empty label.
     """
     notes = notes or Notes()
     require_columns(raw, [Columns.ITEM], file, notes)
@@ -137,15 +145,40 @@ def check_items(raw: pl.DataFrame, file: str, notes: Notes | None = None) -> pl.
         is_kept = ~(is_left_out | is_repeated)
         raw, ids = raw.filter(is_kept), [ids[0].filter(is_kept)]
     if Columns.CATEGORIES in raw.columns:
-        categories = parse_categories(raw[Columns.CATEGORIES], file, notes)
+        lines = raw[LINE] if LINE in raw.columns else None
+        categories = parse_categories(
+            raw[Columns.CATEGORIES], file, notes, separator=category_separator, lines=lines
+        )
     else:
         categories = pl.Series(Columns.CATEGORIES, [None] * raw.height, dtype=pl.List(pl.String))
     others = [
-        _clean_other(raw[column])
+        plain_column(raw[column], file, notes, _JOINTS.get(column))
         for column in raw.columns
         if column not in (Columns.ITEM, Columns.CATEGORIES, LINE)
     ]
-    return pl.DataFrame([*ids, categories, *others])
+    items = pl.DataFrame([*ids, categories, *(each for each in others if each is not None)])
+    _say_what_lacks(items, file, notes)
+    return items
+
+
+def _say_what_lacks(items: pl.DataFrame, file: str, notes: Notes) -> None:
+    """Count the items without a path or text, where others have one."""
+    num_without = items[Columns.CATEGORIES].null_count()
+    if 0 < num_without < items.height:
+        notes.decide(
+            f"{file}: {num_without:,} of {count_of(items.height, 'item')} have no category path, "
+            "and no tags",
+            "TagConfig.fill_missing=none",
+        )
+    columns = [name for name in TEXT_COLUMNS if name in items.columns]
+    if columns:
+        num_without = int(items.select(pl.all_horizontal(pl.col(columns).is_null()).sum()).item())
+        if 0 < num_without < items.height:
+            notes.decide(
+                f"{file}: {num_without:,} of {count_of(items.height, 'item')} have no text in "
+                f"{', '.join(columns)}",
+                "EmbeddingConfig.text_columns",
+            )
 
 
 def check_events(
@@ -209,16 +242,6 @@ def _differs_from_first(ids: pl.Series, raw: pl.DataFrame) -> pl.Series:
     return pl.DataFrame({"id": ids, "row": rows}).select(
         pl.col("row") != pl.col("row").first().over("id")
     )["row"]
-
-
-def _clean_other(values: pl.Series) -> pl.Series:
-    if values.name in TEXT_COLUMNS and not values.dtype.is_nested():
-        return clean_text(values)
-    if values.dtype == pl.String:
-        return blank_to_null(values)
-    if values.dtype == pl.Null:
-        return values.cast(pl.String)
-    return values
 
 
 def _leave_out_empty(

@@ -42,7 +42,7 @@ def _column_features(catalogue: Catalogue, column: str) -> tuple[np.ndarray, lis
             f"{', '.join(frame.columns)}; found {column!r}; correct or remove it"
         )
     cells = frame.select(item=pl.int_range(pl.len()), value=pl.col(column))
-    if isinstance(cells.schema["value"], pl.List):
+    while isinstance(cells.schema["value"], pl.List):
         cells = cells.explode("value")
     cells = cells.with_columns(pl.col("value").cast(pl.String)).drop_nulls().unique()
     counts = cells.group_by("value").len()

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from hidvae.data.categories import choose_paths, clean_paths
 from hidvae.data.schema import Columns
-from hidvae.data.text import clean_text
 
 ALL_PATHS = "all_category_paths"
 METADATA_SCHEMA: dict[str, pl.DataType] = {
@@ -31,7 +31,6 @@ METADATA_SCHEMA: dict[str, pl.DataType] = {
 
 _PLACEHOLDERS = ("", "nan", "none", "null", "n/a", "unknown")
 _NUMBER = r"([0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)"
-_ROW, _PATH, _LABEL = "row", "path", "label"
 
 
 def build_items(
@@ -73,60 +72,7 @@ def parse_price(price: pl.Expr) -> pl.Expr:
     return price.str.extract(_NUMBER).str.replace_all(",", "").cast(pl.Float64)
 
 
-def clean_paths(paths: pl.Series) -> pl.Series:
-    """Category paths with entities decoded, cut at the first blank label, each once per item.
-
-    Args:
-        paths: (N,) List[List[String]].
-
-    Returns:
-        (N,) of the same type; null where an item has no path.
-    """
-    long = pl.DataFrame({_PATH: paths}).with_row_index(_ROW).explode(_PATH).with_row_index("key")
-    labels = long.select("key", pl.col(_PATH).alias(_LABEL)).explode(_LABEL)
-    labels = labels.with_columns(clean_text(labels[_LABEL]))
-    labels = labels.filter((pl.col(_LABEL).is_null().cum_sum() == 0).over("key"))
-    cleaned = labels.group_by("key", maintain_order=True).agg(pl.col(_LABEL).alias(_PATH))
-    distinct = long.select("key", _ROW).join(cleaned, on="key", maintain_order="left")  # inner
-    distinct = distinct.unique([_ROW, _PATH], keep="first", maintain_order=True)
-    return _per_row(distinct.group_by(_ROW, maintain_order=True).agg(_PATH), paths.len())
-
-
-def choose_paths(paths: pl.Series, department: str | None) -> pl.Series:
-    """One path per item by the rule of this module.
-
-    Args:
-        paths: (N,) clean paths of each item.
-        department: Root of the paths to prefer, None for no preference.
-
-    Returns:
-        (N,) List[String], null where an item has no path.
-    """
-    long = pl.DataFrame({_PATH: paths}).with_row_index(_ROW).drop_nulls().explode(_PATH)
-    is_home = pl.col(_PATH).list.first() == pl.lit(department, dtype=pl.String)
-    long = long.filter(is_home.fill_null(value=False) | ~is_home.any().over(_ROW))
-    popularity = []
-    deepest = long.select(pl.col(_PATH).list.len().max().fill_null(0)).item()
-    for depth in range(deepest):
-        prefix = pl.when(pl.col(_PATH).list.len() > depth).then(pl.col(_PATH).list.head(depth + 1))
-        long = long.with_columns(prefix.list.join("\x1f").alias("prefix"))
-        sizes = long.unique([_ROW, "prefix"]).group_by("prefix").len(name=f"items_{depth}")
-        long = long.join(sizes.drop_nulls(), on="prefix", how="left", maintain_order="left")
-        popularity.append(f"items_{depth}")
-    long = long.with_columns(pl.col(popularity).fill_null(0), pl.col(_PATH).list.join("\x1f"))
-    order = [_ROW, *popularity, _PATH]
-    best = long.sort(order, descending=[name in popularity for name in order])
-    best = best.unique(_ROW, keep="first", maintain_order=True)
-    return _per_row(best.select(_ROW, pl.col(_PATH).str.split("\x1f")), paths.len())
-
-
 def _known(*columns: str) -> pl.Expr:
     """Text stripped; null where a placeholder stands for a missing value."""
     text = pl.col(columns).str.strip_chars()
     return pl.when(~text.str.to_lowercase().is_in(_PLACEHOLDERS)).then(text)
-
-
-def _per_row(frame: pl.DataFrame, num_rows: int) -> pl.Series:
-    """Column ``path`` of (row, path) as one value per row 0…N−1, null for absent rows."""
-    rows = pl.DataFrame({_ROW: pl.int_range(num_rows, dtype=pl.get_index_type(), eager=True)})
-    return rows.join(frame, on=_ROW, how="left", maintain_order="left")[_PATH]
