@@ -809,7 +809,9 @@ FORMER_NAMES: dict[str, str] = {
 
 
 def load_config(
-    files: Sequence[Path] = (), overrides: Sequence[str] = (), base: Config | None = None
+    files: Path | str | Sequence[Path | str] = (),
+    overrides: Sequence[str] = (),
+    base: Config | None = None,
 ) -> Config:
     """Read gin files, then ``name=value`` overrides, over ``base`` (the defaults).
 
@@ -817,7 +819,7 @@ def load_config(
     code (imports, ``@references``) is refused.
 
     Args:
-        files: gin files, later ones win.
+        files: A gin file, or several; later ones win.
         overrides: Bindings such as ``TokenizerConfig.epochs=10``; texts may be left unquoted.
         base: Settings to start from.
 
@@ -825,6 +827,7 @@ def load_config(
         ConfigError: A file is missing or malformed, a key is unknown or has no section, a macro is
             not read, a value is out of range.
     """
+    files = [files] if isinstance(files, (str, Path)) else files
     bindings = [binding for file in files for binding in _read_file(Path(file))]
     bindings += _overrides(overrides, {binding.name for binding in bindings})
     _refuse_unread(bindings)

@@ -108,7 +108,7 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
         (
             [1, 2],
             LOG,
-            "items: expected a Polars or pandas frame, .*; found list",
+            "items: expected a mapping from column to value per row; found 1",
         ),
         ("none.csv", LOG, "items: expected the name of a file .* found no file none.csv"),
         (__file__, LOG, "items: expected a file of parquet, csv"),

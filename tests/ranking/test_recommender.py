@@ -384,7 +384,7 @@ def test_many_under_a_path_and_nobody_at_all(recommender: Recommender) -> None:
 
 
 def test_one_wrong_history_of_many_is_an_error(recommender: Recommender) -> None:
-    with pytest.raises(DataError, match="the history is empty"):
+    with pytest.raises(DataError, match="history 2 is empty"):
         recommender.recommend_many([[recommender.catalogue.item_ids[0]], []])
 
 
@@ -422,3 +422,51 @@ def test_the_evaluator_accepts_it(recommender: Recommender) -> None:
 
 def test_its_name_says_what_it_is(recommender: Recommender) -> None:
     assert repr(recommender) == "Recommender(120 items, 3 codes per ID, ItemSoftmax)"
+
+
+def test_a_history_may_be_any_list_of_ids(recommender: Recommender) -> None:
+    pd = pytest.importorskip("pandas")
+    ids = recommender.catalogue.item_ids[:3]
+    expected = recommender.recommend(ids, k=4)
+    for history in (
+        tuple(ids),
+        np.array(ids),
+        pd.Series([*ids, None], index=[5, 5, 1, 0]),
+        pl.Series(ids),
+        (item_id for item_id in ids),
+        {"item_id": ids},
+        [*ids, float("nan")],
+    ):
+        assert recommender.recommend(history, k=np.int64(4)) == expected
+    lists = pl.Series([ids, ids[:2]])
+    assert recommender.recommend_many(lists, k=4)[0] == expected
+    assert recommender.explain(np.array(ids), np.str_(expected[0].item_id)) == expected[0]
+
+
+@pytest.mark.parametrize(
+    ("history", "k", "message"),
+    [
+        ("item-1", 3, "history: expected a list of item ids; found the text"),
+        ({"item-1"}, 3, "history: expected a list of item ids; found a set"),
+        ([None, float("nan")], 3, "the history is empty"),
+        (["item-00001"], 2.0, "k: expected a whole number; found 2.0"),
+        (["item-00001"], True, "k: expected a whole number; found True"),
+    ],
+)
+def test_what_is_no_history_is_one_line(
+    recommender: Recommender, history: Any, k: Any, message: str
+) -> None:
+    with pytest.raises(HidvaeError, match=message):
+        recommender.recommend(history, k)
+    with pytest.raises(HidvaeError, match="history 2|k: expected"):
+        recommender.recommend_many([recommender.catalogue.item_ids[:1], history], k)
+
+
+def test_filters_take_arrays_and_whole_numbers(recommender: Recommender) -> None:
+    ids = recommender.catalogue.item_ids
+    given = Filters(without=np.array(ids[:2]), most_per_tag=np.int64(1), tag_level=np.int8(0))
+    assert given == Filters(without=(ids[0], ids[1]), most_per_tag=1)
+    assert Filters(without={"a"}).without == ("a",)
+    for wrong in ({"most_per_tag": 1.5}, {"diversity": "much"}, {"diversity": float("nan")}):
+        with pytest.raises(ConfigError, match="Filters.*: expected a"):
+            Filters(**wrong)

@@ -361,3 +361,29 @@ def test_a_table_is_taken_as_well_as_rows(recommender: Recommender) -> None:
     assert by_table.catalogue.num_items == 122
     # Without a path, the tags that its ID stands for count.
     assert (by_table.item_tags.tag_ids[-2:, 0] >= 0).all()
+
+
+def test_items_are_added_from_any_table(recommender: Recommender) -> None:
+    pd = pytest.importorskip("pandas")
+    row = {"item_id": "new", "title": "Steel kettle", "brand": float("nan")}
+    expected = recommender.add_items([{"item_id": "new", "title": "Steel kettle"}])
+    row = {name: value for name, value in row.items() if name in expected.catalogue.frame.columns}
+    frame = pl.DataFrame([row])
+    for rows in (
+        [row],
+        row,
+        {name: np.array([value], dtype=object) for name, value in row.items()},
+        frame,
+        frame.lazy(),
+        frame.to_arrow(),
+        pd.DataFrame([row]),
+        pd.DataFrame([row]).set_index("item_id"),
+    ):
+        assert recommender.add_items(rows).catalogue.frame[-1].equals(expected.catalogue.frame[-1])
+    number = recommender.add_items([{**row, "item_id": 7.0}])
+    assert number.catalogue.item_ids[-1] == "7"
+    assert not number.remove_items(np.array([7])).allowed[-1]
+    gone = recommender.remove_items(pd.Series(recommender.catalogue.item_ids[:2]))
+    assert np.flatnonzero(~gone.allowed).tolist() == [0, 1]
+    with pytest.raises(DataError, match="items: expected at least one item; found none"):
+        recommender.add_items(frame.clear())

@@ -318,3 +318,12 @@ def test_codes_that_no_level_can_hold_are_refused(tmp_path: Path) -> None:
     path.write_text('{"x": ["<a_0>"], "y": ["<a_1000000000000>"]}')
     with pytest.raises(DataError, match=r"item 'y', level 0: expected a code below 65536; found"):
         ids_of_catalogue(path, ["x", "y"], may_add_code=False)
+
+
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    ids = SemanticIds.without_tags(["a", "b"], np.array([[0, 1], [1, 0]]), [2, 2])
+    for ending in ENDINGS:
+        export_ids(ids, f"{tmp_path}/ids{ending}")
+        assert import_ids(f"{tmp_path}/ids{ending}").codes.tolist() == ids.codes.tolist()
+    export_folder(ids, Catalogue(pl.DataFrame({"item_id": ["a", "b"]})), f"{tmp_path}/folder")
+    assert import_ids(f"{tmp_path}/folder").item_ids == ["a", "b"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hidvae.data.given import given_ids, whole_number
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
 
@@ -22,7 +24,8 @@ class Filters:
     """What a list of recommendations keeps to without exception.
 
     A tag path is written as the catalogue's category path from its first tag level on, such as
-    ``"Beauty > Makeup"``; upper and lower case count alike.
+    ``"Beauty > Makeup"``; upper and lower case count alike. Paths and ids may stand in any list,
+    array or column.
     """
 
     under: tuple[str, ...] = ()
@@ -45,6 +48,13 @@ class Filters:
                 raise ConfigError(
                     f"Filters.{name}: expected a list; found the text {getattr(self, name)!r}"
                 )
+            listed = given_ids(getattr(self, name), f"Filters.{name}", in_order=False)
+            object.__setattr__(self, name, tuple(listed))
+        for name in ("most_per_tag", "tag_level"):
+            object.__setattr__(self, name, whole_number(getattr(self, name), f"Filters.{name}"))
+        diversity: object = self.diversity
+        if not isinstance(diversity, Real) or diversity != diversity:
+            raise ConfigError(f"Filters.diversity: expected a number; found {self.diversity!r}")
         for name in ("most_per_tag", "diversity"):
             if getattr(self, name) < 0:
                 raise ConfigError(

@@ -9,15 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
 from hidvae.data.catalogue import Catalogue
+from hidvae.data.given import GivenIds, given_id, given_ids, given_lists, whole_number
 from hidvae.data.interactions import Sequences
 from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError, DataError
@@ -148,13 +147,14 @@ class Recommender:
         """How many times items were added, updated or removed since the training."""
         return self._changes.version if self._changes else 0
 
-    def add_items(self, items: Sequence[Mapping[str, Any]] | pl.DataFrame) -> Recommender:
+    def add_items(self, items: Any) -> Recommender:
         """A recommender that knows further items; this one goes on as it was.
 
         Each gets its vector, its tags and a semantic ID that no other item has; nothing is trained.
 
         Args:
-            items: ``item_id`` and columns of the catalogue, at least one of its text columns.
+            items: ``item_id`` and columns of the catalogue, at least one of its text columns; a
+                list of rows (or one), a dict of columns, a Polars or pandas frame, an Arrow table.
 
         Raises:
             DataError: If an item is in the catalogue already, or a row breaks its contract.
@@ -163,7 +163,7 @@ class Recommender:
         updates, changes = self._changeable
         return self._changed(updates.encoded(changes, items, is_new=True))
 
-    def update_items(self, items: Sequence[Mapping[str, Any]] | pl.DataFrame) -> Recommender:
+    def update_items(self, items: Any) -> Recommender:
         """A recommender that knows items of the catalogue by other rows; see ``add_items``.
 
         A row replaces the old one as a whole. What was learned of the item's transitions stays.
@@ -175,7 +175,7 @@ class Recommender:
         updates, changes = self._changeable
         return self._changed(updates.encoded(changes, items, is_new=False))
 
-    def remove_items(self, item_ids: Sequence[str]) -> Recommender:
+    def remove_items(self, item_ids: GivenIds) -> Recommender:
         """A recommender that never recommends these items; histories may still hold them.
 
         Raises:
@@ -183,8 +183,9 @@ class Recommender:
             ConfigError: If this recommender was not loaded from a run.
         """
         _, changes = self._changeable
-        self.catalogue.index_of(list(item_ids))
-        changes = changes.without(item_ids)
+        removed = given_ids(item_ids, "items to remove", in_order=False)
+        self.catalogue.index_of(removed)
+        changes = changes.without(removed)
         if len(changes.removed) == self.catalogue.num_items:
             raise DataError("expected at least one item to remain; found all of them removed")
         return self._changed(changes)
@@ -221,7 +222,7 @@ class Recommender:
 
     def recommend(
         self,
-        history: Sequence[str],
+        history: GivenIds,
         k: int = 10,
         *,
         exclude_history: bool = True,
@@ -232,8 +233,11 @@ class Recommender:
         """The k most probable next items after a history, best first.
 
         Args:
-            history: Item ids, oldest first, at least one.
-            k: Length of the list, at least 1; shorter only if fewer items are allowed.
+            history: Item ids, oldest first, at least one: text or whole numbers in a list, a NumPy
+                array, a pandas or Polars Series, an Arrow array, or a frame's column ``item_id``.
+                What is missing (None, NaN) is left out.
+            k: Length of the list, a whole number, at least 1; shorter only if fewer items are
+                allowed.
             exclude_history: Leave the history's own items out.
             filters: What else the list must keep to. Probabilities stay those of the whole
                 catalogue.
@@ -258,7 +262,7 @@ class Recommender:
 
     def recommend_many(
         self,
-        histories: Sequence[Sequence[str]],
+        histories: Any,
         k: int = 10,
         *,
         exclude_history: bool = True,
@@ -268,11 +272,16 @@ class Recommender:
     ) -> list[list[Recommendation]]:
         """``recommend`` for several histories at once, which is quicker than one by one.
 
-        A list does not depend on the others, but for rounding. The arguments and errors are those
-        of ``recommend``.
+        A list does not depend on the others, but for rounding. ``histories`` is a list, array or
+        column with a history in each place; the other arguments and the errors are those of
+        ``recommend``.
         """
-        check_widths(k, beam_width)
-        read = Sequences.from_lists([self._history_items(history) for history in histories])
+        k, beam_width = check_widths(k, beam_width)
+        listed = given_lists(histories, "histories")
+        read = Sequences.from_lists(
+            self._history_items(history, f"history {place}" if len(listed) > 1 else "history")
+            for place, history in enumerate(listed, 1)
+        )
         filters = filters or Filters()
         limit = self.item_tags.limit(filters)
         size, limit_of_pool = pool_for(k, filters, limit)
@@ -307,7 +316,7 @@ class Recommender:
         return found.items, found.scores
 
     def explain(
-        self, history: Sequence[str], item_id: str, *, deadline: float | None = None
+        self, history: GivenIds, item_id: str | int, *, deadline: float | None = None
     ) -> Recommendation:
         """Reasons and probability of one item after a history, whatever its rank.
 
@@ -316,7 +325,7 @@ class Recommender:
             SearchTimeout: If the deadline has passed.
         """
         read = Sequences.from_lists([self._history_items(history)])
-        item = self.catalogue.index_of([item_id])
+        item = self.catalogue.index_of([given_id(item_id, "item_id")])
         is_it = np.zeros(self.catalogue.num_items, dtype=bool)
         is_it[item] = True
         found = search(
@@ -390,24 +399,24 @@ class Recommender:
             found.code_log_probs[user, place].tolist(),
         )
 
-    def _history_items(self, history: Sequence[str]) -> np.ndarray:
-        if isinstance(history, str):
-            raise DataError(f"history: expected a list of item ids; found the string {history!r}")
-        if len(history) == 0:  # of an array or a column, too
-            raise DataError("the history is empty; name at least one item of the catalogue")
-        return self.catalogue.index_of(list(history))
+    def _history_items(self, history: GivenIds, name: str = "history") -> np.ndarray:
+        item_ids = given_ids(history, name)
+        if not item_ids:
+            name = "the history" if name == "history" else name
+            raise DataError(f"{name} is empty; name at least one item of the catalogue")
+        return self.catalogue.index_of(item_ids)
 
 
-def check_widths(k: int, beam_width: int | None = None) -> None:
-    """Refuse lists without items, and fewer beams than items.
+def check_widths(k: int, beam_width: int | None = None) -> tuple[int, int | None]:
+    """Both as Python's whole numbers; refuses lists without items, and fewer beams than items.
 
     Raises:
-        ConfigError: If k is below 1, or the beams are fewer than k.
+        ConfigError: If one is no whole number, k is below 1, or the beams are fewer than k.
     """
-    for name, value in (("k", k), ("beam_width", beam_width)):
-        if value is not None and not isinstance(value, int | np.integer):
-            raise ConfigError(f"{name}: expected a whole number; found {value!r}")
+    k = whole_number(k, "k")
+    beam_width = None if beam_width is None else whole_number(beam_width, "beam_width")
     if k < 1:
         raise ConfigError(f"k: expected at least 1; found {k}")
     if beam_width is not None and beam_width < k:
         raise ConfigError(f"beam_width: expected at least k = {k}; found {beam_width}")
+    return k, beam_width

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from polars import selectors
 
 from hidvae.config import RetrieverConfig, build_section
 from hidvae.data.catalogue import Catalogue
+from hidvae.data.given import frame_of
 from hidvae.data.notes import Notes
 from hidvae.data.prepare import Dataset
-from hidvae.data.schema import check_items
+from hidvae.data.schema import Columns, check_items
+from hidvae.data.tables import reading
 from hidvae.errors import DataError
 from hidvae.features.item_graph import ItemGraph
 from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder
@@ -96,7 +99,7 @@ class ItemUpdates:
     def encoded(
         self,
         changes: ItemChanges,
-        rows: Sequence[Mapping[str, Any]] | pl.DataFrame,
+        rows: Any,
         *,
         is_new: bool,
     ) -> ItemChanges:
@@ -104,7 +107,7 @@ class ItemUpdates:
 
         Args:
             changes: So far.
-            rows: Items with ``item_id`` and columns of the catalogue.
+            rows: Items with ``item_id`` and columns of the catalogue; see ``given.frame_of``.
             is_new: Whether none of them may be in the catalogue yet, or all must be.
 
         Raises:
@@ -138,12 +141,15 @@ class ItemUpdates:
             RunItems(Catalogue(frame), *features, ids, is_known=nobody, is_removed=nobody)
         )
 
-    def _checked(self, rows: Sequence[Mapping[str, Any]] | pl.DataFrame) -> Catalogue:
+    def _checked(self, rows: Any) -> Catalogue:
         """Rows as a catalogue of the run's columns and types."""
-        if not len(rows):
+        is_row = isinstance(rows, Mapping) and isinstance(rows.get(Columns.ITEM), (str, int, float))
+        with reading(_ROWS):
+            frame = frame_of([rows] if is_row else rows, _ROWS, [Columns.ITEM]).collect()
+        if frame.is_empty():
             raise DataError(f"{_ROWS}: expected at least one item; found none")
+        frame = frame.with_columns(selectors.float().fill_nan(None))
         schema = dict(self.items.catalogue.frame.schema)
-        frame = rows if isinstance(rows, pl.DataFrame) else _frame_of(rows)
         unknown = [name for name in frame.columns if name not in (*schema, VECTOR)]
         if unknown:
             close = difflib.get_close_matches(unknown[0], schema, n=1)
@@ -218,17 +224,3 @@ class ItemUpdates:
             self.tags.vocabulary,
             Path(images) if images else None,
         )
-
-
-def _frame_of(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    for row in rows:
-        if not isinstance(row, Mapping):
-            raise DataError(
-                f"{_ROWS}: expected a mapping from column to value per item; found {row!r}"
-            )
-    try:
-        return pl.DataFrame(list(rows), infer_schema_length=None)
-    except (pl.exceptions.PolarsError, TypeError) as error:
-        raise DataError(
-            f"{_ROWS}: expected one type of value per column; {' '.join(str(error).split())[:200]}"
-        ) from error

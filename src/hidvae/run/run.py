@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hidvae.addresses import as_written, is_address
 from hidvae.config import Config, DatasetConfig, load_config, size_for
+from hidvae.data.given import GivenIds
 from hidvae.data.notes import count_of
 from hidvae.data.prepare import Dataset, load_dataset, read_source
 from hidvae.data.sources.frames import tables_from
@@ -255,9 +256,7 @@ class Run:
 
         return changes_fingerprint(self.path)
 
-    def recommend(
-        self, history: Sequence[str], k: int = 10, **options: Any
-    ) -> list[Recommendation]:
+    def recommend(self, history: GivenIds, k: int = 10, **options: Any) -> list[Recommendation]:
         """The k most probable next items after a history; see ``Recommender.recommend``."""
         return self.recommender.recommend(history, k, **options)
 
@@ -282,7 +281,8 @@ class Run:
         """Make all stages from two tables, skipping what is up to date.
 
         Args:
-            items: ``item_id`` and what is known of each item; a Polars or pandas frame, or a file.
+            items: ``item_id`` and what is known of each item; a Polars or pandas frame, an Arrow
+                table, a dict of columns, a list of rows, or a file.
             interactions: ``user_id``, ``item_id`` and ``timestamp``; likewise.
             path: The run's folder.
             settings: ``NAME=VALUE``, such as ``RetrieverConfig.epochs=6``.
@@ -303,7 +303,7 @@ class Run:
         *,
         until: str | None = None,
         only: str | None = None,
-        reuse: Sequence[Path] = (),
+        reuse: Sequence[Path | str] = (),
     ) -> dict[str, StageFolder]:
         """Run the stages in order, skipping those whose settings, inputs and seed are unchanged.
 
@@ -359,7 +359,9 @@ class Run:
                 self._store(config)
         return {stage.name: self._folders[stage.name] for stage in stages}
 
-    def make_stage(self, stage: Stage, config: Config, reuse: Sequence[Path] = ()) -> StageFolder:
+    def make_stage(
+        self, stage: Stage, config: Config, reuse: Sequence[Path | str] = ()
+    ) -> StageFolder:
         """Make one stage, unless it is there with the same settings, inputs and seed.
 
         For ``make`` and for baselines, whose stages are not among ``STAGES``.
@@ -380,7 +382,7 @@ class Run:
             is_first = process_rank() == 0
             if is_up_to_date(self.path):
                 logger.info("skipped, %s is up to date", path)
-            elif source := next((run for run in reuse if is_up_to_date(run)), None):
+            elif source := next((run for run in map(Path, reuse) if is_up_to_date(run)), None):
                 if is_first:
                     _copy_folder(source / stage.name, path)
                     logger.info("copied from %s", source)
@@ -473,7 +475,7 @@ class Run:
     def resolve(
         self,
         data: Path | str | None = None,
-        files: Sequence[Path] = (),
+        files: Path | str | Sequence[Path | str] = (),
         overrides: Sequence[str] = (),
         *,
         is_fresh: bool = False,
@@ -482,7 +484,7 @@ class Run:
 
         Args:
             data: Folder of tables, or address of a database; the demo as source gives way to it.
-            files: gin files.
+            files: A gin file, or several.
             overrides: ``name=value`` bindings.
             is_fresh: Start from the defaults even if the run has settings.
 

@@ -37,18 +37,19 @@ _TEXT_COLUMNS = (Columns.TITLE, Columns.DESCRIPTION, Columns.BRAND, Columns.CATE
 """Of a catalogue, those that ``NAME.item.json`` has."""
 
 
-def export_ids(ids: SemanticIds, path: Path) -> None:
+def export_ids(ids: SemanticIds, path: Path | str) -> None:
     """Write a ``.json``, ``.parquet`` or ``.item`` file, whole or not at all.
 
     Raises:
         DataError: If the ending is none of these, or an item's name does not fit the format.
         ArtifactError: If the file cannot be written.
     """
+    path = Path(path)
     _check_ending(path)
     _EXPORTERS[path.suffix](ids, path)
 
 
-def export_folder(ids: SemanticIds, catalogue: Catalogue, folder: Path) -> None:
+def export_folder(ids: SemanticIds, catalogue: Catalogue, folder: Path | str) -> None:
     """Write a folder as LC-Rec, LETTER and MiniOneRec have it; its name is that of the files.
 
     Args:
@@ -60,6 +61,7 @@ def export_folder(ids: SemanticIds, catalogue: Catalogue, folder: Path) -> None:
         DataError: If an item's name does not fit the format.
         ArtifactError: If a file cannot be written.
     """
+    folder = Path(folder)
     name = folder.resolve().name
     unfit = [
         item for item in ids.item_ids if not item or any(letter in item for letter in "\t\r\n")
@@ -77,7 +79,7 @@ def export_folder(ids: SemanticIds, catalogue: Catalogue, folder: Path) -> None:
     _write_text(folder / f"{name}{_TEXTS}", _texts(catalogue))
 
 
-def import_ids(path: Path) -> SemanticIds:
+def import_ids(path: Path | str) -> SemanticIds:
     """Read a ``.json``, ``.parquet`` or ``.item`` file, or a folder of LC-Rec's files.
 
     Where ``NAME.item2id`` lies beside ``NAME.index.json``, the items of the latter are numbers.
@@ -96,7 +98,7 @@ def import_ids(path: Path) -> SemanticIds:
     return _checked(frame, path)
 
 
-def files_of_ids(path: Path) -> list[Path]:
+def files_of_ids(path: Path | str) -> list[Path]:
     """The file with the codes, then ``NAME.item2id`` if it lies beside ``NAME.index.json``.
 
     Args:
@@ -105,6 +107,7 @@ def files_of_ids(path: Path) -> list[Path]:
     Raises:
         DataError: If it is a folder with none or several.
     """
+    path = Path(path)
     if path.is_dir():
         found = sorted(path.glob(f"*{_INDEX}"))
         if len(found) != 1:
@@ -118,7 +121,7 @@ def files_of_ids(path: Path) -> list[Path]:
 
 
 def ids_of_catalogue(
-    path: Path, item_ids: Sequence[str], *, may_add_code: bool
+    path: Path | str, item_ids: Sequence[str], *, may_add_code: bool
 ) -> tuple[SemanticIds, npt.NDArray[np.int64], list[str]]:
     """IDs of a catalogue's items, no two alike, from a file of another tool.
 

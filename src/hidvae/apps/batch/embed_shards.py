@@ -29,7 +29,10 @@ VECTOR = "vector"
 
 
 def embed_shards(
-    run: Path, input: Path, output: Path, workers: Workers | None = None
+    run: Path | str,
+    input: Path | str,
+    output: Path | str,
+    workers: Workers | None = None,
 ) -> Counter[str]:
     """Give every item of the shards the text part of its vector.
 
@@ -50,6 +53,7 @@ def embed_shards(
         DataError: If a shard breaks the data format.
         HidvaeError: As ``run_job``; or if the run is damaged or not made yet.
     """
+    run, input, output = Path(run), Path(input), Path(output)
     embeddings = Run(run).folder("embeddings")
     config = build_section(EmbeddingConfig, embeddings.config)
     if "text" not in embeddings.facts["parts"]:

@@ -27,9 +27,9 @@ HISTORY = "history"
 
 
 def recommend_shards(
-    run: Path,
-    input: Path,
-    output: Path,
+    run: Path | str,
+    input: Path | str,
+    output: Path | str,
     k: int = 10,
     workers: Workers | None = None,
     *,
@@ -58,7 +58,8 @@ def recommend_shards(
         DataError: If a shard breaks its contract.
         HidvaeError: As ``run_job``; or if the run is damaged or not made yet.
     """
-    check_widths(k)
+    run, input, output = Path(run), Path(input), Path(output)
+    k, _ = check_widths(k)
     job = RecommendJob(run.resolve(), fingerprints_of(Run(run)), k, exclude_history)
     shards = open_shards(input, output, job.columns)
     return run_job(job, input, output, shards, workers or Workers())

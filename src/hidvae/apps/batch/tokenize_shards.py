@@ -42,7 +42,10 @@ logger = logging.getLogger("hidvae.apps.batch")
 
 
 def tokenize_shards(
-    run: Path, input: Path, output: Path, workers: Workers | None = None
+    run: Path | str,
+    input: Path | str,
+    output: Path | str,
+    workers: Workers | None = None,
 ) -> Counter[str]:
     """Give every item of the shards its semantic ID, unique among them all, and its tags.
 
@@ -67,6 +70,7 @@ def tokenize_shards(
         ShapeError: If vectors are of another width than the run's.
         HidvaeError: As ``run_job``; or if the run is damaged or not made yet.
     """
+    run, input, output = Path(run), Path(input), Path(output)
     workers = workers or Workers()
     folders = Run(run).folders(_FOLDERS)
     job = TokenizeJob(

@@ -11,6 +11,7 @@ import torch
 from hidvae.apps.export.card import CardFacts, model_card
 from hidvae.apps.export.program import LONGEST_HISTORY, build_program
 from hidvae.apps.export.run_copy import copy_run
+from hidvae.data.given import whole_number
 from hidvae.errors import ConfigError
 from hidvae.ranking.explain import Explainer
 from hidvae.ranking.recommender import Recommender
@@ -26,7 +27,7 @@ _STAGE = "export"
 
 def export_run(
     run: Path | str,
-    output: Path,
+    output: Path | str,
     *,
     k: int = 10,
     longest_history: int = LONGEST_HISTORY,
@@ -49,6 +50,8 @@ def export_run(
         NotTrainedError: If the run is not trained.
         ArtifactError: If the run is damaged, or the folder cannot be written.
     """
+    output = Path(output)
+    k, longest_history = whole_number(k, "k"), whole_number(longest_history, "longest_history")
     _check_replaceable(output)
     opened = Run(run, device="cpu")
     run, recommender = opened.path, opened.recommender

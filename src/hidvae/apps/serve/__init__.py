@@ -11,7 +11,7 @@ _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
 
 def serve_run(
-    run: Path, host: str = "127.0.0.1", port: int = 8000, threads: int | None = None
+    run: Path | str, host: str = "127.0.0.1", port: int = 8000, threads: int | None = None
 ) -> None:
     """Serve a run until it is told to stop; see ``server.serve``.
 
@@ -27,4 +27,4 @@ def serve_run(
         ) from error
     from hidvae.apps.serve.server import serve
 
-    serve(run, host, port, threads)
+    serve(Path(run), host, port, threads)

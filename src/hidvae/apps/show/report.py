@@ -57,7 +57,7 @@ _SECTIONS: dict[str, Parts] = {
 }
 
 
-def write_report(run: Path, file: Path | None = None) -> Path:
+def write_report(run: Path | str, file: Path | str | None = None) -> Path:
     """Write the report of a run; what the run lacks is said in its place.
 
     Args:
@@ -72,8 +72,9 @@ def write_report(run: Path, file: Path | None = None) -> Path:
         MissingExtraError: If Plotly is not installed.
         ArtifactError: If the page cannot be written.
     """
+    run = Path(run)
     check_run(run)
-    file = run / FILE if file is None else file
+    file = run / FILE if file is None else Path(file)
     write_page(run_page(run), file)
     return file
 

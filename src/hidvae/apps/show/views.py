@@ -11,7 +11,7 @@ from hidvae.apps.show.training_log import read_log
 from hidvae.store.artifacts import read_json
 
 
-def inspect_dataset(place: Path | str, html: Path | None = None, num_samples: int = 3) -> str:
+def inspect_dataset(place: Path | str, html: Path | str | None = None, num_samples: int = 3) -> str:
     """Look at a dataset: as plain text of at most 96 columns, or as a web page with plots.
 
     Args:
@@ -34,7 +34,7 @@ def inspect_dataset(place: Path | str, html: Path | None = None, num_samples: in
     from hidvae.apps.show.dataset_page import dataset_page
     from hidvae.apps.show.page import write_page
 
-    write_page(dataset_page(facts), html)
+    write_page(dataset_page(facts), Path(html))
     return f"wrote {html}, a page that opens in any browser, offline too"
 
 

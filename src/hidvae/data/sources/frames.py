@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import polars as pl
 
 from hidvae.config import DatasetConfig
+from hidvae.data.given import frame_of
 from hidvae.data.notes import Notes
+from hidvae.data.schema import EVENT_COLUMNS
 from hidvae.data.sources.folder import read_items, rename_tables, scan_log, split_entries
 from hidvae.data.tables import FORMATS, SUFFIXES, SourceTables, reading
-from hidvae.errors import DataError, MissingExtraError
+from hidvae.errors import DataError
 from hidvae.store.artifacts import fingerprint_file
 
 ITEMS, INTERACTIONS = "items", "interactions"
@@ -26,7 +29,8 @@ def tables_from(
 
     Args:
         items: A ``pl.DataFrame`` or ``pl.LazyFrame``, a pandas frame, whatever else Polars takes as
-            an Arrow stream, or the name of a file; None takes the items that the log names.
+            an Arrow stream, a dict of columns, a list of rows, or the name of a file; None takes
+            the items that the log names.
         interactions: The log, likewise; a LazyFrame or a file is never read whole.
         config: How the tables are to be read; the defaults by default.
         name: Name of the dataset, for people.
@@ -38,6 +42,7 @@ def tables_from(
     """
     config = config or DatasetConfig()
     entries = split_entries(config.column_names)
+    index_names = (*EVENT_COLUMNS, *(theirs for _, theirs in entries))
     notes = Notes(strict=config.strict)
     fingerprints = {}
     items_file: Path | str | None = None
@@ -48,14 +53,14 @@ def tables_from(
             fingerprints[ITEMS] = fingerprint_file(path)
         else:
             with reading(ITEMS):
-                items_file, frame = ITEMS, _scan(items, ITEMS).collect()
+                items_file, frame = ITEMS, frame_of(items, ITEMS, index_names).collect()
             fingerprints[ITEMS] = fingerprint_rows(frame.lazy(), ITEMS)
     if (path := _path(interactions, INTERACTIONS)) is not None:
         log_file: Path | str = path
         log = scan_log(path, entries, config, notes)
         fingerprints[INTERACTIONS] = fingerprint_file(path)
     else:
-        log_file, log = INTERACTIONS, _scan(interactions, INTERACTIONS)
+        log_file, log = INTERACTIONS, frame_of(interactions, INTERACTIONS, index_names)
         fingerprints[INTERACTIONS] = fingerprint_rows(log, INTERACTIONS)
     tables = rename_tables(name, frame, items_file, log, log_file, entries)
     return replace(tables, fingerprints=fingerprints, decisions=notes.decisions)
@@ -63,7 +68,7 @@ def tables_from(
 
 def _path(table: Any, what: str) -> Path | None:
     """The file that a name means; None for a frame."""
-    if not isinstance(table, (str, Path)):
+    if not isinstance(table, (str, os.PathLike)):
         return None
     path = Path(table).expanduser()
     if not path.is_file():
@@ -71,32 +76,6 @@ def _path(table: Any, what: str) -> Path | None:
     if not path.name.lower().endswith(SUFFIXES):
         raise DataError(f"{what}: expected a file of {FORMATS}; found {path}; convert it")
     return path
-
-
-def _scan(table: Any, what: str) -> pl.LazyFrame:
-    if isinstance(table, (pl.DataFrame, pl.LazyFrame)):
-        return table.lazy()
-    is_pandas = type(table).__module__.partition(".")[0] == "pandas"
-    if not (is_pandas or hasattr(table, "__arrow_c_stream__")):
-        raise DataError(
-            f"{what}: expected a Polars or pandas frame, or the name of a file; found "
-            f"{type(table).__name__}; convert it with polars.DataFrame(...)"
-        )
-    try:
-        # from_pandas leaves the index out, which pandas would send along as a column
-        frame = pl.from_pandas(table) if is_pandas else pl.DataFrame(table)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{what}: a pandas frame needs the package pyarrow; `pip install pyarrow`, or give a "
-            "Polars frame or the name of a file"
-        ) from error
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{what}: expected columns of one type each; found: {reason}; convert the column, for "
-            "example with astype(str)"
-        ) from error
-    return frame.lazy()
 
 
 def fingerprint_rows(table: pl.LazyFrame, what: str) -> str:
