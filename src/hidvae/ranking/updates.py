@@ -19,7 +19,7 @@ from hidvae.data.given import frame_of
 from hidvae.data.notes import Notes
 from hidvae.data.prepare import Dataset
 from hidvae.data.schema import Columns, check_items
-from hidvae.data.tables import reading
+from hidvae.data.tables import LINE, reading
 from hidvae.errors import DataError
 from hidvae.features.item_graph import ItemGraph
 from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder
@@ -150,7 +150,7 @@ class ItemUpdates:
             raise DataError(f"{_ROWS}: expected at least one item; found none")
         frame = frame.with_columns(selectors.float().fill_nan(None))
         schema = dict(self.items.catalogue.frame.schema)
-        unknown = [name for name in frame.columns if name not in (*schema, VECTOR)]
+        unknown = [name for name in frame.columns if name not in (*schema, VECTOR, LINE)]
         if unknown:
             close = difflib.get_close_matches(unknown[0], schema, n=1)
             advice = f"; did you mean {close[0]!r}?" if close else ""
