@@ -326,6 +326,51 @@ def test_unknown_item_of_a_history_is_one_line(hidvae: Invoke, tiny_run: Path) -
     assert_one_line_error(result, "absent_item")
 
 
+def test_ids_with_commas_can_be_named(hidvae: Invoke, tiny_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    table, first = tmp_path / "new.csv", history_of(tiny_run, 1)[0]
+    table.write_text(
+        'item_id,title\n"sku1, large",Cup\n"7"" tablet, red",Tablet\n"a,b",Pot\na,Lid\n', "utf-8"
+    )
+    code, _, err = hidvae("add-items", "--model", run, "--items", table)
+    assert code == 0, err
+    words = ["recommend", "--model", run, "--json", "--top-k", 200]
+
+    def listed(*more: str | Path) -> set[str]:
+        code, out, err = hidvae(*words, *more)
+        assert code == 0, err
+        return {item["item_id"] for item in json.loads(out)}
+
+    everything = listed("--history", first, "--include-history")
+    assert {"sku1, large", '7" tablet, red', "a,b", "a"} <= everything
+    tablet = '"7"" tablet, red"'
+    file = tmp_path / "ids.txt"
+    file.write_bytes(b'\xef\xbb\xbfsku1, large\r\n\r\n7" tablet, red\r\n')
+    for named in (
+        ["--history", f'"sku1, large",{tablet}'],
+        ["--history", "sku1, large", "--history", tablet],
+        ["--history-file", file],
+    ):
+        assert everything - listed(*named) == {"sku1, large", '7" tablet, red'}
+    assert everything - listed("--history", '"a,b"') == {"a,b"}
+    without = listed("--history", first, "--without", '"a,b", a', "--without", "sku1, large")
+    assert everything - without == {first, "a,b", "a", "sku1, large"}
+    code, out, err = hidvae(
+        "explain", "--model", run, "--history-file", file, "--item", "a,b", "--json"
+    )
+    assert code == 0 and json.loads(out)["item_id"] == "a,b", err
+    assert_one_line_error(hidvae(*words, "--history", 'a,"sku1, large'), "double quotes around")
+    assert_one_line_error(hidvae(*words, "--history", "a,c"), "found 1 unknown, first 'c'")
+    assert_one_line_error(hidvae(*words), "expected --history ITEM,ITEM,... or --history-file")
+    assert_one_line_error(hidvae(*words, "--history-file", tmp_path / "no"), "No such file")
+    file.write_bytes(b"caf\xe9")
+    assert_one_line_error(hidvae(*words, "--history-file", file), "expected text in UTF-8")
+    assert_one_line_error(hidvae("remove-items", "--model", run), "--items-file FILE")
+    file.write_text('sku1, large\n7" tablet, red\n', "utf-8")
+    code, out, _ = hidvae("remove-items", "--model", run, "--items-file", file, "--items", '"a,b"')
+    assert (code, out) == (0, "removed 3 items; catalogue version 2\n")
+
+
 def test_empty_history_is_one_line(hidvae: Invoke, tiny_run: Path) -> None:
     assert_one_line_error(hidvae("recommend", "--model", tiny_run, "--history", ","), "history")
 

@@ -6,18 +6,22 @@ line on stderr and exit code 2; results go to stdout, log lines to stderr.
 
 from __future__ import annotations
 
+import csv
 import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hidvae.addresses import hide_passwords
-from hidvae.errors import HidvaeError, MissingExtraError
+from hidvae.errors import DataError, HidvaeError, MissingExtraError
 from hidvae.log import logging_to_stderr, printable
+
+if TYPE_CHECKING:
+    from hidvae.data.catalogue import Catalogue
 
 app = typer.Typer(
     help="Recommend the next item and say why, with semantic IDs that people can read (HiD-VAE).",
@@ -65,9 +69,17 @@ Model = Annotated[
     Path, typer.Option("--model", metavar="RUN", help="Run folder of a trained model.")
 ]
 History = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
-        "--history", metavar="ITEM,ITEM,...", help="Ids of the user's items, oldest first."
+        "--history",
+        metavar="ITEM,ITEM,...",
+        help='Ids of the user\'s items, oldest first; repeatable. "a, b" in quotes is one id.',
+    ),
+]
+HistoryFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--history-file", metavar="FILE", help="The same from a file, one id a line; these first."
     ),
 ]
 TopK = Annotated[int, typer.Option("--top-k", help="Number of items to recommend.", min=1)]
@@ -85,7 +97,8 @@ NotUnder = Annotated[
     typer.Option("--not-under", metavar="PATH", help="No items under this tag path; repeatable."),
 ]
 Without = Annotated[
-    str, typer.Option("--without", metavar="ITEM,ITEM,...", help="Never list these items.")
+    list[str] | None,
+    typer.Option("--without", metavar="ITEM,ITEM,...", help="Never list these items; repeatable."),
 ]
 MostPerTag = Annotated[
     int,
@@ -288,12 +301,13 @@ def run(
 )
 def recommend(
     model: Model,
-    history: History,
+    history: History = None,
+    history_file: HistoryFile = None,
     top_k: TopK = 10,
     include_history: IncludeHistory = False,
     under: Under = None,
     not_under: NotUnder = None,
-    without: Without = "",
+    without: Without = None,
     most_per_tag: MostPerTag = 0,
     tag_level: TagLevel = 0,
     diversity: Diversity = 0.0,
@@ -304,16 +318,22 @@ def recommend(
     from hidvae.ranking.filters import Filters
     from hidvae.ranking.recommender import Recommender
 
+    _require("--history", history, history_file)
+    recommender = Recommender.load(model)
+    known = recommender.catalogue
     filters = Filters(
         under=tuple(under or ()),
         not_under=tuple(not_under or ()),
-        without=tuple(_split(without)),
+        without=tuple(_item_ids("--without", without, None, known)),
         most_per_tag=most_per_tag,
         tag_level=tag_level,
         diversity=diversity,
     )
-    recommended = Recommender.load(model).recommend(
-        _split(history), top_k, exclude_history=not include_history, filters=filters
+    recommended = recommender.recommend(
+        _item_ids("--history", history, history_file, known),
+        top_k,
+        exclude_history=not include_history,
+        filters=filters,
     )
     if as_json:
         typer.echo(recommendations_json(recommended))
@@ -358,28 +378,45 @@ def add_items(
 def remove_items(
     model: Model,
     items: Annotated[
-        str, typer.Option("--items", metavar="ITEM,ITEM", help="Item ids, separated by commas.")
-    ],
+        list[str] | None,
+        typer.Option(
+            "--items",
+            metavar="ITEM,ITEM,...",
+            help='Item ids; repeatable. "a, b" in quotes is one id.',
+        ),
+    ] = None,
+    items_file: Annotated[
+        Path | None,
+        typer.Option("--items-file", metavar="FILE", help="The same from a file, one id a line."),
+    ] = None,
 ) -> None:
     """Stop recommending these items; histories may still contain them."""
     from hidvae.ranking.recommender import Recommender
 
-    changed = Recommender.load(model).remove_items(_split(items))
-    _echo(f"removed {len(_split(items))} items; catalogue version {changed.save_changes()}")
+    _require("--items", items, items_file)
+    recommender = Recommender.load(model)
+    removed = _item_ids("--items", items, items_file, recommender.catalogue)
+    version = recommender.remove_items(removed).save_changes()
+    _echo(f"removed {len(removed)} items; catalogue version {version}")
 
 
 @app.command(epilog=_example("hidvae explain --model runs/demo --history ITEM,ITEM --item ITEM"))
 def explain(
     model: Model,
-    history: History,
     item: Annotated[str, typer.Option("--item", metavar="ITEM", help="Id of the item to explain.")],
+    history: History = None,
+    history_file: HistoryFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how probable one item is after a history, and why."""
     from hidvae.apps.show.terminal import print_explanation, recommendation_json
     from hidvae.ranking.recommender import Recommender
 
-    explained = Recommender.load(model).explain(_split(history), item)
+    _require("--history", history, history_file)
+    recommender = Recommender.load(model)
+    explained = recommender.explain(
+        _item_ids("--history", history, history_file, recommender.catalogue), item
+    )
     if as_json:
         typer.echo(recommendation_json(explained))
     else:
@@ -687,8 +724,51 @@ def _echo(text: str) -> None:
     typer.echo("\n".join(map(printable, text.splitlines())))
 
 
-def _split(history: str) -> list[str]:
-    return [item_id.strip() for item_id in history.split(",") if item_id.strip()]
+def _require(option: str, values: Sequence[str] | None, file: Path | None) -> None:
+    """Refuse a command without ids before a model is loaded."""
+    if not values and file is None:
+        raise typer.BadParameter(f"expected {option} ITEM,ITEM,... or {option}-file FILE")
+
+
+def _item_ids(
+    option: str, values: Sequence[str] | None, file: Path | None, known: Catalogue
+) -> list[str]:
+    """Item ids from a file and from the command line.
+
+    An id with a comma stands in double quotes, as in CSV. Without them, what is between the commas
+    counts, unless only the whole text is an id of the catalogue.
+
+    Raises:
+        DataError: If a quote is not closed, or the file is no text.
+    """
+    ids = _lines_of(file) if file else []
+    for value in values or ():
+        try:
+            rows = csv.reader(value.splitlines(), skipinitialspace=True, strict=True)
+            parts = [part.strip() for row in rows for part in row]
+        except csv.Error as error:
+            raise DataError(
+                f"{option} {value}: expected ids between commas, and double quotes around an id "
+                f'with a comma or quote, which is doubled inside ("7"" tablet"); found what is '
+                f"none ({error}); or give a file, one id a line"
+            ) from error
+        parts = [part for part in parts if part]
+        whole = value.strip()
+        is_whole = len(parts) > 1 and whole in known.positions
+        is_whole = is_whole and not any(part in known.positions for part in parts)
+        ids += [whole] if is_whole else parts
+    return ids
+
+
+def _lines_of(file: Path) -> list[str]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file}: expected text in UTF-8, one item id a line; found other bytes ({error}); "
+            "save it as UTF-8"
+        ) from error
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def run_app(program: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
