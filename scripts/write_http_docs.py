@@ -124,7 +124,7 @@ def request_fields(model: Schema, models: dict[str, Schema]) -> list[str]:
     lines = table(("name", "type", "default", "meaning"), rows)
     if "oneOf" in model:
         names = [f"`{name}`" for option in model["oneOf"] for name in option["required"]]
-        lines += ["", f"Exactly one of {' and '.join(names)} is given."]
+        lines += ["", f"Exactly one of {', '.join(names[:-1])} and {names[-1]} is given."]
     return lines
 
 
@@ -161,7 +161,9 @@ def route_section(method: str, path: str, route: Schema, models: dict[str, Schem
         for example in model["examples"]:
             lines += ["", "```json", json.dumps(example, ensure_ascii=False), "```"]
     ((media_type, answer),) = route["responses"]["200"]["content"].items()
-    shown = link(answer["schema"]["$ref"]) if "$ref" in answer["schema"] else f"`{media_type}`"
+    schemas = answer["schema"].get("anyOf", [answer["schema"]])
+    links = [link(schema["$ref"]) for schema in schemas if "$ref" in schema]
+    shown = " or ".join(links) or f"`{media_type}`"
     errors = ", ".join(status for status in route["responses"] if status != "200")
     return [*lines, "", f"Answer: {shown}." + (f" Errors: {errors}." if errors else "")]
 

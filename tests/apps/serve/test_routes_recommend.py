@@ -90,6 +90,22 @@ def test_many_users_in_one_request(
     assert not {*known["history"]} & {*names(known["items"])}
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_one_user_is_asked_for_and_answered_plainly(
+    client: httpx.Client, demo_dataset: Dataset, history: list[str], is_known: bool
+) -> None:
+    user = {"user_id": demo_dataset.interactions.user_ids[5]} if is_known else {"history": history}
+    (wanted,) = ask(client, user, k=4, filters={"diversity": 0.5})
+    response = client.post("/recommend", json={**user, "k": 4, "filters": {"diversity": 0.5}})
+    found = response.json()
+    assert response.status_code == 200 and found.pop("version") == 0
+    assert found == wanted
+    nobody = client.post("/recommend", json={"history": ["who"]}).json()
+    assert (
+        nobody["is_fallback"] and nobody["unknown_items"] == ["who"] and len(nobody["items"]) == 10
+    )
+
+
 def test_who_is_unknown_gets_the_most_popular_items_under_the_orders(
     client: httpx.Client, recommender: Recommender, demo_dataset: Dataset
 ) -> None:
@@ -164,7 +180,14 @@ def test_an_item_is_explained_as_by_the_recommender(
 @pytest.mark.parametrize(
     ("body", "word"),
     [
-        ({}, "body.users"),
+        ({}, "users"),
+        ({"k": 3}, "history (a list of item ids)"),
+        ({"history": ["a"], "users": [{"history": ["a"]}]}, "either"),
+        ({"history": ["a"], "user_id": "b"}, "either"),
+        ({"history": None}, "history"),
+        ({"users": None}, "users"),
+        ({"history": "item"}, "history"),
+        ({"users": [{"history": ["a"], "k": 3}]}, "k"),
         ({"users": []}, "body.users"),
         ({"users": [{}]}, "history"),
         ({"users": [{"history": None}]}, "history"),

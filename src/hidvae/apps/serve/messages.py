@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -43,6 +43,8 @@ class User(_Request):
         }
     )
 
+    _ways: ClassVar[tuple[str, ...]] = ("history", "user_id")
+
     history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | SkipJsonSchema[None] = Field(
         default=None, description="Item ids, oldest first; unknown ids are ignored and reported."
     )
@@ -52,9 +54,10 @@ class User(_Request):
 
     @model_validator(mode="after")
     def _is_either(self) -> User:
-        given = {"history", "user_id"} & self.model_fields_set
+        given = self.model_fields_set.intersection(self._ways)
         if len(given) != 1 or getattr(self, *given) is None:
-            raise ValueError("expected either a history (a list of item ids) or a user_id")
+            users = ", or users (a list of such)" if "users" in self._ways else ""
+            raise ValueError(f"expected either a history (a list of item ids) or a user_id{users}")
         return self
 
 
@@ -97,21 +100,28 @@ class FiltersMessage(_Request):
         )
 
 
-class RecommendRequest(_Request):
-    """Users, and what their lists should be like."""
+class RecommendRequest(User):
+    """One user or several, and what their lists should be like."""
 
     model_config = ConfigDict(
         json_schema_extra={
+            "oneOf": [
+                {"required": ["history"]},
+                {"required": ["user_id"]},
+                {"required": ["users"]},
+            ],
             "examples": [
-                {"users": [{"history": ["item-00004", "item-00017"]}], "k": 5},
-                {"users": [{"history": []}], "k": 3, "filters": {"most_per_tag": 1}},
-            ]
+                {"history": ["item-00004", "item-00017"], "k": 5},
+                {"users": [{"history": ["item-00004"]}, {"history": []}], "k": 3},
+                {"history": [], "filters": {"most_per_tag": 1}},
+            ],
         }
     )
+    _ways: ClassVar[tuple[str, ...]] = ("history", "user_id", "users")
 
-    users: list[User] = Field(
-        min_length=1, max_length=MAX_USERS, description="Each user gets a list."
-    )
+    users: (
+        Annotated[list[User], Field(min_length=1, max_length=MAX_USERS)] | SkipJsonSchema[None]
+    ) = Field(default=None, description="Several users; each gets a list.")
     k: int = Field(default=10, ge=1, le=MAX_K, description="Length of each list.")
     exclude_history: bool = Field(default=True, description="Leave out the items of the history.")
     beam_width: int | None = Field(
@@ -253,6 +263,12 @@ class RecommendResponse(_Answer):
 
     version: Version
     results: list[RecommendedList] = Field(description="One per user.")
+
+
+class RecommendOneResponse(RecommendedList):
+    """The list of the one user who was asked for without `users`."""
+
+    version: Version
 
 
 class ExplainResponse(_Answer):

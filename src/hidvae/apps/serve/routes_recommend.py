@@ -13,6 +13,7 @@ from hidvae.apps.serve.live_run import Snapshot
 from hidvae.apps.serve.messages import (
     ExplainRequest,
     ExplainResponse,
+    RecommendOneResponse,
     RecommendRequest,
     RecommendResponse,
     User,
@@ -26,18 +27,21 @@ router = APIRouter(tags=["recommendations"])
 
 
 @router.post(
-    "/recommend", response_model=RecommendResponse, responses=described(404, 413, 422, 503)
+    "/recommend",
+    response_model=RecommendOneResponse | RecommendResponse,
+    responses=described(404, 413, 422, 503),
 )
 async def recommend(
     request: RecommendRequest, snapshot: Current, server: Server, deadline: Deadline
 ) -> Any:
     """The next items of one or many users, best first, with reasons.
 
+    One user's answer is plain: a list with its reasons. That to `users` holds a list for each.
     Requests that wait at the same time are searched together. A user of whom no item is known gets
     the most popular items.
     """
     filters = _known_filters(request.filters.to_filters(), snapshot)
-    histories = [_history(user, snapshot) for user in request.users]
+    histories = [_history(user, snapshot) for user in request.users or [request]]
     known = [history for history, _ in histories if history]
     key = BatchKey(
         snapshot.recommender, request.k, request.exclude_history, filters, request.beam_width
@@ -59,6 +63,8 @@ async def recommend(
                 "is_fallback": not history,
             }
         )
+    if request.users is None:
+        return {"version": snapshot.version, **results[0]}
     return {"version": snapshot.version, "results": results}
 
 

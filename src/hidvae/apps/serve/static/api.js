@@ -36,10 +36,9 @@ async function call(path, { query = {}, body, signal } = {}) {
   );
 }
 
-/** One user's list: `{items, unknown_items, history, is_fallback}`. */
-export async function recommend(user, k, filters, signal) {
-  const body = { users: [user], k, filters };
-  return (await call("recommend", { body, signal })).results[0];
+/** One user's list: `{items, unknown_items, history, is_fallback, version}`. */
+export function recommend(user, k, filters, signal) {
+  return call("recommend", { body: { ...user, k, filters }, signal });
 }
 
 /** `{total, items}` whose title or id holds a text, or that lie under a tag path. */
