@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -94,12 +95,83 @@ def test_unpacked_files_are_the_same(tmp_path: Path, tables: SourceTables) -> No
 
 def test_fields_of_another_release_are_refused(tmp_path: Path) -> None:
     write_2023(tmp_path)
-    lines = [json.dumps(dict(record, details="Brand: Acme")) for record in metadata_2023()]
+    lines = [json.dumps(dict(record, categories={"a": "b"})) for record in metadata_2023()]
     write_lines(tmp_path / "meta_All_Beauty.jsonl.gz", lines)
-    with pytest.raises(DataError, match=r"meta_All_Beauty\.jsonl\.gz: expected") as caught:
+    with pytest.raises(DataError, match=r"jsonl\.gz, line 1, field categories: expected a list"):
         tables_of(tmp_path)
-    assert "Brand: Acme" in str(caught.value)
-    assert "\n" not in str(caught.value)
+
+
+def test_one_odd_value_is_null_and_counted(tmp_path: Path, tables: SourceTables) -> None:
+    records = metadata_2023()
+    records[100]["images"] = ["a"]
+    write_2023(tmp_path)
+    write_lines(tmp_path / "meta_All_Beauty.jsonl.gz", [json.dumps(record) for record in records])
+    odd = tables_of(tmp_path)
+    assert odd.counts["odd_metadata_lines"] == 1
+    assert item(odd, 101) == item(tables, 101) | {"image": None}
+    assert item(odd, 7) == item(tables, 7)
+
+
+def as_the_hub_has_it() -> list[dict[str, Any]]:
+    """The same records in the form that the library ``datasets`` gives them."""
+    sizes = ("hi_res", "large", "thumb", "variant")
+    return [
+        record
+        | {
+            "images": {size: [image.get(size) for image in record["images"]] for size in sizes},
+            "details": json.dumps(record["details"]),
+            "price": str(record["price"]),
+        }
+        for record in metadata_2023()
+    ]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "parts"])
+def test_what_the_hub_hands_out(tmp_path: Path, tables: SourceTables, kind: str) -> None:
+    folder = tmp_path / "hub"
+    records = as_the_hub_has_it()
+    events = tables.interactions.collect().rename({"item_id": "parent_asin"})
+    if kind == "jsonl":
+        write_lines(folder / "raw_meta_All_Beauty.jsonl", [json.dumps(row) for row in records])
+        events.write_ndjson(folder / "raw_review_All_Beauty.jsonl")
+    elif kind == "parquet":
+        folder.mkdir()
+        pl.DataFrame(records).write_parquet(folder / "raw_meta_All_Beauty.parquet")
+        events.write_parquet(folder / "raw_review_All_Beauty.parquet")
+    else:
+        for name, frame in (("meta", pl.DataFrame(records)), ("review", events)):
+            place = folder / f"raw_{name}_All_Beauty"
+            place.mkdir(parents=True)
+            frame[:100].write_parquet(place / "full-00000-of-00002.parquet")
+            frame[100:].write_parquet(place / "full-00001-of-00002.parquet")
+    assert amazon_2023.categories_in(folder) == ["All_Beauty"]
+    again = tables_of(folder)
+    assert again.interactions.collect().equals(tables.interactions.collect())
+    columns = ["item_id", "categories", "title", "brand", "description", "image", "main_category"]
+    assert again.items.height == tables.items.height
+    for number in (0, 2, 3, 4, 7):
+        found, known = item(again, number), item(tables, number)
+        assert {name: found[name] for name in columns} == {name: known[name] for name in columns}
+        assert found["price"] == known["price"]
+
+
+def test_benchmark_tables_without_metadata(tmp_path: Path, tables: SourceTables) -> None:
+    log = tables.interactions.collect().rename({"item_id": "parent_asin"})
+    log = log.with_columns(rating=5.0).select("user_id", "parent_asin", "rating", "timestamp")
+    log.write_csv(tmp_path / "Gift_Cards.csv")
+    read = amazon_2023.read(amazon_2023.find_files(tmp_path, "Gift_Cards") or {}, "g", "Gift_Cards")
+    assert read.interactions.collect().rows() == tables.interactions.collect().rows()
+    assert read.items["item_id"].to_list() == tables.items["item_id"].to_list()
+    (tmp_path / "Gift_Cards.csv").unlink()
+    history = log.with_columns(history=pl.lit("A B"))
+    for number, part in enumerate(amazon_2023.PARTS):
+        history[number::3].write_csv(tmp_path / f"Gift_Cards.{part}.csv")
+    assert amazon_2023.categories_in(tmp_path) == ["Gift_Cards"]
+    files = amazon_2023.find_files(tmp_path, "Gift_Cards") or {}
+    assert list(files) == [f"Gift_Cards.{part}.csv" for part in amazon_2023.PARTS]
+    events = amazon_2023.read(files, "g", "Gift_Cards").interactions.collect()
+    assert events["position"].unique().sort().to_list() == [0, 1, 2]
+    assert events.height == log.height
 
 
 def test_files_of_another_category(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hidvae.config import DatasetConfig
 from hidvae.data.sources import amazon_2014, amazon_2023, amazon_p5
 from hidvae.data.sources.folder import has_tables, read_tables, table_files
 from hidvae.data.sources.locate import locate_folder
-from hidvae.data.sources.remote import dataset_name
+from hidvae.data.sources.remote import amazon_2014_category, dataset_name
 from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError
 
@@ -111,5 +111,5 @@ def _release_files(folder: Path, config: DatasetConfig) -> dict[str, Path]:
 
 def _wanted(config: DatasetConfig) -> str:
     split = config.dataset_split
-    category = split if config.source == "amazon-2023" else amazon_2014.CATEGORIES.get(split, split)
+    category = amazon_2014_category(split) if config.source == "amazon-2014" else split
     return _RELEASES[config.source].wanted.format(category)

@@ -1,12 +1,14 @@
 """Amazon Reviews of 2014, the original files of a category.
 
 ``reviews_Beauty_5.json.gz`` holds the 5-core log, one JSON object a line; without ``_5`` it is the
-whole log. ``meta_Beauty.json.gz`` holds a Python literal a line, for far more items than the log.
+whole log. ``meta_Beauty.json.gz`` holds a Python literal a line (in some copies a JSON object), for
+far more items than the log.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,15 +27,39 @@ from hidvae.data.sources.amazon_lines import (
     scan_numbered,
 )
 from hidvae.data.sources.delimited import collect, find_file
+from hidvae.data.sources.remote import (
+    AMAZON_2014,
+    AMAZON_2014_SHORT,
+    amazon_2014_category,
+)
 from hidvae.data.tables import SourceTables
 
-CATEGORIES = {"beauty": "Beauty", "sports": "Sports_and_Outdoors", "toys": "Toys_and_Games"}
-"""DatasetConfig.dataset_split -> the name in the files."""
-DEPARTMENTS = {"beauty": "Beauty", "sports": "Sports & Outdoors", "toys": "Toys & Games"}
-"""DatasetConfig.dataset_split -> root of its category paths."""
-
 _ASIN = r"""['"]asin['"]\s*:\s*['"]([^'"]+)['"]"""
-_RELATED = r"'related': \{[^{}]*\}"
+_RELATED = r"""(['"])related['"]: \{[^{}]*\}"""
+
+
+def department_of(category: str) -> str:
+    """Root of a category's paths, from the name in its files.
+
+    >>> department_of("Sports_and_Outdoors"), department_of("Patio_Lawn_and_Garden")
+    ('Sports & Outdoors', 'Patio, Lawn & Garden')
+    """
+    *first, last = category.replace("_and_", " & ").replace("_", " ").split(" & ")
+    if category.startswith(("Clothing", "Patio")):
+        first = [first[0].replace(" ", ", ")]
+    return " & ".join([*first, last])
+
+
+def categories_in(folder: Path) -> list[str]:
+    """Categories whose log and metadata are in a folder."""
+    return [name for name in AMAZON_2014 if all(_find(folder, name).values())]
+
+
+def _find(folder: Path, category: str) -> dict[str, Path | None]:
+    names = (f"reviews_{category}_5.json", f"reviews_{category}.json")
+    log = find_file([folder], names[0]) or find_file([folder], names[1])
+    meta = f"meta_{category}.json"
+    return {log.name if log else names[0]: log, meta: find_file([folder], meta)}
 
 
 def find_files(folder: Path, split: str) -> dict[str, Path] | None:
@@ -42,13 +68,8 @@ def find_files(folder: Path, split: str) -> dict[str, Path] | None:
     Raises:
         DataError: If there is a log without metadata.
     """
-    category = CATEGORIES.get(split, split)
-    names = (f"reviews_{category}_5.json", f"reviews_{category}.json")
-    log = find_file([folder], names[0]) or find_file([folder], names[1])
-    if log is None:
-        return None
-    meta_name = f"meta_{category}.json"
-    return require_files(folder, {log.name: log, meta_name: find_file([folder], meta_name)})
+    found = _find(folder, AMAZON_2014_SHORT.get(split, split))
+    return require_files(folder, found) if next(iter(found.values())) else None
 
 
 def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
@@ -60,7 +81,7 @@ def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
     log_path, meta_path = files.values()
     log = read_reviews(log_path, user="reviewerID", item="asin", timestamp="unixReviewTime")
     metadata, num_broken = read_metadata(meta_path, log.item_ids)
-    items, counts = build_items(log.item_ids, metadata, DEPARTMENTS.get(split))
+    items, counts = build_items(log.item_ids, metadata, department_of(amazon_2014_category(split)))
     counts = {
         "broken_lines": log.broken_lines,
         "broken_metadata_lines": num_broken,
@@ -87,7 +108,7 @@ def read_metadata(path: Path, item_ids: pl.Series) -> tuple[pl.DataFrame, int]:
     wanted = asin.is_null() | asin.is_in(item_ids.implode())
     lines = collect(scan_numbered(path).filter(wanted), path)
     # three quarters of a line are lists of related items, which nobody asks for
-    records = _parse(lines[LINE].str.replace(_RELATED, "'related': {}"))
+    records = _parse(lines[LINE].str.replace(_RELATED, "${1}related${1}: {}"))
     is_broken = pl.Series([record is None for record in records], dtype=pl.Boolean)
     check_broken(
         path,
@@ -113,11 +134,18 @@ def _parse(lines: Iterable[str]) -> list[dict[str, Any] | None]:
 
 
 def _parse_line(line: str) -> dict[str, Any] | None:
+    try:  # some copies were written again as JSON, of which hardly any line is a Python literal
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = _parse_literal(line)
+    return record if isinstance(record, dict) and record.get("asin") else None
+
+
+def _parse_literal(line: str) -> Any:
     try:
-        record = ast.literal_eval(line.strip())
+        return ast.literal_eval(line.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.get("asin") else None
 
 
 def _metadata_row(record: dict[str, Any]) -> dict[str, Any]:
@@ -131,9 +159,12 @@ def _metadata_row(record: dict[str, Any]) -> dict[str, Any]:
         Columns.PRICE: _text(record.get("price")),
         Columns.DESCRIPTION: _text(record.get("description")),
         Columns.IMAGE: _text(record.get("imUrl")),
-        ALL_PATHS: [[str(label) for label in path] for path in paths if isinstance(path, list)],
+        ALL_PATHS: [[_text(label) for label in path] for path in paths if isinstance(path, list)],
     }
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    """As text; halves of a character that a Python literal writes as two are put together."""
+    if value is None:
+        return None
+    return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")

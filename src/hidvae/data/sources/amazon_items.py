@@ -67,6 +67,18 @@ def build_items(
     return items.select(*leading, pl.exclude(leading)), counts
 
 
+def filled(column: str) -> pl.Expr:
+    """Text, null where blank."""
+    text = pl.col(column).str.strip_chars()
+    return pl.when(text != "").then(text)
+
+
+def joined(column: str) -> pl.Expr:
+    """Paragraphs as one text, null if there is none."""
+    text = pl.col(column).list.join(" ", ignore_nulls=True).str.strip_chars()
+    return pl.when(text != "").then(text)
+
+
 def parse_price(price: pl.Expr) -> pl.Expr:
     """The first number of a price: "$1,299.00" is 1299.0, "from 3.99" 3.99, "—" null."""
     return price.str.extract(_NUMBER).str.replace_all(",", "").cast(pl.Float64)

@@ -7,17 +7,22 @@ looked at may be, more make the file unusable.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from hidvae.data.notes import MAX_BROKEN_SHARE, show_value
 from hidvae.data.schema import Columns
 from hidvae.data.sources.delimited import collect, scan_lines
+from hidvae.data.tables import reading
 from hidvae.errors import DataError
 
 LINE, LINE_NUMBER = "line", "line_number"
+_LINES_PER_BATCH = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,16 @@ def json_field(path: str) -> pl.Expr:
     return pl.col(LINE).str.json_path_match(path).str.strip_chars().replace("", None)
 
 
+def starts_with_fields(path: Path, names: Sequence[str]) -> bool:
+    """Whether the first line of a file is a JSON object with some fields."""
+    try:
+        first = scan_numbered(path).head(1).collect()[LINE]
+        found = json.loads(first[0]) if len(first) else None
+    except (ValueError, OSError, RecursionError, pl.exceptions.PolarsError):
+        return False
+    return isinstance(found, dict) and set(names) <= set(found)
+
+
 def read_reviews(path: Path, *, user: str, item: str, timestamp: str) -> ReviewLog:
     """Scan a file of reviews for its items and broken lines; its events are scanned when asked for.
 
@@ -102,6 +117,109 @@ def read_reviews(path: Path, *, user: str, item: str, timestamp: str) -> ReviewL
     )
     events = parsed.filter(usable).select(Columns.USER, Columns.ITEM, Columns.TIMESTAMP)
     return ReviewLog(events, per_item[Columns.ITEM].drop_nulls().sort(), num_broken)
+
+
+@dataclass(frozen=True, eq=False)
+class ItemRecords:
+    """What a file of metadata, one JSON object a line, says of some items."""
+
+    frame: pl.DataFrame
+    """item_id and the fields that were asked for, one row per usable line, in file order."""
+    broken_lines: int
+    odd_lines: int
+    """Lines with a value of another type than the others have; that value is null."""
+
+
+def read_records(
+    path: Path, *, item: str, item_ids: pl.Series, fields: dict[str, pl.DataType]
+) -> ItemRecords:
+    """Read the metadata of some items, a batch of lines at a time.
+
+    Args:
+        path: JSON objects, one a line.
+        item: Field with the item's id.
+        item_ids: Items to read; lines of others are passed over.
+        fields: Name and type of what is asked for.
+
+    Raises:
+        DataError: If the file is empty or unreadable, or too many lines are broken.
+    """
+    lines = scan_numbered(path).with_columns(json_field(f"$.{item}").alias(Columns.ITEM))
+    wanted = pl.col(Columns.ITEM).is_null() | pl.col(Columns.ITEM).is_in(item_ids.implode())
+    frames = [pl.DataFrame(schema={Columns.ITEM: pl.String(), **fields})]
+    num_lines, num_broken, first = 0, 0, None
+    odd: list[tuple[int, str, Any]] = []
+    with reading(path):
+        for batch in lines.filter(wanted).collect_batches(
+            chunk_size=_LINES_PER_BATCH, maintain_order=True
+        ):
+            broken = batch.filter(pl.col(Columns.ITEM).is_null())
+            first = broken[LINE_NUMBER].min() if first is None else first
+            usable = batch.drop_nulls(Columns.ITEM)
+            values, odd_here = _decode(usable, pl.Struct(fields))
+            frames.append(pl.concat([usable.select(Columns.ITEM), values], how="horizontal"))
+            num_lines += batch.height
+            num_broken += broken.height
+            odd += odd_here
+    check_broken(
+        path,
+        num_broken=num_broken,
+        num_lines=num_lines,
+        first=first,
+        expected=f"a JSON object with {item}",
+    )
+    if len(odd) > max(1, MAX_BROKEN_SHARE * num_lines):
+        line, name, value = odd[0]
+        raise DataError(
+            f"{path}, line {line}, field {name}: expected {_said(fields[name])}, as Amazon Reviews "
+            f"has it; found {show_value(value)}, and the like in {len(odd)} of {num_lines} lines; "
+            "download the file again"
+        )
+    return ItemRecords(pl.concat(frames), num_broken, len(odd))
+
+
+def _decode(
+    lines: pl.DataFrame, fields: pl.Struct
+) -> tuple[pl.DataFrame, list[tuple[int, str, Any]]]:
+    """JSON objects as columns; and of each line with a value of another type where and what."""
+    try:
+        return lines[LINE].str.json_decode(fields).struct.unnest(), []
+    except pl.exceptions.PolarsError:  # one odd value is enough: line by line then
+        pass
+    rows, odd = [], []
+    for number, line in lines.select(LINE_NUMBER, LINE).iter_rows():
+        record = json.loads(line)
+        values = {field.name: _fit(record.get(field.name), field.dtype) for field in fields.fields}
+        rows.append({name: value for name, (value, _) in values.items()})
+        odd += [(number, name, record[name]) for name, (_, is_odd) in values.items() if is_odd][:1]
+    return pl.DataFrame(rows, schema=fields.to_schema()), odd
+
+
+def _fit(value: Any, dtype: pl.DataType) -> tuple[Any, bool]:
+    """A value of JSON as one of a type, null where it is none, and whether that was so anywhere."""
+    if value is None:
+        return None, False
+    if isinstance(dtype, pl.Struct):
+        if not isinstance(value, dict):
+            return None, True
+        parts = {field.name: _fit(value.get(field.name), field.dtype) for field in dtype.fields}
+        is_odd = any(odd for _, odd in parts.values())
+        return {name: part for name, (part, _) in parts.items()}, is_odd
+    if isinstance(dtype, pl.List):
+        if isinstance(value, dict):
+            return None, True
+        found = [
+            _fit(each, dtype.inner) for each in (value if isinstance(value, list) else [value])
+        ]
+        return [part for part, _ in found], any(odd for _, odd in found)
+    is_plain = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    return (str(value), False) if is_plain else (None, True)
+
+
+def _said(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.List):
+        return "a list"
+    return "an object" if isinstance(dtype, pl.Struct) else "text"
 
 
 def check_broken(

@@ -1,7 +1,8 @@
 """P5's archive of a category of Amazon Reviews 2014: the split that the literature compares on.
 
 ``sequential_data.txt`` has a line per user, ``user item item …`` by P5's numbers, oldest first;
-``datamaps.json`` maps ASINs to these numbers; ``meta.json.gz`` is the metadata file of 2014.
+``datamaps.json`` maps ASINs to these numbers; ``meta.json.gz`` is the metadata file of 2014. P5's
+Yelp has the first two and its texts as a pickle, which is never read, as it could run any code.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from polars.exceptions import PolarsError
 
 from hidvae.data.notes import BadRows
 from hidvae.data.schema import Columns
-from hidvae.data.sources.amazon_2014 import DEPARTMENTS, read_metadata
+from hidvae.data.sources.amazon_2014 import department_of, read_metadata
 from hidvae.data.sources.amazon_items import build_items
 from hidvae.data.sources.amazon_lines import (
     LINE,
@@ -24,6 +25,7 @@ from hidvae.data.sources.amazon_lines import (
     scan_numbered,
 )
 from hidvae.data.sources.delimited import collect, find_file
+from hidvae.data.sources.remote import amazon_2014_category
 from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError
 
@@ -42,36 +44,52 @@ def find_files(folder: Path, split: str) -> dict[str, Path] | None:
     """
     places = [folder, folder / "raw", folder / split, *sorted(folder.glob(f"*/{split}"))]
     for place in places:
-        log = find_file([place], _LOG)
-        if log is not None:
-            maps = place / _MAPS if (place / _MAPS).is_file() else None
-            meta = find_file([place], _META)
-            return require_files(place, {_LOG: log, _MAPS: maps, _META: meta})
+        if (found := _find(place))[_LOG] is not None:
+            return require_files(place, found)
     return None
+
+
+def find_any(folder: Path) -> dict[str, Path] | None:
+    """P5's files of whatever data in a folder or its ``raw``; those of Yelp have no metadata."""
+    for place in (folder, folder / "raw"):
+        found = {name: path for name, path in _find(place).items() if path is not None}
+        if {_LOG, _MAPS} <= set(found):
+            return found
+    return None
+
+
+def _find(place: Path) -> dict[str, Path | None]:
+    maps = place / _MAPS if (place / _MAPS).is_file() else None
+    return {_LOG: find_file([place], _LOG), _MAPS: maps, _META: find_file([place], _META)}
 
 
 def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
     """The log and the items: ``item_id`` is the ASIN, ``p5_id`` P5's number, ``user_id`` P5's.
 
+    Args:
+        files: The log, the numbers and perhaps the metadata.
+        name: Name of the dataset, for people.
+        split: Short name of the category, or "" where it is not known.
+
     Raises:
         DataError: If a file cannot be read, or the files do not belong together.
     """
-    log_path, maps_path, meta_path = files.values()
+    log_path, maps_path, *meta_path = files.values()
     item_numbers = _read_item_numbers(maps_path)
     events, num_broken = _read_sequences(log_path)
     events = events.join(item_numbers, on=P5_ID, how="left", maintain_order="left")
     _check_numbers(events, log_path, maps_path)
     logged = item_numbers.filter(pl.col(P5_ID).is_in(events[P5_ID].unique().implode())).sort(P5_ID)
-    metadata, num_broken_metadata = read_metadata(meta_path, logged[Columns.ITEM])
-    items, counts = build_items(logged[Columns.ITEM], metadata, DEPARTMENTS.get(split))
-    items = items.with_columns(logged[P5_ID])
-    counts = {
-        "broken_lines": num_broken,
-        "broken_metadata_lines": num_broken_metadata,
-        **counts,
-    }
     interactions = events.select(Columns.USER, Columns.ITEM, Columns.POSITION).lazy()
-    return SourceTables(name, items, interactions, str(meta_path), str(log_path), counts)
+    counts = {"broken_lines": num_broken}
+    if not meta_path:
+        counts["items_without_metadata"] = logged.height
+        return SourceTables(name, logged, interactions, str(maps_path), str(log_path), counts)
+    metadata, counts["broken_metadata_lines"] = read_metadata(meta_path[0], logged[Columns.ITEM])
+    department = department_of(amazon_2014_category(split)) if split else None
+    items, more = build_items(logged[Columns.ITEM], metadata, department)
+    items = items.with_columns(logged[P5_ID])
+    return SourceTables(name, items, interactions, str(meta_path[0]), str(log_path), counts | more)
 
 
 def _read_item_numbers(path: Path) -> pl.DataFrame:

@@ -20,6 +20,17 @@ def find_file(folders: Iterable[Path], name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def header_of(path: Path, separator: str = ",") -> list[str]:
+    """Names in the first line of a text table; none if it cannot be read."""
+    try:
+        rows = pl.scan_csv(
+            path, glob=False, separator=separator, infer_schema=False, encoding="utf8-lossy"
+        )
+        return [name.strip() for name in rows.collect_schema().names()]
+    except (pl.exceptions.PolarsError, OSError):
+        return []
+
+
 def scan_columns(
     path: Path, schema: Mapping[str, type[pl.DataType]], *, quote: str | None = None
 ) -> pl.LazyFrame:

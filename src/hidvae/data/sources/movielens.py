@@ -1,14 +1,15 @@
-"""MovieLens 100K, 1M and 32M (GroupLens) from their official files.
+"""MovieLens (GroupLens) of every release, from its official files or copies of them in UTF-8.
 
 Events are ratings, or those that ``DatasetConfig.events_where`` asks for; items are all movies.
 Genres are a set, not a path; the path made of them starts with the genre that most movies have.
-Left out: the users' table, links to other sites, and 32M's ``tags.csv``, which viewers wrote at
-any time, that of the test period included. Rules: docs/datasets.md.
+Left out: the users' table, links to other sites, and tags, which viewers wrote at any time, that of
+the test period included. Rules: docs/datasets.md.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,21 +17,34 @@ import polars as pl
 
 from hidvae.config import DatasetConfig
 from hidvae.data.conditions import keep_events
+from hidvae.data.notes import show_value
 from hidvae.data.schema import Columns
-from hidvae.data.sources.delimited import drop_broken_lines, find_file, scan_columns
+from hidvae.data.sources.delimited import (
+    collect,
+    drop_broken_lines,
+    find_file,
+    header_of,
+    scan_columns,
+    scan_lines,
+)
 from hidvae.data.sources.locate import locate_folder
+from hidvae.data.sources.paths import most_common_first
 from hidvae.data.sources.remote import dataset_name
 from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError
 
 YEAR, GENRES = "year", "genres"
 
+_COLONS, _COMMAS = ("ratings.dat", "movies.dat"), ("ratings.csv", "movies.csv")
 _FILES = {
     "100k": ("u.data", "u.item", "u.genre"),
-    "1m": ("ratings.dat", "movies.dat"),
-    "32m": ("ratings.csv", "movies.csv"),
+    "1m": _COLONS,
+    "10m": _COLONS,
+    **dict.fromkeys(("20m", "25m", "32m", "latest", "latest-small"), _COMMAS),
 }
 """Files of each release, ratings first, then movies."""
+_FOLDERS = {"10m": "ml-10M100K"}
+"""Folder that an archive unpacks to, where it is not named after the archive."""
 
 _RATING = "rating"
 _RATING_TYPES: Mapping[str, type[pl.DataType]] = {
@@ -41,6 +55,7 @@ _RATING_TYPES: Mapping[str, type[pl.DataType]] = {
 }
 _IS_NUMBER = r"^\s*\d+\s*$"
 _NO_GENRE = ("unknown", "(no genres listed)", "")
+_FIRST_LINES = 10
 _NUM_FIELDS_BEFORE_GENRES = 5  # of u.item: id, title, release date, video release date, address
 _YEAR = r"\((\d{4})(?:\s*[-–]\s*(?:\d{4})?\s*)?\)\s*$"  # also (1975-1979) and (2009– )
 
@@ -53,10 +68,11 @@ def source_files(config: DatasetConfig) -> dict[str, Path]:
         DataError: If the folder or a file is missing.
     """
     archive = dataset_name(config).replace("movielens", "ml")  # refuses an unknown release
+    unpacked = _FOLDERS.get(config.dataset_split, archive)
     names = _FILES[config.dataset_split]
 
     def find(folder: Path, name: str) -> Path | None:
-        return find_file((folder, folder / archive), name)
+        return find_file((folder, folder / unpacked), name)
 
     folder = locate_folder(
         config, wanted=", ".join(names), has_files=lambda place: find(place, names[0]) is not None
@@ -69,6 +85,28 @@ def source_files(config: DatasetConfig) -> dict[str, Path]:
             "--set DatasetConfig.folder=PATH"
         )
     return {name: path for name, path in found.items() if path is not None}
+
+
+def release_of(folder: Path) -> str:
+    """The release whose files are in a folder; empty if there are none.
+
+    The releases with ``ratings.csv`` are written alike; which one it is says the folder's name or
+    the README, else it counts as "latest".
+    """
+    if all(find_file([folder], name) for name in _FILES["100k"]):
+        return "100k"
+    if all(find_file([folder], name) for name in _COLONS):
+        is_10m = find_file([folder], "tags.dat") or folder.resolve().name == _FOLDERS["10m"]
+        return "10m" if is_10m else "1m"
+    ratings, movies = (find_file([folder], name) for name in _COMMAS)
+    if not (ratings and movies and {"userId", "movieId"} <= set(header_of(ratings))):
+        return ""
+    readme = folder / "README.txt"
+    start = readme.read_bytes()[:1000].decode("latin-1") if readme.is_file() else ""
+    for text in (folder.resolve().name, start):
+        if (named := re.search(r"\bml-([\w-]+)", text)) and _FILES.get(named[1]) == _COMMAS:
+            return named[1]
+    return "latest"
 
 
 def read_movielens(config: DatasetConfig) -> SourceTables:
@@ -85,17 +123,15 @@ def read_movielens(config: DatasetConfig) -> SourceTables:
     files = source_files(config)
     ratings_path, movies_path, *_ = files.values()
     header_lines = 0
-    if config.dataset_split == "100k":
+    names = _FILES[config.dataset_split]
+    if names == _COMMAS:
+        ratings, movies = _ratings_with_commas(ratings_path), _movies_with_commas(movies_path)
+        header_lines = 1
+    elif names == _COLONS:
+        ratings, movies = _scan_ratings(ratings_path, "::"), _movies_with_colons(movies_path)
+    else:
         ratings = _scan_ratings(ratings_path, "\t")
         movies = _movies_of_100k(movies_path, files["u.genre"])
-    elif config.dataset_split == "1m":
-        ratings, movies = _scan_ratings(ratings_path, "::"), _movies_of_1m(movies_path)
-    else:
-        ratings, movies, header_lines = (
-            _ratings_of_32m(ratings_path),
-            _movies_of_32m(movies_path),
-            1,
-        )
     events, num_broken = drop_broken_lines(
         ratings, _is_usable_rating(), ratings_path, header_lines=header_lines
     )
@@ -111,7 +147,18 @@ def read_movielens(config: DatasetConfig) -> SourceTables:
 
 
 def _scan_ratings(path: Path, separator: str) -> pl.LazyFrame:
-    """Ratings without a header. ``::`` is read as ``:`` with an empty column in between."""
+    """Ratings without a header. ``::`` is read as ``:`` with an empty column in between.
+
+    Raises:
+        DataError: If none of the first lines has the separator.
+    """
+    first = collect(scan_lines(path).drop_nulls().head(_FIRST_LINES), path)["line"]
+    if len(first) and not first.str.contains(separator, literal=True).any():
+        between = {"\t": "tabs", "::": "::"}[separator]
+        raise DataError(
+            f"{path}: expected user, item, rating and time with {between} between; found "
+            f"{show_value(first[0])}; put {between} between them"
+        )
     schema: dict[str, type[pl.DataType]] = {}
     for name, dtype in _RATING_TYPES.items():
         if schema and len(separator) == 2:
@@ -131,7 +178,7 @@ def _scan_ratings(path: Path, separator: str) -> pl.LazyFrame:
     return rows.select(_RATING_TYPES.keys())
 
 
-def _ratings_of_32m(path: Path) -> pl.LazyFrame:
+def _ratings_with_commas(path: Path) -> pl.LazyFrame:
     ours = {"userId": Columns.USER, "movieId": Columns.ITEM}
     names = ("userId", "movieId", _RATING, Columns.TIMESTAMP)
     return scan_columns(path, dict(zip(names, _RATING_TYPES.values(), strict=True))).rename(ours)
@@ -148,14 +195,14 @@ def _is_usable_rating() -> pl.Expr:
 def _movies_of_100k(path: Path, genres_path: Path) -> pl.LazyFrame:
     """``id|title|release date|video date|address`` and a 0/1 flag per genre of ``u.genre``."""
     fields = pl.col("line").str.split("|")
-    names = _latin1_lines(genres_path).drop_nulls().collect()["line"].str.extract(r"^(.*)\|\d+$")
+    names = _lines(genres_path).drop_nulls().collect()["line"].str.extract(r"^(.*)\|\d+$")
     first = _NUM_FIELDS_BEFORE_GENRES
     flags = [
         pl.when(fields.list.get(first + number, null_on_oob=True) == "1").then(pl.lit(name))
         for number, name in enumerate(names)
     ]
     has_all = fields.list.len() == first + len(flags)
-    return _latin1_lines(path).select(
+    return _lines(path).select(
         pl.when(has_all).then(fields.list.get(0)).alias(Columns.ITEM),
         fields.list.get(1, null_on_oob=True).alias(Columns.TITLE),
         pl.when(has_all).then(pl.concat_list(flags).list.drop_nulls()).alias(GENRES),
@@ -163,10 +210,10 @@ def _movies_of_100k(path: Path, genres_path: Path) -> pl.LazyFrame:
     )
 
 
-def _movies_of_1m(path: Path) -> pl.LazyFrame:
+def _movies_with_colons(path: Path) -> pl.LazyFrame:
     """``id::title::genre|genre``."""
     fields = pl.col("line").str.splitn("::", 3).struct
-    return _latin1_lines(path).select(
+    return _lines(path).select(
         fields.field("field_0").alias(Columns.ITEM),
         fields.field("field_1").alias(Columns.TITLE),
         fields.field("field_2").str.split("|").alias(GENRES),
@@ -174,16 +221,24 @@ def _movies_of_1m(path: Path) -> pl.LazyFrame:
     )
 
 
-def _movies_of_32m(path: Path) -> pl.LazyFrame:
+def _movies_with_commas(path: Path) -> pl.LazyFrame:
     names = {"movieId": Columns.ITEM, "title": Columns.TITLE, "genres": GENRES}
     rows = scan_columns(path, dict.fromkeys(names, pl.String), quote='"').rename(names)
     return rows.with_columns(pl.col(GENRES).str.split("|"), pl.lit(None, pl.String).alias(YEAR))
 
 
-def _latin1_lines(path: Path) -> pl.LazyFrame:
-    """Lines of a small file as column ``line``, blank ones null."""
+def _lines(path: Path) -> pl.LazyFrame:
+    """Lines of a small file as column ``line``, blank ones null.
+
+    100K and 1M are published in Latin-1, 10M and many copies of the others are UTF-8; a text in
+    Latin-1 with an accent is hardly ever valid UTF-8.
+    """
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    lines = pl.Series("line", content.decode("latin-1").split("\n")).str.strip_chars("\r")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    lines = pl.Series("line", text.split("\n")).str.strip_chars("\r")
     return lines.replace("", None).to_frame().lazy()
 
 
@@ -205,23 +260,5 @@ def _read_items(
         "duplicate_items": found.height - items.height,
         "items_without_genre": int((items[GENRES].list.len() == 0).sum()),
     }
-    items = items.with_columns(_most_common_first(items[GENRES]).alias(Columns.CATEGORIES))
+    items = items.with_columns(most_common_first(items[GENRES]).alias(Columns.CATEGORIES))
     return items.select(Columns.ITEM, Columns.TITLE, YEAR, GENRES, Columns.CATEGORIES), counts
-
-
-def _most_common_first(genres: pl.Series) -> pl.Series:
-    """Each movie's genres as a path: the one that most movies have first, ties by name.
-
-    >>> _most_common_first(pl.Series("genres", [["Comedy", "Drama"], ["Drama"], []])).to_list()
-    [['Drama', 'Comedy'], ['Drama'], None]
-    """
-    row = pl.int_range(pl.len())
-    labels = pl.DataFrame({"genre": genres}).with_columns(row=row).explode("genre").drop_nulls()
-    labels = labels.with_columns(count=pl.len().over("genre"))
-    paths = (
-        labels.sort("row", "count", "genre", descending=[False, True, False])
-        .group_by("row", maintain_order=True)
-        .agg("genre")
-    )
-    rows = pl.DataFrame({"row": range(genres.len())}, schema={"row": pl.Int64})
-    return rows.join(paths, on="row", how="left", maintain_order="left")["genre"]

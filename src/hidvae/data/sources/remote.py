@@ -7,17 +7,29 @@ cited, and the citation stands beside it.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hidvae.config import DatasetConfig
 from hidvae.errors import ConfigError
 
+AMAZON_2014_SHORT = {"beauty": "Beauty", "sports": "Sports_and_Outdoors", "toys": "Toys_and_Games"}
+"""Short names of the categories that papers use most."""
+# <https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html>
+AMAZON_2014 = tuple(
+    "Amazon_Instant_Video Apps_for_Android Automotive Baby Beauty Books CDs_and_Vinyl "
+    "Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music Electronics "
+    "Grocery_and_Gourmet_Food Health_and_Personal_Care Home_and_Kitchen Kindle_Store Movies_and_TV "
+    "Musical_Instruments Office_Products Patio_Lawn_and_Garden Pet_Supplies Sports_and_Outdoors "
+    "Tools_and_Home_Improvement Toys_and_Games Video_Games".split()
+)
+"""The categories of Amazon Reviews 2014, as in the names of their files."""
+
 _SPLITS = {
     "folder": ("",),
     "amazon": ("beauty", "sports", "toys"),
-    "amazon-2014": ("beauty", "sports", "toys"),
     "kuairand": ("pure", "1k", "27k"),
-    "movielens": ("100k", "1m", "32m"),
+    "movielens": ("100k", "1m", "10m", "20m", "25m", "32m", "latest", "latest-small"),
 }
 
 
@@ -84,6 +96,11 @@ def dataset_name(config: DatasetConfig) -> str:
                 "'All_Beauty'; found ''; use --set DatasetConfig.dataset_split=All_Beauty"
             )
         return f"amazon-{config.dataset_split.lower().replace('_', '-')}-2023"
+    if config.source == "amazon-2014":
+        category = amazon_2014_category(config.dataset_split)
+        short = {name: split for split, name in AMAZON_2014_SHORT.items()}
+        name = short.get(category, category.lower().replace("_", "-"))
+        return f"amazon-{name}-2014"
     allowed = _SPLITS[config.source]
     if config.dataset_split not in allowed:
         choices = " or ".join(repr(split) for split in allowed)
@@ -96,6 +113,29 @@ def dataset_name(config: DatasetConfig) -> str:
     if config.source.startswith("amazon"):
         return f"amazon-{config.dataset_split}-2014"
     return f"{config.source}-{config.dataset_split}"
+
+
+def amazon_2014_category(split: str) -> str:
+    """A category of 2014 as in the names of its files, from that or its short name.
+
+    Raises:
+        ConfigError: If there is no such category; names the nearest.
+    """
+    category = AMAZON_2014_SHORT.get(split, split)
+    if category not in AMAZON_2014:
+        raise _unknown_category(split, AMAZON_2014, "2014")
+    return category
+
+
+def _unknown_category(split: str, categories: Sequence[str], release: str) -> ConfigError:
+    by_name = {known.lower(): known for known in categories}
+    close = difflib.get_close_matches(split.lower(), by_name, n=1, cutoff=0.4)
+    example = by_name[close[0]] if close else "All_Beauty" if release == "2023" else "Beauty"
+    return ConfigError(
+        f"DatasetConfig.dataset_split: expected one of the {len(categories)} categories of Amazon "
+        f"Reviews {release}; found {split!r}; did you mean {example}? docs/datasets.md names the "
+        "page that lists them"
+    )
 
 
 def remote_dataset(config: DatasetConfig) -> RemoteDataset | None:
@@ -117,15 +157,21 @@ def remote_dataset(config: DatasetConfig) -> RemoteDataset | None:
 # --- MovieLens ------------------------------------------------------------------------------------
 
 # MD5: <https://files.grouplens.org/datasets/movielens/ml-1m.zip.md5> and so on, published by
-# GroupLens beside each archive.
+# GroupLens beside each archive. The two "latest" change under the same address: download those by
+# hand, so that a run says which one it is of.
 _MOVIELENS = {
     "100k": ("0e33842e24a9c977be4e0107933c0723", 4_924_029, "ml-100k-README.txt"),
     "1m": ("c4d9eecfca2ab87c1945afe126590906", 5_917_549, "ml-1m-README.txt"),
+    "10m": ("ce571fd55effeba0271552578f2648bd", 65_566_137, "ml-10m-README.html"),
+    "20m": ("cd245b17a1ae2cc31bb14903e1204af3", 198_702_078, "ml-20m-README.html"),
+    "25m": ("6b51fb2759a8657d3bfcbfc42b592ada", 261_978_986, "ml-25m-README.html"),
     "32m": ("d472be332d4daa821edc399621853b57", 238_950_008, "ml-32m-README.html"),
 }
 
 
-def _movielens(name: str, split: str) -> RemoteDataset:
+def _movielens(name: str, split: str) -> RemoteDataset | None:
+    if split not in _MOVIELENS:
+        return None
     md5, num_bytes, readme = _MOVIELENS[split]
     # The host's certificate has been out of date at times. The plain address is no weaker: the
     # checksum, not the connection, says whether the file is the published one.
@@ -221,7 +267,6 @@ def _zenodo(record: str, name: str) -> tuple[str, ...]:
 # --- Amazon Reviews -------------------------------------------------------------------------------
 
 _P5_ID = "1qGxgmx7G_WB7JE4Cn_bEcZ_o_NAJLE3G"
-_AMAZON_2014 = {"beauty": "Beauty", "sports": "Sports_and_Outdoors", "toys": "Toys_and_Games"}
 # <https://huggingface.co/datasets/McAuley-Lab/Amazon-Reviews-2023>, all_categories.txt
 _AMAZON_2023 = (
     "All_Beauty Amazon_Fashion Appliances Arts_Crafts_and_Sewing Automotive Baby_Products "
@@ -259,7 +304,7 @@ def _amazon_p5(name: str, split: str) -> RemoteDataset:
 
 
 def _amazon_2014(name: str, split: str) -> RemoteDataset:
-    category = _AMAZON_2014[split]
+    category = amazon_2014_category(split)
     folders = (
         "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
         "https://mcauleylab.ucsd.edu/public_datasets/data/amazon/categoryFiles",
@@ -280,14 +325,7 @@ def _amazon_2014(name: str, split: str) -> RemoteDataset:
 
 def _amazon_2023(name: str, category: str) -> RemoteDataset:
     if category not in _AMAZON_2023:
-        by_name = {known.lower(): known for known in _AMAZON_2023}
-        close = difflib.get_close_matches(category.lower(), by_name, n=1, cutoff=0.4)
-        nearest = by_name[close[0]] if close else "All_Beauty"
-        raise ConfigError(
-            f"DatasetConfig.dataset_split: expected one of the {len(_AMAZON_2023)} categories of "
-            f"Amazon Reviews 2023; found {category!r}; did you mean {nearest}? The list is at "
-            "https://amazon-reviews-2023.github.io"
-        )
+        raise _unknown_category(category, _AMAZON_2023, "2023")
     folders = (
         "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw",
         "https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_2023/raw",
