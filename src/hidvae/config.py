@@ -156,8 +156,9 @@ class DatasetConfig:
     (docs/datasets.md); amazon is P5's archive, as in most papers, the other two are the original
     files."""
     dataset_split: str = ""
-    """Amazon category (beauty, sports, toys; for 2023 any, such as All_Beauty), KuaiRand release
-    (pure, 1k, 27k) or MovieLens release (100k, 1m, 32m); empty for demo and folder."""
+    """Amazon category (beauty, sports, toys; for 2014 and 2023 any, such as Video_Games), KuaiRand
+    release (pure, 1k, 27k) or MovieLens release (100k, 1m, 10m, 20m, 25m, 32m, latest,
+    latest-small); empty for demo and folder."""
     folder: str = ""
     """Folder with the files, or the address of a database; if empty, $HIDVAE_DATA and ./data are
     searched, then files downloaded."""

@@ -158,16 +158,18 @@ def test_what_the_hub_hands_out(tmp_path: Path, tables: SourceTables, kind: str)
 def test_benchmark_tables_without_metadata(tmp_path: Path, tables: SourceTables) -> None:
     log = tables.interactions.collect().rename({"item_id": "parent_asin"})
     log = log.with_columns(rating=5.0).select("user_id", "parent_asin", "rating", "timestamp")
-    log.write_csv(tmp_path / "Gift_Cards.csv")
-    read = amazon_2023.read(amazon_2023.find_files(tmp_path, "Gift_Cards") or {}, "g", "Gift_Cards")
+    folder = tmp_path / "benchmark"
+    folder.mkdir()
+    log.write_csv(folder / "Gift_Cards.csv")
+    read = amazon_2023.read(amazon_2023.find_files(folder, "Gift_Cards") or {}, "g", "Gift_Cards")
     assert read.interactions.collect().rows() == tables.interactions.collect().rows()
     assert read.items["item_id"].to_list() == tables.items["item_id"].to_list()
-    (tmp_path / "Gift_Cards.csv").unlink()
+    (folder / "Gift_Cards.csv").unlink()
     history = log.with_columns(history=pl.lit("A B"))
     for number, part in enumerate(amazon_2023.PARTS):
-        history[number::3].write_csv(tmp_path / f"Gift_Cards.{part}.csv")
-    assert amazon_2023.categories_in(tmp_path) == ["Gift_Cards"]
-    files = amazon_2023.find_files(tmp_path, "Gift_Cards") or {}
+        history[number::3].write_csv(folder / f"Gift_Cards.{part}.csv")
+    assert amazon_2023.categories_in(folder) == ["Gift_Cards"]
+    files = amazon_2023.find_files(folder, "Gift_Cards") or {}
     assert list(files) == [f"Gift_Cards.{part}.csv" for part in amazon_2023.PARTS]
     events = amazon_2023.read(files, "g", "Gift_Cards").interactions.collect()
     assert events["position"].unique().sort().to_list() == [0, 1, 2]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tests.stages import prepare
 
 from hidvae.config import DatasetConfig, load_config
 from hidvae.data.prepare import load_dataset
-from hidvae.data.sources.movielens import read_movielens, source_files
+from hidvae.data.sources.movielens import read_movielens, release_of, source_files
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ConfigError, DataError
 
@@ -249,10 +250,51 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         DataError, match=r"files of ml-100k \(u.data, u.item, u.genre\); missing u.ge"
     ):
         source_files(config(tmp_path, "100k"))
-    with pytest.raises(ConfigError, match="expected '100k' or '1m' or '32m'"):
-        source_files(config(tmp_path, "20m"))
+    with pytest.raises(ConfigError, match="expected '100k' or '1m' or '10m' or '20m'"):
+        source_files(config(tmp_path, "2m"))
     write_32m(tmp_path)
     assert list(source_files(config(tmp_path, "32m"))) == ["ratings.csv", "movies.csv"]
+
+
+@pytest.mark.parametrize("release", ["10m", "20m", "25m", "latest", "latest-small"])
+def test_the_other_releases_are_written_like_these(tmp_path: Path, release: str) -> None:
+    (write_1m if release == "10m" else write_32m)(tmp_path)
+    tables = read_movielens(config(tmp_path, release))
+    assert tables.items["title"].to_list() == [title for _, title, _ in MOVIES]
+    assert log_of(tables).height == len(RATINGS) + 1
+    assert tables.name == f"movielens-{release}"
+
+
+def test_copies_in_utf8(tmp_path: Path) -> None:
+    for release, name in (("100k", "u.item"), ("1m", "movies.dat")):
+        WRITERS[release](tmp_path)
+        path = tmp_path / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().decode("latin-1").encode())
+        items = read_movielens(config(tmp_path, release)).items
+        assert items["title"].to_list() == [title for _, title, _ in MOVIES]
+        assert items["item_id"][0] == "1"
+
+
+@pytest.mark.parametrize(("release", "between"), [("100k", "tabs"), ("1m", "::")])
+def test_another_separator_is_named(tmp_path: Path, release: str, between: str) -> None:
+    WRITERS[release](tmp_path)
+    path = next(iter(source_files(config(tmp_path, release)).values()))
+    path.write_text("user|item|rating|timestamp\n1|2|3|4\n")
+    expected = f"rating and time with {between} between; found 'user|item|rating|timestamp'"
+    with pytest.raises(DataError, match=re.escape(expected)):
+        read_movielens(config(tmp_path, release))
+
+
+def test_the_release_of_a_folder(release: str, tmp_path: Path) -> None:
+    folder = tmp_path / f"ml-{release}"
+    assert release_of(folder) == release
+    assert release_of(tmp_path) == ""
+    unnamed = folder.rename(tmp_path / "films")
+    assert release_of(unnamed) == {"32m": "latest"}.get(release, release)
+    (unnamed / "README.txt").write_text("Summary\n=======\n\nThis dataset (ml-25m) describes")
+    assert release_of(unnamed) == {"32m": "25m"}.get(release, release)
+    (unnamed / "tags.dat").touch()
+    assert release_of(unnamed) == {"32m": "25m", "1m": "10m"}.get(release, release)
 
 
 def test_prepare_and_split(release: str, tmp_path: Path) -> None:

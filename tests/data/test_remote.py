@@ -7,11 +7,19 @@ from urllib.parse import urlsplit
 import pytest
 
 from hidvae.config import DatasetConfig
-from hidvae.data.sources.remote import RemoteDataset, dataset_name, remote_dataset
+from hidvae.data.sources.remote import (
+    AMAZON_2014,
+    RemoteDataset,
+    dataset_name,
+    remote_dataset,
+)
 from hidvae.errors import ConfigError
 
 EVERY = [
-    *(DatasetConfig(source="movielens", dataset_split=split) for split in ("100k", "1m", "32m")),
+    *(
+        DatasetConfig(source="movielens", dataset_split=split)
+        for split in ("100k", "1m", "10m", "20m", "25m", "32m")
+    ),
     *(DatasetConfig(source="kuairand", dataset_split=split) for split in ("pure", "1k", "27k")),
     *(
         DatasetConfig(source=source, dataset_split=split)  # type: ignore[arg-type]
@@ -19,6 +27,7 @@ EVERY = [
             ("beauty", "sports", "toys"), ("amazon", "amazon-2014")
         )
     ),
+    DatasetConfig(source="amazon-2014", dataset_split="Video_Games"),
     DatasetConfig(source="amazon-2023", dataset_split="All_Beauty"),
     DatasetConfig(source="amazon-2023", dataset_split="CDs_and_Vinyl"),
 ]
@@ -67,8 +76,21 @@ def test_movielens_asks_for_its_terms_and_names_them() -> None:
     assert asking == {
         "movielens-100k": "https://files.grouplens.org/datasets/movielens/ml-100k-README.txt",
         "movielens-1m": "https://files.grouplens.org/datasets/movielens/ml-1m-README.txt",
+        **{
+            f"movielens-{split}": f"https://files.grouplens.org/datasets/movielens/ml-{split}-README.html"
+            for split in ("10m", "20m", "25m")
+        },
         "movielens-32m": "https://files.grouplens.org/datasets/movielens/ml-32m-README.html",
     }
+
+
+def test_categories_of_2014_by_either_name() -> None:
+    assert len(AMAZON_2014) == 24
+    assert remote("amazon-2014", "Sports_and_Outdoors").name == "amazon-sports-2014"
+    assert remote("amazon-2014", "Video_Games").name == "amazon-video-games-2014"
+    with pytest.raises(ConfigError, match=r"of the 24 categories .* 2014; .* mean Video_Games\?"):
+        remote("amazon-2014", "video_game")
+    assert remote_dataset(DatasetConfig(source="movielens", dataset_split="latest")) is None
 
 
 def test_official_files() -> None:

@@ -45,7 +45,7 @@ from hidvae.data.interactions import (
 )
 from hidvae.data.notes import Notes, count_of
 from hidvae.data.schema import Columns, check_items
-from hidvae.data.sources import amazon, folder, kuairand, movielens
+from hidvae.data.sources import amazon, kuairand, layouts, movielens
 from hidvae.data.sources.database import is_database, read_database
 from hidvae.data.sources.demo import GENERATOR_VERSION, generate_demo
 from hidvae.data.split import (
@@ -91,7 +91,7 @@ class _Source:
 
 
 _SOURCES = {
-    "folder": _Source(folder.source_files, folder.read_folder),
+    "folder": _Source(layouts.source_files, layouts.read),
     "amazon": _Source(amazon.source_files, amazon.read_amazon),
     "amazon-2014": _Source(amazon.source_files, amazon.read_amazon),
     "amazon-2023": _Source(amazon.source_files, amazon.read_amazon),

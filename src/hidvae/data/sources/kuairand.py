@@ -49,6 +49,7 @@ _FEATURES = (
     "music_type",
     "tag",
 )
+_IDS = ("author_id", "music_id")
 _WHOLE_NUMBERS = ("visible_status", "video_duration", "server_width", "server_height", "music_type")
 
 
@@ -125,6 +126,15 @@ def _places(folder: Path, config: DatasetConfig) -> tuple[Path, ...]:
     return folder, folder / "data", archive, archive / "data"
 
 
+def release_of(folder: Path) -> str:
+    """The release whose logs are in a folder; empty if there are none."""
+    for release in _ARCHIVES:
+        config = DatasetConfig(source="kuairand", dataset_split=release)
+        if all(find_file(_places(folder, config), name) for name in _required(config)):
+            return release
+    return ""
+
+
 def _required(config: DatasetConfig) -> list[str]:
     """Names of the files that must be there: logs first, the features of the videos last."""
     release = config.dataset_split
@@ -137,18 +147,33 @@ def _scan_events(logs: list[Path], config: DatasetConfig) -> tuple[pl.LazyFrame,
     conditions = [parse_condition(text) for text in _conditions(config)]
     signals = dict.fromkeys(condition.column for condition in conditions)
     whole_numbers = ("video_id", "time_ms", *signals)
-    schema = {"user_id": pl.String, **dict.fromkeys(whole_numbers, pl.Int64)}
+    schema = dict.fromkeys(("user_id", *whole_numbers), pl.String)
     is_usable = pl.col("user_id").str.contains(r"^\s*\d+\s*$") & pl.all_horizontal(
         pl.col(whole_numbers).is_not_null()
     )
     parts, num_broken = [], 0
     for path in logs:
-        rows, broken = drop_broken_lines(scan_columns(path, schema), is_usable, path)
+        scanned = scan_columns(path, schema).with_columns(
+            _without_point("user_id"), *map(_whole_number, whole_numbers)
+        )
+        rows, broken = drop_broken_lines(scanned, is_usable, path)
         parts.append(rows)
         num_broken += broken
     events = pl.concat(parts).filter(*(condition.is_met for condition in conditions))
     columns = {Columns.USER: "user_id", Columns.ITEM: "video_id", Columns.TIMESTAMP: "time_ms"}
     return events.select(**columns), {"broken_lines": num_broken}
+
+
+def _without_point(column: str) -> pl.Expr:
+    """An id as text; pandas writes 7 as 7.0 in a column that had a gap."""
+    return pl.col(column).str.strip_chars().str.replace(r"\.0$", "")
+
+
+def _whole_number(column: str) -> pl.Expr:
+    """A number as Int64, also where pandas wrote 1.0 or True; null if it is none."""
+    text = pl.col(column).str.strip_chars().replace({"True": "1", "False": "0"})
+    whole = text.cast(pl.Int64, strict=False)
+    return pl.coalesce(whole, text.cast(pl.Float64, strict=False).cast(pl.Int64, strict=False))
 
 
 def _conditions(config: DatasetConfig) -> tuple[str, ...]:
@@ -185,9 +210,8 @@ def _read_items(
 def _read_features(path: Path, videos: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
     """Basic features of the videos, by id, and a text made of them."""
     rows = scan_columns(path, dict.fromkeys(("video_id", *_FEATURES), pl.String), quote='"')
-    is_usable = pl.col("video_id").str.contains(r"^\s*\d+\s*$")
-    rows, num_broken = drop_broken_lines(rows, is_usable, path)
-    rows = rows.with_columns(pl.col("video_id").str.strip_chars().cast(pl.Int64))
+    rows = rows.with_columns(_whole_number("video_id"), *map(_without_point, _IDS))
+    rows, num_broken = drop_broken_lines(rows, pl.col("video_id") >= 0, path)
     found = collect(
         rows.join(videos.lazy(), on="video_id", how="semi", maintain_order="left"), path
     )

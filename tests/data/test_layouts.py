@@ -1,0 +1,362 @@
+"""Every known layout, on small files that are written here as their publishers write them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tests.data.amazon_samples import write_2014, write_2023
+from tests.data.test_kuairand import write_release as write_kuairand
+from tests.data.test_movielens import WRITERS
+
+from hidvae.config import DatasetConfig
+from hidvae.data.check import find_problems
+from hidvae.data.notes import Notes
+from hidvae.data.prepare import Assembled, assemble, raw_fingerprints, read_source
+from hidvae.data.sources.layouts import recognise
+from hidvae.errors import DataError
+
+USERS, ITEMS = range(1, 7), range(1, 9)
+PAIRS = [(user, (user + step) % len(ITEMS) + 1, step) for user in USERS for step in range(4)]
+"""User, item and place among the user's events."""
+
+
+def write(path: Path, lines: Iterable[str], encoding: str = "utf-8") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = "".join(f"{line}\n" for line in lines).encode(encoding)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def write_csv(
+    path: Path, header: str, rows: Iterable[Iterable[object]], separator: str = ","
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+        if header:
+            writer.writerow(header.split(","))
+        writer.writerows(rows)
+
+
+def yelp(folder: Path) -> None:
+    reviews = [
+        {
+            "review_id": f"r{u}{step}",
+            "user_id": f"u{u}",
+            "business_id": f"b{i}",
+            "stars": 4.0,
+            "useful": 0,
+            "text": 'Good, "really"\nindeed',
+            "date": f"2018-07-0{step + 1} 22:09:11",
+        }
+        for u, i, step in reversed(PAIRS)
+    ]
+    write(folder / "yelp_academic_dataset_review.json", map(json.dumps, reviews))
+    businesses = [
+        {
+            "business_id": f"b{i}",
+            "name": f"Café {i}",
+            "city": "Tucson",
+            "state": "AZ",
+            "stars": 3.5,
+            "review_count": 9,
+            "attributes": {"WiFi": "u'no'"},
+            "categories": "Bakeries, Restaurants" if i % 2 else "Restaurants",
+        }
+        for i in ITEMS
+    ]
+    write(folder / "yelp_academic_dataset_business.json", map(json.dumps, businesses))
+
+
+def hm(folder: Path) -> None:
+    rows = [(f"2018-09-2{step}", f"c{u}", f"010{i}", 0.05, 2) for u, i, step in PAIRS]
+    header = "t_dat,customer_id,article_id,price,sales_channel_id"
+    write_csv(folder / "transactions_train.csv", header, rows)
+    header = (
+        "article_id,product_code,prod_name,product_type_no,product_type_name,product_group_name,"
+        "colour_group_name,index_group_name,detail_desc"
+    )
+    articles = [
+        (
+            f"010{i}",
+            "010",
+            f"Top {i}",
+            253,
+            "Vest top",
+            "Garment Upper body",
+            "Black",
+            "Ladieswear",
+            "",
+        )
+        for i in ITEMS
+    ]
+    write_csv(folder / "articles.csv", header, articles)
+
+
+def instacart(folder: Path) -> None:
+    orders = [(10 * u + step, u, "prior", step + 1, 2, 8, "") for u in USERS for step in range(4)]
+    header = (
+        "order_id,user_id,eval_set,order_number,order_dow,order_hour_of_day,days_since_prior_order"
+    )
+    write_csv(folder / "orders.csv", header, orders)
+    baskets = [(10 * u + step, i, 1, 0) for u, i, step in reversed(PAIRS)]
+    header = "order_id,product_id,add_to_cart_order,reordered"
+    write_csv(folder / "order_products__prior.csv", header, baskets[6:])
+    write_csv(folder / "order_products__train.csv", header, baskets[:6])
+    products = [(i, f"Milk, {i} %", 84, 16) for i in ITEMS]
+    write_csv(folder / "products.csv", "product_id,product_name,aisle_id,department_id", products)
+    write_csv(folder / "aisles.csv", "aisle_id,aisle", [(84, "milk")])
+    write_csv(folder / "departments.csv", "department_id,department", [(16, "dairy eggs")])
+
+
+def online_retail(folder: Path) -> None:
+    header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+    rows: list[tuple[object, ...]] = [
+        (536_365 + step, f"8{i}A", f"LAMP {i}", 6, f"12/{step + 1}/2010 8:26", 2.55, f"{u}.0", "UK")
+        for u, i, step in PAIRS
+    ]
+    rows.insert(3, ("C536379", "81A", "Discount", -1, "12/1/2010 9:41", 27.5, "1.0", "UK"))
+    rows.insert(4, (536_380, "81A", "LAMP 1", 1, "12/13/2010 9:41", 27.5, "", "UK"))
+    write_csv(folder / "OnlineRetail.csv", header, rows)
+
+
+def online_retail_2(folder: Path) -> None:
+    header = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
+    rows = [
+        (
+            489_434 + step,
+            f"8{i}A",
+            f"LAMP {i}",
+            6,
+            f"2009-12-0{step + 1} 07:45:00",
+            2.5,
+            float(u),
+            "UK",
+        )
+        for u, i, step in PAIRS
+    ]
+    write_csv(folder / "online_retail_II.csv", header, rows)
+
+
+def yoochoose(folder: Path) -> None:
+    rows = [(u, f"2014-04-0{step + 1}T10:51:09.277Z", 2145 + i, 0) for u, i, step in PAIRS]
+    write_csv(folder / "yoochoose-clicks.dat", "", rows)
+    write_csv(folder / "yoochoose-buys.dat", "", [(1, "2014-04-04T10:51:09.277Z", 2146, 12462, 1)])
+
+
+def gowalla(folder: Path) -> None:
+    rows = [
+        (u, f"2010-10-1{step}T23:55:27Z", 30.2, -97.7, 22_000 + i) for u, i, step in reversed(PAIRS)
+    ]
+    write_csv(folder / "loc-gowalla_totalCheckins.txt", "", rows, "\t")
+
+
+def foursquare(folder: Path) -> None:
+    days = ("Tue", "Wed", "Thu", "Fri")
+    rows = [
+        (
+            u,
+            f"49bbd{i}",
+            "4bf58",
+            "Café",
+            40.7,
+            -74.0,
+            -240,
+            f"{days[step]} Apr 0{step + 3} 18:00:09 +0000 2012",
+        )
+        for u, i, step in PAIRS
+    ]
+    write(
+        folder / "dataset_TSMC2014_NYC.txt", ("\t".join(map(str, row)) for row in rows), "latin-1"
+    )
+
+
+def lastfm_2k(folder: Path) -> None:
+    rows = [(u, i, 13, 1_238_536_800_000 + step * 86_400_000) for u, i, step in PAIRS]
+    write_csv(
+        folder / "user_taggedartists-timestamps.dat", "userID,artistID,tagID,timestamp", rows, "\t"
+    )
+    write_csv(folder / "user_artists.dat", "userID,artistID,weight", [(1, 1, 13_883)], "\t")
+    artists = [f'{i}\tThe "Best" {i}\thttp://last.fm\thttp://images' for i in ITEMS]
+    write(folder / "artists.dat", ["id\tname\turl\tpictureURL", *artists])
+
+
+def lastfm_1k(folder: Path) -> None:
+    lines = [
+        f'user_{u:06d}\t2009-05-0{step + 1}T23:08:57Z\t\tBand {i}\t\tSong "{step}'
+        for u, i, step in reversed(PAIRS)
+    ]
+    write(folder / "userid-timestamp-artid-artname-traid-traname.tsv", lines)
+
+
+DECLARED: dict[str, Callable[[Path], None]] = {
+    "Yelp's academic dataset": yelp,
+    "H&M Personalized Fashion Recommendations": hm,
+    "Instacart Market Basket Analysis": instacart,
+    "Online Retail": online_retail,
+    "Online Retail II": online_retail_2,
+    "Yoochoose (RecSys Challenge 2015)": yoochoose,
+    "Gowalla": gowalla,
+    "Foursquare check-ins": foursquare,
+    "Last.fm 2K (HetRec 2011)": lastfm_2k,
+    "Last.fm 1K": lastfm_1k,
+}
+
+
+def made(folder: Path, **settings: object) -> tuple[Assembled, list[str]]:
+    config = DatasetConfig(folder=str(folder), **settings)  # type: ignore[arg-type]
+    notes = Notes()
+    assembled = assemble(read_source(config), config, notes)
+    return assembled, [decision.said for decision in notes.decisions]
+
+
+def histories(assembled: Assembled) -> dict[str, list[str]]:
+    ids = assembled.items["item_id"].to_list()
+    sequences = assembled.split.sequences
+    bounds = zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+    users = assembled.users["user_id"].to_list()
+    return {
+        user: [ids[item] for item in sequences.items[start:end]]
+        for user, (start, end) in zip(users, bounds, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_declared_layout(name: str, tmp_path: Path) -> None:
+    DECLARED[name](tmp_path)
+    found = recognise(tmp_path)
+    assert found is not None
+    assert found.name == name
+    assembled, said = made(tmp_path)
+    assert said[0].startswith(f"this folder holds {name} (")
+    by_user = histories(assembled)
+    assert len(by_user) == len(USERS)
+    assert all(len(history) == 4 for history in by_user.values())
+    # items end in their number, but for the A of a stock code
+    numbers = [[int(item.rstrip("A")[-1]) for item in history] for history in by_user.values()]
+    expected = [[i for u, i, _ in PAIRS if u == user] for user in USERS]
+    if name in ("Yoochoose (RecSys Challenge 2015)",):
+        numbers = [[(number - 5) % 10 for number in history] for history in numbers]
+    assert sorted(numbers) == sorted(expected)
+    config = DatasetConfig(folder=str(tmp_path))
+    assert find_problems(read_source(config), config).is_clean
+    assert set(raw_fingerprints(config)) == set(found.files)
+
+
+def test_what_items_get(tmp_path: Path) -> None:
+    expected = {
+        "Yelp's academic dataset": ("Café 1", ["Restaurants", "Bakeries"]),
+        "H&M Personalized Fashion Recommendations": (
+            "Top 1",
+            ["Ladieswear", "Garment Upper body", "Vest top"],
+        ),
+        "Instacart Market Basket Analysis": ("Milk, 1 %", ["dairy eggs", "milk"]),
+        "Online Retail": ("LAMP 1", None),
+        "Foursquare check-ins": ("Café", ["Café"]),
+        "Last.fm 2K (HetRec 2011)": ('The "Best" 1', None),
+    }
+    for name, (title, path) in expected.items():
+        folder = tmp_path / name
+        DECLARED[name](folder)
+        items = made(folder)[0].items.sort("item_id")
+        assert (items["title"][0], items["categories"].to_list()[0]) == (title, path)
+
+
+def test_cancelled_invoices_and_guests(tmp_path: Path) -> None:
+    online_retail(tmp_path)
+    assembled, said = made(tmp_path)
+    assert histories(assembled)["1"][0] == "82A"
+    assert any("without a user id is left out (line 6)" in line for line in said)
+
+
+def test_times_of_online_retail_by_the_order_that_fits(tmp_path: Path) -> None:
+    online_retail(tmp_path)
+    path = tmp_path / "OnlineRetail.csv"
+    text = path.read_text()
+    for day in range(1, 5):
+        text = text.replace(f"12/{day}/2010", f"1{day}/12/2010")
+    path.write_text(text.replace("12/13/2010", "13/12/2010"))
+    assert histories(made(tmp_path)[0])["1"] == ["82A", "83A", "84A", "85A"]
+
+
+def test_conditions_name_the_files_columns(tmp_path: Path) -> None:
+    yelp(tmp_path)
+    with pytest.raises(DataError, match="expected at least 2 users"):
+        made(tmp_path, events_where=("stars >= 5",))
+    assert len(histories(made(tmp_path, events_where=("stars >= 4",))[0])) == len(USERS)
+
+
+@pytest.mark.parametrize("release", ["100k", "1m", "32m"])
+def test_movielens_is_named(release: str, tmp_path: Path) -> None:
+    WRITERS[release](tmp_path / f"ml-{release}")
+    for folder in (tmp_path, tmp_path / f"ml-{release}"):
+        assembled, said = made(folder)
+        asked = f"DatasetConfig.source=movielens, DatasetConfig.dataset_split={release}"
+        assert said[0].startswith(f"this folder holds MovieLens {release.upper()} (")
+        assert said[0].endswith(f"({asked})")
+        assert 'DatasetConfig.events_where="rating >= 4"' in said[1]
+        assert assembled.metrics["num_users"] == 30
+
+
+def test_amazon_is_named_with_its_year(tmp_path: Path) -> None:
+    write_2014(tmp_path / "a")
+    write_2023(tmp_path / "b")
+    for folder, name in (("a", "2014 Beauty"), ("b", "2023 All_Beauty")):
+        assert made(tmp_path / folder)[1][0].startswith(
+            f"this folder holds Amazon Reviews {name} ("
+        )
+    with pytest.raises(DataError, match=r"one dataset; found Amazon .* in a, Amazon .* in b; name"):
+        recognise(tmp_path)
+    write_2023(tmp_path / "a")
+    with pytest.raises(
+        DataError, match="one category of Amazon Reviews; found Beauty of 2014, All"
+    ):
+        recognise(tmp_path / "a")
+
+
+def test_own_tables_and_own_names_come_first(tmp_path: Path) -> None:
+    WRITERS["32m"](tmp_path)
+    write_csv(tmp_path / "interactions.csv", "user_id,item_id", [(u, i) for u, i, _ in PAIRS])
+    write_csv(tmp_path / "items.csv", "item_id", [(i,) for i in ITEMS])
+    assert not any("this folder holds" in line for line in made(tmp_path)[1])
+    assert recognise(tmp_path) is not None
+
+
+def test_an_unknown_folder(tmp_path: Path) -> None:
+    write_csv(tmp_path / "ratings.csv", "user,movie", PAIRS)
+    write_csv(tmp_path / "movies.csv", "movie,name", PAIRS)
+    assert recognise(tmp_path) is None
+
+
+def test_kuairand_written_by_pandas(tmp_path: Path) -> None:
+    config = DatasetConfig(source="kuairand", dataset_split="pure", folder=str(tmp_path))
+    write_kuairand(tmp_path)
+    plain = read_source(config)
+    events, items = plain.interactions.collect(), plain.items
+    for path in tmp_path.glob("*_pure.csv"):
+        table = pl.read_csv(path, ignore_errors=True, truncate_ragged_lines=True, quote_char='"')
+        if path.name.startswith("log_standard"):
+            is_click = pl.col("is_click") == 1
+            as_pandas = table.select(
+                pl.int_range(pl.len()).alias(""),
+                pl.col("user_id").cast(pl.Float64, strict=False),
+                pl.col("video_id").cast(pl.Float64, strict=False),
+                pl.when(is_click).then(pl.lit("True")).otherwise(pl.lit("False")).alias("is_click"),
+                pl.col("time_ms").cast(pl.Float64),
+            )
+        elif path.name.startswith("video_features_basic"):
+            as_pandas = table.with_columns(pl.col("video_id", "author_id").cast(pl.Float64))
+        else:
+            continue
+        as_pandas.write_csv(path)
+    said = made(tmp_path)[1]
+    assert said[0].startswith("this folder holds KuaiRand-Pure (log_standard_4_08_to_4_21_pure.csv")
+    assert "DatasetConfig.repeated_items=first, DatasetConfig.min_events=5" in said[1]
+    again = read_source(config)
+    assert again.interactions.collect().equals(events)
+    assert again.items.drop("text").equals(items.drop("text"))
