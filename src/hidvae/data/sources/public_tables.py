@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ class RawTable:
     separator: str = ","
     quote: str | None = '"'
     """What encloses a value with a separator; None if every quotation mark is a letter."""
+    is_latin: bool = False
+    """Whether it is published in Windows-1252; copies in UTF-8 are known by their bytes."""
     is_json: bool = False
     """Whether each line is a JSON object."""
     also: tuple[tuple[RawTable, str], ...] = ()
@@ -80,7 +83,7 @@ class RawTable:
             return lines.filter(pl.col("line").is_not_null()).select(LINE, **value)
         with reading(path):
             rows = pl.scan_csv(
-                path,
+                _utf8(path) if self.is_latin else path,
                 glob=False,
                 has_header=self.has_header,
                 separator=self.separator,
@@ -98,6 +101,16 @@ class RawTable:
             pl.DataFrame(schema=[name.strip() for name in names]), self.columns, str(path)
         )
         return rows.select(LINE, *self.columns)
+
+
+def _utf8(path: Path) -> Path | bytes:
+    """The file, or what it holds in UTF-8 if it is in Windows-1252."""
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace").encode()
+    return path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +241,7 @@ def _online_retail(name: str, invoice: str, customer: str, price: str) -> TableL
         "Description; cancelled invoices (C…) and lines without a customer are left out",
         events=RawTable(
             files=("*.csv",),
+            is_latin=True,
             columns=(
                 invoice,
                 "StockCode",
@@ -380,6 +394,7 @@ LAYOUTS = (
         said="a check-in is an event, a venue an item, titled and filed by its category",
         events=RawTable(
             files=("dataset_TSMC2014_*.txt",),
+            is_latin=True,
             columns=(
                 "user",
                 "venue",
