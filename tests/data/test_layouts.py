@@ -129,7 +129,7 @@ def online_retail(folder: Path) -> None:
         for u, i, step in PAIRS
     ]
     rows.insert(3, ("C536379", "81A", "Discount", -1, "12/1/2010 9:41", 27.5, "1.0", "UK"))
-    rows.insert(4, (536_380, "81A", "LAMP 1", 1, "12/13/2010 9:41", 27.5, "", "UK"))
+    rows.insert(4, (536_380, "81A", "LAMP 1 £", 1, "12/13/2010 9:41", 27.5, "", "UK"))
     path = folder / "OnlineRetail.csv"
     write_csv(path, header, rows)
     path.write_bytes(path.read_bytes().decode().encode("cp1252"))

@@ -87,7 +87,7 @@ def read_events(
     users = pl.DataFrame(schema={Columns.USER: pl.String, "user": pl.Int32, ROW: pl.Int64})
     columns: dict[str, list[np.ndarray]] = {}
     unknown_ids: list[pl.DataFrame] = []
-    unknown = pl.DataFrame()
+    unknown = raw = pl.DataFrame()
     num_events, num_usable, num_unknown = 0, 0, 0
     for row, raw in read_batches(tables, _ROWS_PER_BATCH):
         num_events += raw.height

@@ -195,7 +195,7 @@ def _decode(
     return pl.DataFrame(rows, schema=fields.to_schema()), odd
 
 
-def _fit(value: Any, dtype: pl.DataType | type[pl.DataType]) -> tuple[Any, bool]:
+def _fit(value: Any, dtype: Any) -> tuple[Any, bool]:
     """A value of JSON as one of a type, null where it is none, and whether that was so anywhere."""
     if value is None:
         return None, False
