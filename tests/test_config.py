@@ -128,8 +128,19 @@ def test_what_an_override_runs_is_refused_as_well() -> None:
 def test_a_former_name_is_taken_for_the_new_one(caplog: pytest.LogCaptureFixture) -> None:
     assert load_config([], ["FusionConfig.weights=(3.0,)"]).graph.weights == (3.0,)
     assert caplog.messages == ["--set: FusionConfig.weights is now GraphConfig.weights"]
-    message = message_of(overrides=["DatasetConfig.unknown_items=drop"])
-    assert "is a former name; now it is not a setting any more (events of unknown" in message
+    message = message_of(overrides=["LLMConfig.max_retries=3"])
+    assert "is a former name; now it is not a setting any more (5)" in message
+
+
+def test_a_former_setting_counts_where_its_value_still_has_a_meaning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    old = ["DatasetConfig.source=amazon", "DatasetConfig.amazon_release=2023"]
+    assert load_config([], old).dataset == DatasetConfig(source="amazon-2023")
+    assert load_config([], ["DatasetConfig.unknown_items=refuse"]).dataset.strict
+    assert load_config([], ["EmbeddingConfig.missing_text=zero"]) == Config()
+    assert caplog.messages[-1].startswith("--set: EmbeddingConfig.missing_text is a former name")
+    assert "a former name" in message_of(overrides=["EmbeddingConfig.missing_text=other"])
 
 
 @pytest.mark.parametrize(

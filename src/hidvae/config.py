@@ -808,6 +808,21 @@ FORMER_NAMES: dict[str, str] = {
 }
 """A setting's former name -> its name now, which is taken in its place, or why there is none."""
 
+FORMER_VALUES: dict[tuple[str, str], dict[str, Any]] = {
+    ("DatasetConfig.amazon_release", "p5"): {},
+    ("DatasetConfig.amazon_release", "2014"): {"DatasetConfig.source": "amazon-2014"},
+    ("DatasetConfig.amazon_release", "2023"): {"DatasetConfig.source": "amazon-2023"},
+    ("DatasetConfig.short_histories", "drop"): {},
+    ("DatasetConfig.short_histories", "refuse"): {"DatasetConfig.strict": True},
+    ("DatasetConfig.unknown_items", "drop"): {},
+    ("DatasetConfig.unknown_items", "refuse"): {"DatasetConfig.strict": True},
+    ("EmbeddingConfig.missing_text", "zero"): {},
+    ("TagConfig.missing_categories", "unknown"): {},
+    ("TagConfig.many_singletons", "coarsen"): {},
+}
+"""A former setting with a value that still has a meaning -> what it is now; empty where it is so
+anyway. Older config files go on working, and what was made of them is said."""
+
 
 def load_config(
     files: Path | str | Sequence[Path | str] = (),
@@ -944,6 +959,10 @@ def _bindings(text: str, where: str) -> Iterator[_Binding | str]:
             if (renamed := FORMER_NAMES.get(name, "")) in _known_names():
                 logger.warning("%s: %s is now %s", place, name, renamed)
                 name = renamed
+            if (now := FORMER_VALUES.get((name, str(statement.value)))) is not None:
+                logger.warning("%s: %s = %s", place, _unknown(name), statement.value)
+                yield from (_Binding(other, value, place) for other, value in now.items())
+                continue
             if "." in name and name not in _known_names():
                 raise ConfigError(f"{place}: {_unknown(name)}")
             yield _Binding(name, statement.value, place)
