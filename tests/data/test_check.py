@@ -99,11 +99,11 @@ def test_rules_are_counted_over_batches(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_faults_of_whole_tables_do_not_hide_the_rows(tmp_path: Path) -> None:
     report = report_of(
-        write(tmp_path / "shop", "sku\na\n", "User,item_id,timestamp\nu,a,x\nu,a,y\n")
+        write(tmp_path / "shop", "what\na\n", "who,item_id,timestamp\nu,a,x\nu,a,y\n")
     )
     assert [p.row for p in report.problems] == [None, None, 1, 2]
-    assert "missing item_id; found sku" in report.problems[0].message
-    assert "missing user_id; found User, item_id, timestamp" in report.problems[1].message
+    assert "missing item_id; found what" in report.problems[0].message
+    assert "missing user_id; found who, item_id, timestamp" in report.problems[1].message
     totals = [rule.rpartition("/")[2] for rule in report.totals]
     assert totals == [
         "items.csv: expected columns item_id",

@@ -219,3 +219,25 @@ def test_ids_that_do_not_match_are_refused() -> None:
 def test_a_log_without_a_usable_row_is_refused() -> None:
     with pytest.raises(DataError, match="expected events; found none that can be used"):
         read([("", "x", 0)])
+
+
+def sorted_log(key: str) -> list[tuple[str, str]]:
+    rows = [(f"u{user}", item) for user in range(4) for item in "abcdefg"]
+    return sorted(rows, key=lambda row: row[::-1] if key == "item" else row)
+
+
+def test_a_log_without_times_that_is_sorted_by_item_is_refused() -> None:
+    items = pl.DataFrame({"item_id": [*"abcdefg"]})
+
+    def decided(rows: list[tuple[str, str]]) -> list[str]:
+        log = pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row").lazy()
+        notes = Notes()
+        read_events(SourceTables("x", items, log, "items", "log"), items, notes)
+        return [decision.text for decision in notes.decisions]
+
+    with pytest.raises(DataError, match="log: expected a timestamp.* found rows sorted by item"):
+        decided(sorted_log("item"))
+    assert "log: every user's events are sorted by item" in decided(sorted_log("user"))[0]
+    shuffled = sorted_log("user")
+    shuffled[3:5] = shuffled[4:2:-1]
+    assert decided(shuffled) == []

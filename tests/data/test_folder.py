@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from hidvae.config import DatasetConfig
+from hidvae.data.schema import check_items
 from hidvae.data.sources.folder import (
     has_tables,
     match_columns,
@@ -14,6 +16,7 @@ from hidvae.data.sources.folder import (
     source_files,
     table_files,
 )
+from hidvae.data.tables import SourceTables
 from hidvae.errors import ConfigError, DataError
 
 ITEMS = "sku,name,farbe\n007,Oil,red\n7,Salt,\n"
@@ -23,7 +26,7 @@ NAMES = ("user_id=customer", "item_id=sku", "timestamp = ts", "title=name")
 
 def shop(tmp_path: Path, items: str = ITEMS, log: str = LOG) -> Path:
     folder = tmp_path / "my-shop"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "items.csv").write_text(items)
     (folder / "interactions.csv").write_text(log)
     return folder
@@ -72,8 +75,9 @@ def test_mapped_ids_stay_text_in_every_format(tmp_path: Path) -> None:
 
 
 def test_a_log_without_ids_keeps_its_columns_for_the_message(tmp_path: Path) -> None:
-    tables = read_folder(config_of(shop(tmp_path), "item_id=sku"))
-    assert tables.interactions.collect_schema().names() == ["customer", "item_id", "ts", "rating"]
+    folder = shop(tmp_path, log=LOG.replace("customer", "who"))
+    tables = read_folder(config_of(folder, "item_id=sku"))
+    assert tables.interactions.collect_schema().names() == ["who", "item_id", "ts", "rating"]
 
 
 def test_tables_may_have_different_names_for_one_column() -> None:
@@ -134,3 +138,114 @@ def test_prepared_tables_are_read_under_a_given_name(tmp_path: Path) -> None:
     folder = shop(tmp_path)
     config = DatasetConfig(source="amazon", dataset_split="beauty")
     assert read_tables(folder, config, "amazon-beauty-2014").name == "amazon-beauty-2014"
+
+
+def said_of(tables: SourceTables) -> list[str]:
+    return [re.sub(r"\S*/", "", decision.text) for decision in tables.decisions]
+
+
+def test_usual_names_are_recognised_and_said(tmp_path: Path) -> None:
+    items = "movieId,movie_title,Genres\n007,Oil,a|b\n7,Salt,c\n"
+    log = "userId,movieId,rating,visited\n01,007,5,2014-01-03\n2,7,3,2014-01-04\n"
+    tables = read_folder(config_of(shop(tmp_path, items, log)))
+    assert tables.items.columns == ["item_id", "title", "categories"]
+    assert tables.items["item_id"].to_list() == ["007", "7"]
+    assert tables.interactions.collect().rows() == [
+        ("01", "007", "2014-01-03"),
+        ("2", "7", "2014-01-04"),
+    ]
+    assert said_of(tables) == [
+        "interactions.csv: columns taken by their names: user_id=userId, item_id=movieId, "
+        "timestamp=visited",
+        "items.csv: columns taken by their names: item_id=movieId, title=movie_title, "
+        "categories=Genres",
+    ]
+
+
+def test_names_that_could_both_be_it(tmp_path: Path) -> None:
+    items = "item_id,title\n1,a\n"
+    both = shop(tmp_path / "1", items, "customer,uid,item_id\nu,v,1\n")
+    with pytest.raises(DataError, match="expected a column user_id; found 'customer', 'uid', each"):
+        read_folder(config_of(both))
+    times = "user_id,item_id,created_at,visited\nu,1,2014-01-03,2014-01-04\n"
+    tables = read_folder(config_of(shop(tmp_path / "2", items, times)))
+    assert said_of(tables) == [
+        "interactions.csv: 'created_at', 'visited' could each be the timestamp, so none is taken",
+        "interactions.csv: no timestamp and no position, so events count in the order of the file; "
+        "'created_at' and 'visited' look like a time",
+    ]
+    won = read_folder(config_of(both, "user_id=uid"))
+    assert won.interactions.collect()["user_id"].to_list() == ["v"]
+
+
+def test_a_time_needs_the_values_of_one(tmp_path: Path) -> None:
+    log = "user_id,item_id,time,when\nu,1,35,2014-01-03\nu,1,12,2014-01-04\n"
+    tables = read_folder(config_of(shop(tmp_path, "item_id\n1\n", log)))
+    assert tables.interactions.collect_schema().names() == ["user_id", "item_id"]
+    assert said_of(tables) == [
+        "interactions.csv: no timestamp and no position, so events count in the order of the file; "
+        "'when' looks like a time"
+    ]
+    assert tables.decisions[0].change == 'DatasetConfig.column_names=["timestamp=when"]'
+
+
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [
+        ("category_1,category_2,category_3", ()),
+        ("l1,l2,l3", ()),
+        ("Main_Category,Sub_Category,price", ()),
+        ("hierarchicalCategories.lvl0,hierarchicalCategories.lvl1,x", ()),
+        ("a,b,c", ("categories=a>b>c",)),
+    ],
+)
+def test_paths_in_several_columns(tmp_path: Path, header: str, names: tuple[str, ...]) -> None:
+    items = f"item_id,{header}\n1,Home,Light,7\n2,Home,,\n"
+    tables = read_folder(config_of(shop(tmp_path, items, "user_id,item_id\nu,1\n"), *names))
+    paths = check_items(tables.items, "f")["categories"].to_list()
+    num_levels = 2 if header.endswith(("price", "x")) else 3
+    assert paths == [["Home", "Light", "7"][:num_levels], ["Home"]]
+    assert any("the category path stands in" in text for text in said_of(tables))
+
+
+def test_levels_that_repeat_the_path_so_far(tmp_path: Path) -> None:
+    items = "item_id,lvl0,lvl1\n1,Home,Home > Light\n2,Home,\n"
+    tables = read_folder(config_of(shop(tmp_path, items, "user_id,item_id\nu,1\n")))
+    assert check_items(tables.items, "f")["categories"].to_list() == [["Home", "Light"], ["Home"]]
+
+
+def test_a_level_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="found 'farb'; did you mean 'farbe'"):
+        read_folder(config_of(shop(tmp_path), *NAMES, "categories=farb>name"))
+
+
+def test_a_log_brings_its_items(tmp_path: Path) -> None:
+    log = "user_id,item_id,time,product_name,category,price\n"
+    log += "u,1,2014-01-03,Oil,A,\nv,1,2014-01-04,,B,3\nv,NA,2014-01-04,x,y,1\nu,2,2014-01-05,,,\n"
+    folder = shop(tmp_path, "", log)
+    (folder / "items.csv").unlink()
+    tables = read_folder(config_of(folder))
+    assert tables.items.rows() == [("1", "Oil", "B", "3"), ("2", None, None, None)]
+    assert said_of(tables)[-1] == (
+        "interactions.csv: no items table, so its 2 items with their last known title, categories, "
+        "price"
+    )
+    (folder / "interactions.csv").write_text("user_id,item_id,timestamp\nu,1,5\n")
+    assert said_of(read_folder(config_of(folder))) == [
+        "interactions.csv: no items table, so its 1 item with ids only"
+    ]
+
+
+def test_events_are_rows_that_fulfil_the_conditions(tmp_path: Path) -> None:
+    folder = shop(tmp_path, log="userId,sku,ts,rating\nu,007,5,5\nu,7,6,3\nv,7,7,4\n")
+
+    def users(*conditions: str) -> list[str]:
+        config = DatasetConfig(folder=str(folder), column_names=NAMES[1:], events_where=conditions)
+        tables = read_folder(config)
+        assert any("rows are events, as " in text for text in said_of(tables))
+        return tables.interactions.collect()["user_id"].to_list()
+
+    assert users("rating >= 4") == ["u", "v"]
+    assert users("rating >= 4", "user_id = v", "ts > 6") == ["v"]
+    with pytest.raises(DataError, match="expected rows that fulfil .* found none of 3"):
+        users("rating > 5")

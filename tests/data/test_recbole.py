@@ -52,7 +52,10 @@ def test_atomic_files_are_read(tmp_path: Path) -> None:
         "title": ["Toy Story", '"Net", the uncut'],
         "release_year": ["1995", None],
     }
-    assert events.rows() == [("196", "007", 881250949.0), ("22", "7", 878887116.0)]
+    assert events.rows() == [
+        ("196", "007", 881250949.0, 1),
+        ("22", "7", 878887116.0, 2),
+    ]
 
 
 def test_compressed_and_renamed(tmp_path: Path) -> None:
@@ -103,7 +106,7 @@ def test_items_of_a_log_come_in_its_order(tmp_path: Path) -> None:
         ({"inter": INTER, "train.inter": INTER}, r"one \*.inter file; found ml-tiny.inter, ml-ti"),
         ({"inter": "a:token\ta:float\n1\t2\n"}, "expected a readable .* duplicate"),
         ({"inter": ""}, "found an empty file"),
-        ({"inter": "user_id:token\tiid:token\nu\ti\n"}, "missing item_id; found user_id, iid"),
+        ({"inter": "user_id:token\twhat:token\nu\ti\n"}, "missing item_id; found user_id, what"),
         ({"inter": "user_id:token\titem_id:token\nu\ti\tx\n"}, "expected a readable"),
         ({"inter": INTER, "item": "item_id:token\n"}, "found 0 rows under the columns item_id"),
     ],

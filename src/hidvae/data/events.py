@@ -26,6 +26,8 @@ MIN_KNOWN_SHARE = 0.05
 written alike, and the few that match may do so by chance."""
 MIN_SIZE = 2
 """Fewest users, and items, among which there is anything to choose."""
+MIN_SORTED = 5
+"""Fewest items, of two events on average, that show how a log without times is sorted."""
 _ROWS_PER_BATCH = 1_000_000
 TIE_SEED = 0
 """Of the order of tied events: any will do, as long as it is always the same."""
@@ -123,7 +125,10 @@ def read_events(
     order = tuple(whole[name] for name in (Columns.TIMESTAMP, Columns.POSITION) if name in whole)
     if form.times and Columns.TIMESTAMP in whole:
         say_times(whole[Columns.TIMESTAMP], form.times, Columns.TIMESTAMP, file, notes)
-    return Events(whole["user"], whole["item"], order, users.select(Columns.USER, ROW)), size
+    events = Events(whole["user"], whole["item"], order, users.select(Columns.USER, ROW))
+    if not order:
+        _check_file_order(events, file, notes)
+    return events, size
 
 
 def put_in_order(events: Events, items: pl.DataFrame, config: DatasetConfig) -> Events:
@@ -246,6 +251,42 @@ def _say_spelling(
     said = f"{tables.interactions_file}, column {Columns.ITEM}: {spelling.said}"
     notes.decide(f"{said} of {tables.items_file}; they are left out", spelling.change)
     return f", {spelling.said}; --set {spelling.change} joins them"
+
+
+def _check_file_order(events: Events, file: str, notes: Notes) -> None:
+    """Refuse a log without times that is sorted by item: every history would be that order.
+
+    Raises:
+        DataError: If all events of an item stand together, and those of a user do not.
+    """
+    num_items, num_users = (np.unique(of).size for of in (events.item, events.user))
+    if num_items < MIN_SORTED or len(events) < 2 * num_items:
+        return  # too few to tell
+    advice = (
+        f'name the column of the time in DatasetConfig.column_names ("{Columns.TIMESTAMP}=YOURS"), '
+        "or sort the rows by time"
+    )
+    by_item, by_user = (_num_runs(of) for of in (events.item, events.user))
+    if by_item == num_items and by_user > num_users:
+        notes.refuse(
+            DataError(
+                f"{file}: expected a {Columns.TIMESTAMP}, a {Columns.POSITION} or rows in the "
+                f"order of time; found rows sorted by item, so that every history would be in "
+                f"the order of the items; {advice}"
+            )
+        )
+    is_same = events.user[1:] == events.user[:-1]
+    rises = (events.item[1:] >= events.item[:-1])[is_same]
+    if by_user == num_users and rises.size and (rises.all() or not rises.any()):
+        notes.decide(
+            f"{file}: every user's events are sorted by item as the items table is: if that is not "
+            f"the order of time, all results are wrong; then {advice}"
+        )
+
+
+def _num_runs(values: NDArray[np.int32]) -> int:
+    """How many stretches of equal neighbours there are."""
+    return int(np.count_nonzero(values[1:] != values[:-1])) + 1
 
 
 def _with_new_users(users: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:

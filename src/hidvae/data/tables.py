@@ -214,6 +214,11 @@ def require_columns(
         )
 
 
+def names_of(frame: pl.DataFrame | pl.LazyFrame) -> list[str]:
+    """The columns that stand in the file."""
+    return [name for name in frame.lazy().collect_schema().names() if name != LINE]
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """The name most like a mistyped one, whatever its case and separators; empty if none is."""
     plain = {each.lower().replace(" ", "_").replace("-", "_"): each for each in names}

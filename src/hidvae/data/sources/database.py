@@ -33,8 +33,9 @@ import polars as pl
 
 from hidvae.addresses import PASSWORD_VARIABLE, hide_passwords, is_address
 from hidvae.config import DatasetConfig
+from hidvae.data.notes import Notes
 from hidvae.data.schema import Columns
-from hidvae.data.sources.folder import rename_tables, split_entries
+from hidvae.data.sources.folder import rename_tables
 from hidvae.data.sources.frames import INTERACTIONS, ITEMS, fingerprint_rows
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ConfigError, DataError, MissingExtraError
@@ -88,10 +89,10 @@ def read_database(config: DatasetConfig) -> SourceTables:
             }
         items = read.get(ITEMS)
         frame = None if items is None else _with_lists(items.rows.collect())
-        entries = split_entries(config.column_names)
-        log = read[INTERACTIONS]
+        log, notes = read[INTERACTIONS], Notes(strict=config.strict)
+        items_said = items.said if items else None
         tables = rename_tables(
-            place.name, frame, items.said if items else None, log.rows, log.said, entries
+            place.name, frame, items_said, log.rows, log.said, config, notes, is_ordered=False
         )
         stack.pop_all()
     prints = {INTERACTIONS: fingerprint_rows(log.rows, log.said)}
@@ -101,7 +102,7 @@ def read_database(config: DatasetConfig) -> SourceTables:
     return replace(
         tables,
         fingerprints=prints,
-        decisions=(*decisions, *tables.decisions),
+        decisions=(*decisions, *notes.decisions),
         holds=spool,
     )
 

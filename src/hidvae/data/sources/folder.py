@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from hidvae.config import DatasetConfig
-from hidvae.data.notes import Notes
+from hidvae.data.column_names import (
+    ITEM_COLUMNS,
+    find_levels,
+    join_levels,
+    recognise_items,
+    recognise_log,
+    say_file_order,
+    text_names,
+)
+from hidvae.data.conditions import keep_events, parse_condition
+from hidvae.data.items_of_log import items_of_log
+from hidvae.data.notes import Notes, count_of
 from hidvae.data.schema import EVENT_COLUMNS, TEXT_COLUMNS, Columns
 from hidvae.data.sources import recbole
 from hidvae.data.sources.locate import locate_folder
 from hidvae.data.sources.remote import dataset_name
 from hidvae.data.tables import (
     FORMATS,
+    LINE,
     SUFFIXES,
     SourceTables,
     find_table,
+    names_of,
     nearest,
     read_table,
     reading,
@@ -87,12 +100,14 @@ def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
     if _has_own_tables(folder):
         items = None if items_path is None else read_items(items_path, entries, config, notes)
         log = scan_log(log_path, entries, config, notes)
-        tables = rename_tables(name, items, items_path, log, log_path, entries)
+        tables = rename_tables(name, items, items_path, log, log_path, config, notes)
         return replace(tables, decisions=notes.decisions)
     items = None if items_path is None else _read_atomic(items_path)
     log = recbole.scan_atomic(log_path)
-    tables = rename_tables(name, items, items_path, log, log_path, entries)
-    return replace(tables, items=recbole.name_fields(tables.items))
+    tables = rename_tables(
+        name, items, items_path, log, log_path, config, notes, name_items=recbole.name_fields
+    )
+    return replace(tables, decisions=notes.decisions)
 
 
 def rename_tables(
@@ -101,7 +116,11 @@ def rename_tables(
     items_file: Path | str | None,
     log: pl.LazyFrame,
     log_file: Path | str,
-    entries: Sequence[tuple[str, str]],
+    config: DatasetConfig,
+    notes: Notes,
+    *,
+    name_items: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+    is_ordered: bool = True,
 ) -> SourceTables:
     """Give the columns of both tables our names; without an items table, take the log's items.
 
@@ -111,30 +130,103 @@ def rename_tables(
         items_file: Where they came from, for messages.
         log: The events.
         log_file: Where they came from, for messages.
-        entries: (our name, your name) for each column that differs.
+        config: Its column names come first; its conditions say which rows are events.
+        notes: Told what is taken for what.
+        name_items: Names the columns of items of a format that has names of its own.
+        is_ordered: Whether the log has an order of its own, to be said if nothing else orders it.
 
     Raises:
-        ConfigError: If the column names do not go with the tables.
-        DataError: If a table has no row or cannot be read.
+        ConfigError: If the settings do not go with the tables.
+        DataError: If a table has no row or cannot be read, or it cannot be known which column
+            names the users or items.
     """
-    columns = {} if items is None else {str(items_file): items.columns}
-    columns[str(log_file)] = log.collect_schema().names()
+    log_name = str(log_file)
+    columns = {} if items is None else {str(items_file): names_of(items)}
+    columns[log_name] = names_of(log)
+    entries, levels = _take_levels(split_entries(config.column_names), columns)
     renames = match_columns(entries, columns)
-    log = log.rename(renames[str(log_file)])
-    require_rows(log, str(log_file))
+    theirs, ours = _sort_conditions(config.events_where, columns[log_name])
+    every = log
+    log = keep_events(log, theirs, log_name).rename(renames[log_name])
+    require_rows(every, log_name)
+    named = log.drop(levels, strict=False)
+    log = log.rename(recognise_log(named, log_name, notes, with_items=items is None))
+    log = keep_events(log, ours, log_name)
+    if config.events_where:
+        _say_events(every, log, log_name, config.events_where, notes)
+    found = names_of(log)
+    if is_ordered and not {Columns.TIMESTAMP, Columns.POSITION} & set(found):
+        say_file_order(log, log_name, notes)
     counts = {}
     if items is None:
-        items = recbole.items_of_log(log, str(log_file))
+        levels = levels or ([] if Columns.CATEGORIES in found else find_levels(found))
+        items = items_of_log(log, log_name, [*ITEM_COLUMNS, *levels], notes)
         counts["items_from_log"] = items.height
     else:
         items = items.rename(renames[str(items_file)])
+        if name_items:
+            items = name_items(items)
+        else:
+            free = [column for column in names_of(items) if column not in levels]
+            items = items.rename(recognise_items(free, str(items_file), notes))
+            levels = levels or ([] if Columns.CATEGORIES in items.columns else find_levels(free))
+    if levels and set(levels) <= set(items.columns):
+        items = join_levels(items, levels)
+        notes.decide(
+            f"{items_file or log_name}: the category path stands in {', '.join(levels)}",
+            f'{_SETTING}=["categories={">".join(levels)}"]',
+        )
     return SourceTables(
         name=name,
         items=items,
         interactions=_without_other_columns(log),
         items_file=str(items_file or log_file),
-        interactions_file=str(log_file),
+        interactions_file=log_name,
         counts=counts,
+    )
+
+
+def _take_levels(
+    entries: Sequence[tuple[str, str]], columns: Mapping[str, Sequence[str]]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """The entries that name one column, and the columns of "categories=department>aisle"."""
+    every = {column for found in columns.values() for column in found}
+    levels: list[str] = []
+    others = []
+    for ours, theirs in entries:
+        parts = [part.strip() for part in theirs.split(">")]
+        if ours == Columns.CATEGORIES and len(parts) > 1 and theirs not in every:
+            levels = parts
+        else:
+            others.append((ours, theirs))
+    for level in levels:
+        _require_column(level, columns)
+    return others, levels
+
+
+def _sort_conditions(
+    conditions: Sequence[str], columns: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Those of columns under the user's names, and the others."""
+    theirs = [each for each in conditions if parse_condition(each).column in columns]
+    return theirs, [each for each in conditions if each not in theirs]
+
+
+def _say_events(
+    every: pl.LazyFrame, log: pl.LazyFrame, file: str, conditions: Sequence[str], notes: Notes
+) -> None:
+    with reading(file):
+        counted = pl.collect_all([every.select(pl.len()), log.select(pl.len())], engine="streaming")
+    num_rows, num_events = (frame.item() for frame in counted)
+    said = " and ".join(conditions)
+    if not num_events:
+        raise DataError(
+            f"{file}: expected rows that fulfil DatasetConfig.events_where ({said}); found none of "
+            f"{num_rows}; correct the condition"
+        )
+    notes.decide(
+        f"{file}: {num_events:,} of {count_of(num_rows, 'row')} are events, as {said}",
+        "DatasetConfig.events_where",
     )
 
 
@@ -153,7 +245,6 @@ def match_columns(
     Raises:
         ConfigError: A name is in no table, or given twice, or taken by another column.
     """
-    tables = " or ".join(columns)
     for theirs, count in Counter(theirs for _, theirs in entries).items():
         if count > 1:
             names = [f'"{ours}={name}"' for ours, name in entries if name == theirs]
@@ -161,14 +252,19 @@ def match_columns(
                 f"{_SETTING}: expected each of your columns once; found {' and '.join(names)}; "
                 "keep one of them"
             )
-        if not any(theirs in found for found in columns.values()):
-            every = [column for found in columns.values() for column in found]
-            near = nearest(theirs, every)
-            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(every)}"
-            raise ConfigError(
-                f"{_SETTING}: expected a column of {tables} after the =; found {theirs!r}; {hint}"
-            )
+        _require_column(theirs, columns)
     return {file: _renames(entries, found, file) for file, found in columns.items()}
+
+
+def _require_column(theirs: str, columns: Mapping[str, Sequence[str]]) -> None:
+    every = [column for found in columns.values() for column in found]
+    if theirs not in every:
+        near = nearest(theirs, every)
+        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(every)}"
+        raise ConfigError(
+            f"{_SETTING}: expected a column of {' or '.join(columns)} after the =; found "
+            f"{theirs!r}; {hint}"
+        )
 
 
 def _renames(
@@ -197,9 +293,11 @@ def _has_own_tables(folder: Path) -> bool:
 
 
 def _find_files(folder: Path) -> tuple[Path | None, Path]:
-    """Items, if RecBole's format has any, and interactions."""
+    """Items, if there are any, and interactions."""
     if not recbole.has_atomic_files(folder):
-        return find_table(folder, "items"), find_table(folder, "interactions")
+        has_items = any((folder / f"items{suffix}").is_file() for suffix in SUFFIXES)
+        items = find_table(folder, "items") if has_items else None
+        return items, find_table(folder, "interactions")
     if _has_own_tables(folder):
         raise DataError(
             f"{folder}: expected either items.* and interactions.* or RecBole's files; found both; "
@@ -219,7 +317,9 @@ def read_items(
 ) -> pl.DataFrame:
     """Read an items table, under its own column names."""
     text = (Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS)
-    return read_table(path, _with_theirs(text, entries), config, notes)
+    known = _with_theirs(text, entries)
+    header = names_of(scan_table(path, known, config, Notes(go_on=True)))
+    return read_table(path, [*known, *text_names(header)], config, notes)
 
 
 def scan_log(
@@ -231,7 +331,10 @@ def scan_log(
 
 def _with_theirs(ours: Sequence[str], entries: Sequence[tuple[str, str]]) -> list[str]:
     """Our column names, and yours for them."""
-    return [*ours, *(theirs for name, theirs in entries if name in ours)]
+    every = [
+        (name, each.strip()) for name, theirs in entries for each in (theirs, *theirs.split(">"))
+    ]
+    return [*ours, *(theirs for name, theirs in every if name in ours)]
 
 
 def _read_atomic(path: Path) -> pl.DataFrame:
@@ -246,4 +349,4 @@ def _without_other_columns(log: pl.LazyFrame) -> pl.LazyFrame:
     found = log.collect_schema().names()
     if not {Columns.USER, Columns.ITEM} <= set(found):
         return log
-    return log.select(name for name in EVENT_COLUMNS if name in found)
+    return log.select(name for name in (LINE, *EVENT_COLUMNS) if name in found)

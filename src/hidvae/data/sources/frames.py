@@ -62,7 +62,7 @@ def tables_from(
     else:
         log_file, log = INTERACTIONS, frame_of(interactions, INTERACTIONS, index_names)
         fingerprints[INTERACTIONS] = fingerprint_rows(log, INTERACTIONS)
-    tables = rename_tables(name, frame, items_file, log, log_file, entries)
+    tables = rename_tables(name, frame, items_file, log, log_file, config, notes)
     return replace(tables, fingerprints=fingerprints, decisions=notes.decisions)
 
 

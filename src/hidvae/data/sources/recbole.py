@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from hidvae.data.schema import Columns
-from hidvae.data.tables import COMPRESSIONS, reading, require_columns
+from hidvae.data.tables import COMPRESSIONS, reading
 from hidvae.errors import DataError
 
 TITLE_FIELDS = ("title", "item_name", "movie_title", "movie_name", "name")
@@ -76,9 +76,9 @@ def scan_atomic(path: Path) -> pl.LazyFrame:
 def name_fields(items: pl.DataFrame) -> pl.DataFrame:
     """Items with the usual fields of RecBole's datasets under our names, and paths as lists.
 
-    Labels of a path stand between ``>`` or ``|``, else between commas (and then perhaps in
-    quotation marks), else between spaces, as the format has it: whichever comes first in this
-    order anywhere in the column.
+    Labels of a path stand between ``>`` or ``|`` or in a list, else between commas (and then
+    perhaps in quotation marks), else between spaces, as the format has it: whichever comes first in
+    this order anywhere in the column.
     """
     for ours, fields in ((Columns.TITLE, TITLE_FIELDS), (Columns.CATEGORIES, CATEGORY_FIELDS)):
         present = [name for name in fields if name in items.columns]
@@ -88,31 +88,13 @@ def name_fields(items: pl.DataFrame) -> pl.DataFrame:
         return items
     paths = pl.col(Columns.CATEGORIES).str.strip_chars()
     text = items[Columns.CATEGORIES]
-    if text.str.contains(r"[>|]").any():
+    if text.str.contains(r"[>|\[]").any():
         return items
     if text.str.contains(",", literal=True).any():
         labels = paths.str.split(",").list.eval(pl.element().str.strip_chars(" '\""))
     else:
         labels = paths.str.replace_all(r"\s+", " ").str.split(" ")
     return items.with_columns(labels)
-
-
-def items_of_log(log: pl.LazyFrame, file: str) -> pl.DataFrame:
-    """The items that a log names, by first appearance, for a dataset without a table of them.
-
-    Raises:
-        DataError: If the log lacks a column or cannot be read.
-    """
-    require_columns(pl.DataFrame(schema=log.collect_schema()), [Columns.USER, Columns.ITEM], file)
-    ids = pl.col(Columns.ITEM)
-    is_text = log.collect_schema()[Columns.ITEM] == pl.String
-    with reading(file):
-        return (
-            log.select(ids.str.strip_chars() if is_text else ids)
-            .filter(ids != "" if is_text else ids.is_not_null())
-            .unique(maintain_order=True)
-            .collect(engine="streaming")
-        )
 
 
 def _is_typed(parts: list[str]) -> bool:

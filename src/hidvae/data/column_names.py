@@ -1,0 +1,260 @@
+"""Other names for the columns that the package knows, and paths that stand in several columns.
+
+A name is taken only where it is the one candidate of its table; what was taken is said, and
+``DatasetConfig.column_names`` always wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from hidvae.data.notes import Notes
+from hidvae.data.schema import Columns
+from hidvae.data.tables import LINE, reading
+from hidvae.data.times import looks_like_times
+from hidvae.errors import DataError
+
+SETTING = "DatasetConfig.column_names"
+_SAMPLE = 1000
+
+# Each role's other names, best first: a name of a later row counts where no earlier one is there.
+_USER_NAMES = (
+    ("user", "uid", "customerid", "customer", "visitorid", "reviewerid", "memberid", "buyerid")
+    + ("clientid", "shopperid", "personid", "useridx", "userno", "usernumber", "customerno"),
+    ("visitor", "username", "reviewer", "client", "member", "customernumber", "accountid"),
+    ("sessionid", "session"),
+)
+_ITEM_NAMES = (
+    ("item", "iid", "productid", "itemidx", "itemno", "itemnumber"),
+    ("product", "sku", "asin", "movieid", "newsid", "articleid", "bookid", "trackid", "songid")
+    + ("businessid", "stockcode", "isbn", "videoid", "gameid", "contentid", "documentid", "docid")
+    + ("recipeid", "artistid", "listingid", "offerid", "goodsid", "productcode", "itemcode"),
+    ("parentasin", "movie", "article", "book", "track", "song", "video"),
+)
+_TIME_NAMES = (
+    ("ts", "time", "datetime", "date", "eventtime", "eventtimestamp", "unixtime", "timestampms"),
+    ("unixreviewtime", "createdat", "eventdate", "orderdate", "purchasedate", "invoicedate")
+    + ("reviewtime", "visittime", "visited", "visitedat", "viewedat", "ratedat", "purchasedat")
+    + ("orderedat", "clicktime", "tdat", "created", "orderdatetime", "timems", "datetimeutc"),
+)
+_TITLE_NAMES = (
+    ("itemname", "productname", "producttitle", "itemtitle", "movietitle", "moviename", "booktitle")
+    + (
+        "trackname",
+        "songname",
+        "articletitle",
+        "newstitle",
+        "prodname",
+        "gamename",
+        "businessname",
+    ),
+    ("name",),
+)
+_CATEGORY_NAMES = (
+    (
+        "category",
+        "genres",
+        "genre",
+        "categorypath",
+        "categoryname",
+        "productcategory",
+        "producttype",
+    )
+    + ("itemcategory", "categorytree", "taxonomy", "googleproductcategory", "categoryhierarchy"),
+    ("class", "department", "categoryid"),
+)
+_EVENT_ROLES = {
+    Columns.USER: _USER_NAMES,
+    Columns.ITEM: _ITEM_NAMES,
+    Columns.TIMESTAMP: _TIME_NAMES,
+    Columns.POSITION: (),
+}
+_ITEM_ROLES = {
+    Columns.TITLE: _TITLE_NAMES,
+    Columns.CATEGORIES: _CATEGORY_NAMES,
+    Columns.DESCRIPTION: (),
+    Columns.KEYWORDS: (),
+    Columns.BRAND: (),
+    Columns.PRICE: (),
+    Columns.IMAGE: (),
+    Columns.TEXT: (),
+}
+ITEM_COLUMNS = tuple(_ITEM_ROLES)
+"""What a log may say of its items."""
+_TEXT_ROLES = (Columns.USER, Columns.ITEM, Columns.TITLE, Columns.CATEGORIES)
+
+_LEVELS = (
+    ("category", "subcategory", "subsubcategory"),
+    ("maincategory", "subcategory", "subsubcategory"),
+    ("productcategory", "productsubcategory"),
+    ("department", "aisle", "shelf"),
+)
+"""Columns that are the levels of one path."""
+_LEVEL_STEM = re.compile(r"^(?:l|lvl|level|.*(?:categor|cat|cate|taxonomy|hierarchy).*)$")
+
+
+def text_names(names: Sequence[str]) -> list[str]:
+    """Of a table's columns, those that may hold ids, titles or paths, and so are read as text."""
+    known = {ours.replace("_", "") for ours in _TEXT_ROLES}
+    known |= {name for ours in _TEXT_ROLES for row in _rows_of(ours) for name in row} | {"id"}
+    return [name for name in names if plain_name(name) in known or _is_level(name)]
+
+
+def recognise_log(
+    log: pl.LazyFrame, file: str, notes: Notes, *, with_items: bool
+) -> dict[str, str]:
+    """Which columns of a log get our names.
+
+    Args:
+        log: Under the user's names, as far as ``column_names`` did not change them.
+        file: Where it came from, for messages.
+        notes: Told what was taken, and what could not be decided.
+        with_items: Whether the log also says what its items are.
+
+    Returns:
+        Your name -> our name.
+
+    Raises:
+        DataError: If more than one column could be that of the users or items.
+    """
+    names = [name for name in log.collect_schema().names() if name != LINE]
+    roles: dict[str, tuple[tuple[str, ...], ...]] = dict(_EVENT_ROLES)
+    if Columns.POSITION in names:
+        del roles[Columns.TIMESTAMP]
+    if with_items:
+        roles |= _ITEM_ROLES
+    times = [name for name in names if _matches(name, Columns.TIMESTAMP, _TIME_NAMES)]
+    if Columns.TIMESTAMP in roles and Columns.TIMESTAMP not in names and times:
+        looked = _first_rows(log, times, file)
+        names = [name for name in names if name not in times or looks_like_times(looked[name])]
+    return _recognise(names, roles, file, notes)
+
+
+def recognise_items(names: Sequence[str], file: str, notes: Notes) -> dict[str, str]:
+    """Which columns of an items table get our names; see ``recognise_log``."""
+    item_names = (*_ITEM_NAMES, ("id",))
+    return _recognise(names, {Columns.ITEM: item_names, **_ITEM_ROLES}, file, notes)
+
+
+def find_levels(names: Sequence[str]) -> list[str]:
+    """Columns that are the levels of a category path, root first, such as l1, l2, l3; or none."""
+    plain = {plain_name(name): name for name in names}
+    numbered: dict[str, dict[int, str]] = {}
+    for name in names:
+        if _is_level(name):
+            found = plain_name(name)
+            numbered.setdefault(found[:-1], {})[int(found[-1])] = name
+    for levels in sorted(numbered.values(), key=len, reverse=True):
+        start = min(levels)
+        if start <= 1 and len(levels) > 1 and max(levels) == start + len(levels) - 1:
+            return [levels[number] for number in sorted(levels)]
+    for family in _LEVELS:
+        present = [plain[name] for name in family if name in plain]
+        if len(present) > 1 and family[0] in plain:
+            return present
+    return []
+
+
+def join_levels(items: pl.DataFrame, levels: Sequence[str]) -> pl.DataFrame:
+    """The columns of a path as one column ``categories``.
+
+    Where each level repeats the path so far ("Home", "Home > Light"), the last one is the path.
+    """
+    parts = [
+        pl.col(name).list.first() if isinstance(items.schema[name], pl.List) else pl.col(name)
+        for name in levels
+    ]
+    text = items.select(
+        part.cast(pl.String).str.strip_chars().replace("", None).alias(str(number))
+        for number, part in enumerate(parts)
+    )
+    begins = text.select(pl.col("1").str.starts_with(pl.col("0") + " >").drop_nulls()).to_series()
+    if begins.len() and begins.sum() > 0.9 * begins.len():
+        path = pl.coalesce(list(reversed(text.columns)))
+    else:
+        path = pl.concat_list(text.columns)
+    categories = text.select(path.alias(Columns.CATEGORIES)).to_series()
+    return items.drop(levels).with_columns(categories)
+
+
+def say_file_order(log: pl.LazyFrame, file: str, notes: Notes) -> None:
+    """Say that nothing orders the events but the file, and which column looks like a time."""
+    known = (Columns.USER, Columns.ITEM, *ITEM_COLUMNS, LINE)
+    names = [name for name in log.collect_schema().names() if name not in known]
+    looked = _first_rows(log, names, file)
+    times = [name for name in names if looks_like_times(looked[name])]
+    hint = f"; {' and '.join(map(repr, times))} look{'s' * (len(times) == 1)} like a time"
+    notes.decide(
+        f"{file}: no timestamp and no position, so events count in the order of the file"
+        f"{hint if times else ''}",
+        f'{SETTING}=["timestamp={times[0] if times else "YOURS"}"]',
+    )
+
+
+def plain_name(name: str) -> str:
+    """A name without case, blanks and signs: "User ID" is "userid"."""
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+def _recognise(
+    names: Sequence[str],
+    roles: Mapping[str, Sequence[Sequence[str]]],
+    file: str,
+    notes: Notes,
+) -> dict[str, str]:
+    taken: dict[str, str] = {}
+    free = [name for name in names if name not in roles]
+    for ours, rows in roles.items():
+        if ours in names:
+            continue
+        if ours == Columns.CATEGORIES and find_levels(free):
+            continue
+        candidates: list[str] = []
+        for row in ((ours.replace("_", ""),), *rows):
+            candidates = candidates or [name for name in free if plain_name(name) in row]
+        candidates = [name for name in candidates if name not in taken]
+        if len(candidates) == 1:
+            taken[candidates[0]] = ours
+        elif candidates:
+            _say_choice(ours, candidates, file, notes)
+    if taken:
+        shown = ", ".join(f"{ours}={theirs}" for theirs, ours in taken.items())
+        notes.decide(f"{file}: columns taken by their names: {shown}", SETTING)
+    return taken
+
+
+def _say_choice(ours: str, candidates: Sequence[str], file: str, notes: Notes) -> None:
+    shown = ", ".join(map(repr, candidates))
+    if ours in (Columns.USER, Columns.ITEM):
+        notes.refuse(
+            DataError(
+                f"{file}: expected a column {ours}; found {shown}, each of which could be it; set "
+                f'{SETTING}=["{ours}={candidates[0]}"] or another of them'
+            )
+        )
+        return
+    notes.decide(
+        f"{file}: {shown} could each be the {ours}, so none is taken",
+        f'{SETTING}=["{ours}={candidates[0]}"]',
+    )
+
+
+def _rows_of(ours: str) -> Sequence[Sequence[str]]:
+    return (_EVENT_ROLES | _ITEM_ROLES)[ours]
+
+
+def _matches(name: str, ours: str, rows: Sequence[Sequence[str]]) -> bool:
+    return any(plain_name(name) in row for row in ((ours.replace("_", ""),), *rows))
+
+
+def _is_level(name: str) -> bool:
+    plain = plain_name(name)
+    return plain[-1:].isdecimal() and plain[-1:].isascii() and bool(_LEVEL_STEM.match(plain[:-1]))
+
+
+def _first_rows(log: pl.LazyFrame, names: Sequence[str], file: str) -> pl.DataFrame:
+    with reading(file):
+        return log.select(names).head(_SAMPLE).collect(engine="streaming")
