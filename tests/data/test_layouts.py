@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import csv
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import polars as pl
 import pytest
-from tests.data.amazon_samples import write_2014, write_2023
+from tests.data.amazon_samples import asin, write_2014, write_2023
 from tests.data.test_kuairand import write_release as write_kuairand
 from tests.data.test_movielens import WRITERS
 
@@ -327,6 +331,223 @@ def test_amazon_is_named_with_its_year(tmp_path: Path) -> None:
         DataError, match="one category of Amazon Reviews; found Beauty of 2014, All"
     ):
         recognise(tmp_path / "a")
+
+
+def test_mind(tmp_path: Path) -> None:
+    news = [
+        f'N{i}\tnews\tnewsworld\tTitle "{i}\tAn abstract.\thttps://x\t[]\t[]' for i in range(10, 30)
+    ]
+    write(tmp_path / "news.tsv", news)
+    shown = "N15-0 N16-1 N17-0"
+    lines = [
+        f"1\tU1\t11/13/2019 1:05:58 PM\tN10 N11\t{shown}",
+        "2\tU2\t11/12/2019 9:05:58 AM\t\tN20-1 N21-0",
+        "3\tU1\t11/12/2019 11:05:58 AM\tN10 N11\tN18-0 N19-1",
+        "4\tU2\t11/13/2019 12:05:58 AM\tN20\tN22-1",
+    ]
+    write(tmp_path / "behaviors.tsv", lines)
+    assembled, said = made(tmp_path)
+    assert said[0].startswith("this folder holds MIND (Microsoft News) (behaviors.tsv, news.tsv)")
+    assert histories(assembled) == {"U1": ["N10", "N11", "N19", "N16"], "U2": ["N20", "N22"]}
+    first = assembled.items.row(0, named=True)
+    assert first["title"] == 'Title "10'
+    assert first["categories"] == ["news", "newsworld"]
+    write(tmp_path / "behaviors.tsv", ["1\tU1\t11/13/2019 1:05:58 PM\t\tN15 N16"])
+    with pytest.raises(DataError, match="take the part train or dev, as test has no clicks"):
+        made(tmp_path)
+
+
+def test_retailrocket(tmp_path: Path) -> None:
+    rows = [
+        (1_433_221_332_117 + step, u, "transaction" if step else "view", i, "")
+        for u, i, step in reversed(PAIRS)
+    ]
+    write_csv(tmp_path / "events.csv", "timestamp,visitorid,event,itemid,transactionid", rows)
+    plain, said = made(tmp_path)
+    assert said[0].startswith("this folder holds Retailrocket (events.csv)")
+    assert plain.items["categories"].null_count() == len(ITEMS)
+    header = "timestamp,itemid,property,value"
+    first = [(1_435_460_400_000, i, "categoryid", 1338) for i in ITEMS if i < 6]
+    later = [(1_436_460_400_000, i, "categoryid", 7) for i in ITEMS if i < 7]
+    write_csv(tmp_path / "item_properties_part1.csv", header, [*later, (1, 1, "888", "n1.0 99")])
+    write_csv(tmp_path / "item_properties_part2.csv", header, first)
+    write_csv(
+        tmp_path / "category_tree.csv", "categoryid,parentid", [(1338, 20), (20, ""), (7, "")]
+    )
+    assembled, said = made(tmp_path, events_where=("event = transaction",))
+    assert 'DatasetConfig.events_where="event = addtocart | transaction"' in said[1]
+    assert all(len(history) == 3 for history in histories(assembled).values())
+    paths = dict(assembled.items.select("item_id", "categories").iter_rows())
+    assert (paths["1"], paths["6"], paths["7"]) == (["20", "1338"], ["7"], None)
+
+
+def write_lcrec(folder: Path, *, names: bool = True) -> None:
+    log = {str(u): [i - 1 for user, i, _ in PAIRS if user == u] for u in USERS}
+    texts = {
+        str(i - 1): {
+            "title": f"Game {i}",
+            "description": "Fun.",
+            "brand": "",
+            "categories": "Games,PC, old",
+        }
+        for i in ITEMS
+    }
+    codes = {str(i - 1): [f"<a_{i % 3}>", f"<b_{i % 4}>", f"<c_{i}>"] for i in ITEMS}
+    for kind, content in (("inter", log), ("item", texts), ("index", codes)):
+        write(folder / f"Games.{kind}.json", [json.dumps(content)])
+    if names:
+        write(folder / "Games.item2id", [f"B00{i}\t{i - 1}" for i in ITEMS])
+        write(folder / "Games.user2id", [f"A{u}\t{u}" for u in USERS])
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_lcrec(names: bool, tmp_path: Path) -> None:
+    write_lcrec(tmp_path, names=names)
+    assembled, said = made(tmp_path)
+    assert said[0].startswith(
+        "this folder holds a dataset of LC-Rec, LETTER or MiniOneRec (Games.i"
+    )
+    assert "ids import" in said[1]
+    expected = ["B002", "B003", "B004", "B005"] if names else ["1", "2", "3", "4"]
+    assert histories(assembled)["A1" if names else "1"] == expected
+    items = assembled.items
+    assert items["title"].to_list() == [f"Game {i}" for i in ITEMS]
+    assert items["categories"].to_list()[0] == ["Games", "PC, old"]
+
+
+def test_minionerec(tmp_path: Path) -> None:
+    write_lcrec(tmp_path / "index", names=False)
+    (tmp_path / "index" / "Games.inter.json").unlink()
+    header = (
+        "user_id,history_item_title,item_title,history_item_id,item_id,history_item_sid,item_sid"
+    )
+    for part, step in (("train", 1), ("valid", 2), ("test", 3)):
+        rows = []
+        for u in USERS:
+            items = [i - 1 for user, i, _ in PAIRS if user == u]
+            titles = [f"Game, {i}" for i in items]
+            rows.append(
+                (f"A{u}", titles[:step], "x", items[:step], items[step], ["<a_1>"], "<a_2>")
+            )
+        write_csv(tmp_path / part / "Games_5_2016-10-2018-11.csv", header, rows)
+    assembled, said = made(tmp_path)
+    assert "MiniOneRec (train/Games_5_2016-10-2018-11.csv, valid/" in said[0]
+    assert f"hidvae ids import {tmp_path}/index/Games.index.json --output RUN" in said[1]
+    assert histories(assembled)["A1"] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "fault"),
+    [
+        ("inter", "[1]", "expected a JSON object of users and their lists of items; found [1]"),
+        ("inter", '{"1": 5}', "user '1': expected a list of item numbers; found 5"),
+        ("item", "{", "expected a JSON object of items and their texts; found: Expecting"),
+        (
+            "item",
+            '{"1": "x"}',
+            "item '1': expected an object with title and description; found 'x'",
+        ),
+    ],
+)
+def test_broken_files_of_lcrec(tmp_path: Path, kind: str, content: str, fault: str) -> None:
+    write_lcrec(tmp_path)
+    write(tmp_path / f"Games.{kind}.json", [content])
+    with pytest.raises(DataError, match=re.escape(fault)):
+        made(tmp_path)
+
+
+def test_p5_of_yelp_has_items_with_ids_only(tmp_path: Path) -> None:
+    names = {f"b{i}": str(i) for i in ITEMS}
+    maps = {"item2id": names, "user2id": {f"u{u}": str(u) for u in USERS}}
+    write(tmp_path / "yelp" / "datamaps.json", [json.dumps(maps)])
+    lines = (" ".join([str(user), *(str(i) for u, i, _ in PAIRS if u == user)]) for user in USERS)
+    write(
+        tmp_path / "yelp" / "sequential_data.txt",
+        (f"{u} {line}" for u, line in zip(USERS, lines, strict=True)),
+    )
+    (tmp_path / "yelp" / "meta_data.pkl").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    assembled, said = made(tmp_path / "yelp")
+    assert said[0].startswith("this folder holds P5's files without metadata, as its Yelp (seq")
+    assert histories(assembled)["1"] == ["b2", "b3", "b4", "b5"]
+
+
+def test_amazon_2018(tmp_path: Path) -> None:
+    reviews = [
+        {
+            "overall": 5.0,
+            "verified": True,
+            "reviewTime": "09 1, 2016",
+            "reviewerID": f"A{u}",
+            "asin": f"B00{i}",
+            "style": {"Gift Amount:": " 50"},
+            "reviewText": "Great",
+            "unixReviewTime": 1_472_688_000 + step * 86_400,
+        }
+        for u, i, step in PAIRS
+    ]
+    write(tmp_path / "Gift_Cards_5.json.gz", map(json.dumps, reviews))
+    items = [
+        {
+            "category": ["Gift Cards", "Gift Card Recipients", "</span></span></span>", "For Him"],
+            "description": ["Amazon.com", "Gift card"],
+            "title": f"Card {i} &amp; box" if i > 1 else "var aPageStart = (new Date()).getTime();",
+            "also_buy": ["B001"],
+            "brand": "Amazon",
+            "rank": "33 in Gift Cards",
+            "main_cat": "Gift Cards",
+            "price": "$25.00",
+            "asin": f"B00{i}",
+            "imageURL": [],
+            "imageURLHighRes": [f"https://images/{i}.jpg"],
+            "details": {} if i > 2 else None,
+        }
+        for i in ITEMS
+    ]
+    items[3]["description"] = ""
+    write(tmp_path / "meta_Gift_Cards.json.gz", map(json.dumps, [*items, items[0]]))
+    assembled, said = made(tmp_path)
+    assert said[0].startswith(
+        "this folder holds Amazon Reviews 2018 Gift_Cards (Gift_Cards_5.json.gz"
+    )
+    assert histories(assembled)["A1"] == ["B002", "B003", "B004", "B005"]
+    assert assembled.items.row(1, named=True) == {
+        "item_id": "B002",
+        "categories": ["Gift Cards", "Gift Card Recipients"],
+        "title": "Card 2 & box",
+        "brand": "Amazon",
+        "price": 25.0,
+        "description": "Amazon.com Gift card",
+        "image": "https://images/2.jpg",
+        "all_category_paths": [["Gift Cards", "Gift Card Recipients"]],
+        "main_category": "Gift Cards",
+    }
+    assert assembled.items["title"][0] is None
+    assert assembled.metrics["titles_that_are_scripts"] == 2
+    assert assembled.metrics["odd_metadata_lines"] == 0
+
+
+def test_amazon_2014_of_any_category_with_metadata_as_json(tmp_path: Path) -> None:
+    write_2014(tmp_path, log="reviews_Video_Games.json.gz")
+    old = tmp_path / "meta_Beauty.json.gz"
+    literals = made_from_literals(old)
+    write(tmp_path / "meta_Video_Games.json.gz", map(json.dumps, literals))
+    old.unlink()
+    assembled, said = made(tmp_path)
+    assert said[0].startswith(
+        "this folder holds Amazon Reviews 2014 Video_Games (reviews_Video_Games"
+    )
+    item = assembled.items.row(by_predicate=pl.col("item_id") == asin(7), named=True)
+    assert item["title"] == "Lipstick 7"
+    assert assembled.metrics["broken_metadata_lines"] == 0
+
+
+def made_from_literals(path: Path) -> list[object]:
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError, SyntaxError):
+            found.append(ast.literal_eval(line))
+    return found
 
 
 def test_own_tables_and_own_names_come_first(tmp_path: Path) -> None:

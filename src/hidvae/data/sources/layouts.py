@@ -21,7 +21,10 @@ from hidvae.data.sources import (
     amazon_2023,
     amazon_p5,
     kuairand,
+    lcrec,
+    mind,
     movielens,
+    retailrocket,
 )
 from hidvae.data.sources.folder import has_tables, read_folder
 from hidvae.data.sources.folder import source_files as folder_files
@@ -209,6 +212,47 @@ def _amazon(folder: Path) -> Recognised | None:
     return Recognised(name, files, lambda config: amazon_2018.read(files, title), said, "")
 
 
+def _lcrec(folder: Path) -> Recognised | None:
+    files = lcrec.find_files(folder)
+    if files is None:
+        return None
+    indexes = sorted({*folder.glob("*.index.json"), *folder.glob("index/*.index.json")})
+    hints = [
+        Decision(
+            f"{index.name} holds semantic IDs; `hidvae ids import {index} --output RUN` takes them",
+            "TokenizerConfig.source=file",
+        )
+        for index in indexes[:1]
+    ]
+    return Recognised(
+        name="a dataset of LC-Rec, LETTER or MiniOneRec",
+        files=files,
+        read=lambda config: lcrec.read(files, folder.resolve().name),
+        said="a user's items stand in their order; an item is named as in NAME.item2id, else by "
+        "its number",
+        hint=hints[0] if hints else None,
+    )
+
+
+def _of_own_module(folder: Path) -> Recognised | None:
+    if files := mind.find_files(folder):
+        return Recognised(
+            "MIND (Microsoft News)",
+            files,
+            partial(mind.read, folder, files),
+            "a click is an event, first those of the user's history, then those on impressions by "
+            "time; news that were shown and not clicked are left out",
+        )
+    if files := retailrocket.find_files(folder):
+        read = partial(retailrocket.read, folder, files)
+        hint = Decision(
+            "Retailrocket: views count as much as purchases",
+            'DatasetConfig.events_where="event = addtocart | transaction"',
+        )
+        return Recognised("Retailrocket", files, read, retailrocket.EVENTS.said, hint=hint)
+    return None
+
+
 def _declared(folder: Path) -> Recognised | None:
     for layout in LAYOUTS:
         if files := layout.find(folder):
@@ -228,5 +272,7 @@ _FINDERS: tuple[Callable[[Path], Recognised | None], ...] = (
     _kuairand,
     _amazon_p5,
     _amazon,
+    _lcrec,
+    _of_own_module,
     _declared,
 )
