@@ -461,10 +461,7 @@ def test_p5_of_yelp_has_items_with_ids_only(tmp_path: Path) -> None:
     maps = {"item2id": names, "user2id": {f"u{u}": str(u) for u in USERS}}
     write(tmp_path / "yelp" / "datamaps.json", [json.dumps(maps)])
     lines = (" ".join([str(user), *(str(i) for u, i, _ in PAIRS if u == user)]) for user in USERS)
-    write(
-        tmp_path / "yelp" / "sequential_data.txt",
-        (f"{u} {line}" for u, line in zip(USERS, lines, strict=True)),
-    )
+    write(tmp_path / "yelp" / "sequential_data.txt", lines)
     (tmp_path / "yelp" / "meta_data.pkl").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
     assembled, said = made(tmp_path / "yelp")
     assert said[0].startswith("this folder holds P5's files without metadata, as its Yelp (seq")

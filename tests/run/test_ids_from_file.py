@@ -194,3 +194,35 @@ def test_a_source_file_needs_a_name(tiny_run: Path, capsys: pytest.CaptureFixtur
     words = ("tokenize", "--output", tiny_run, "--set", "TokenizerConfig.source=file")
     assert hidvae(*words) == 2
     assert "TokenizerConfig.ids_file: expected the name of a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [True, False], ids=["with names", "with numbers"])
+def test_a_folder_of_lc_rec_from_its_files_to_lists(
+    names: bool, tiny_settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run = tmp_path / "Games", tmp_path / "run"
+    folder.mkdir()
+    items, users = range(40), range(60)
+    files = {
+        "inter": {user: [(user * 3 + step * 7) % 40 for step in range(6)] for user in users},
+        "item": {
+            item: {"title": f"Game {item}", "categories": f"Games,{item % 3}"} for item in items
+        },
+        "index": {item: [f"<a_{item % 3}>", f"<b_{item % 5}>", f"<c_{item}>"] for item in items},
+    }
+    for kind, content in files.items():
+        (folder / f"Games.{kind}.json").write_text(json.dumps(content))
+    if names:
+        lines = "".join(f"B00{item:02d}\t{item}\n" for item in items)
+        (folder / "Games.item2id").write_text(lines)
+    settings = with_settings([each for each in tiny_settings if "DatasetConfig" not in each])
+    for command in ("prepare", "embed", "tag"):
+        data = ("--data", folder) if command == "prepare" else ()
+        assert hidvae(command, "--output", run, *data, *settings) == 0
+    assert "this folder holds a dataset of LC-Rec, LETTER or MiniOneRec" in capsys.readouterr().err
+    assert hidvae("ids", "import", folder, "--output", run) == 0
+    assert hidvae("run", "--output", run) == 0
+    ids = ids_of(run)
+    assert ids.item_ids[17] == ("B0017" if names else "17")
+    assert ids.strings(17) == files["index"][17]
+    assert len(Recommender.load(run).recommend(ids.item_ids[:2], 5)) == 5
