@@ -117,6 +117,7 @@ def test_large_and_odd_numbers_keep_their_digits() -> None:
         (pl.Series([["a"]]), "at place 1; for several users"),
         (["a", b"b"], "found b'b' at place 2; give its id as text"),
         ([True], "found True at place 1"),
+        (np.array([2.0**53]), "a float that has lost digits; give the ids as text"),
         (np.array([True]), "found True at place 1"),
         ([{"item_id": "a"}], "at place 1; give its id as text"),
         ([datetime.date(2024, 1, 1)], "at place 1; give its id as text"),

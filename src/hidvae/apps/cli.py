@@ -532,6 +532,22 @@ def serve(
             "--threads", help="Threads per search.", min=1, show_default="half of the cores"
         ),
     ] = None,
+    users: Annotated[
+        bool | None,
+        typer.Option(
+            "--users/--no-users",
+            help="Answer /users and user_id, which tell of the users' histories.",
+            show_default="only if nobody but this machine can ask",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="Name under which the server may be asked, such as that of a proxy; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Serve recommendations, reasons and the catalogue over HTTP, and a page at /.
 
@@ -540,7 +556,7 @@ def serve(
     """
     from hidvae.apps.serve import serve_run
 
-    serve_run(run, host, port, threads)
+    serve_run(run, host, port, threads, users, allow_host or ())
 
 
 ids = typer.Typer(help="Semantic IDs for other tools, and from them.", rich_markup_mode=None)

@@ -24,6 +24,8 @@ from hidvae.errors import ConfigError, DataError, MissingExtraError
 
 GivenIds: TypeAlias = Any
 """Anything that ``given_ids`` takes; pandas and Arrow have no type that could be named here."""
+_LARGEST_EXACT = 2**53
+"""From here on a float may stand for several whole numbers."""
 _CANNOT = (TypeError, ValueError, AttributeError, OverflowError)
 """What a library raises of a table that it cannot convert; Arrow's errors are among them."""
 _CONVERTERS = ("to_list", "to_pylist", "tolist")
@@ -216,6 +218,11 @@ def _id(value: Any, what: str, place: int | None) -> str:
     if is_missing(value):
         return ""
     if _is_number(value):
+        if isinstance(value, (float, np.floating)) and value >= _LARGEST_EXACT:
+            raise DataError(
+                f"{what}: expected ids as text or whole numbers; found {value!r}, a float that has "
+                "lost digits; give the ids as text"
+            )
         return _number_text(value)
     if isinstance(value, UUID):
         return str(value)

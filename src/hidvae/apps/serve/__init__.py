@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from hidvae.errors import MissingExtraError
@@ -11,7 +12,12 @@ _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
 
 def serve_run(
-    run: Path | str, host: str = "127.0.0.1", port: int = 8000, threads: int | None = None
+    run: Path | str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    threads: int | None = None,
+    shows_users: bool | None = None,
+    allowed_hosts: Sequence[str] = (),
 ) -> None:
     """Serve a run until it is told to stop; see ``server.serve``.
 
@@ -27,4 +33,4 @@ def serve_run(
         ) from error
     from hidvae.apps.serve.server import serve
 
-    serve(Path(run), host, port, threads)
+    serve(Path(run), host, port, threads, shows_users, allowed_hosts)

@@ -34,6 +34,8 @@ def create_app(
     *,
     timeout_seconds: float = TIMEOUT_SECONDS,
     watch_seconds: float = WATCH_SECONDS,
+    shows_users: bool = True,
+    hosts: frozenset[str] | None = None,
 ) -> FastAPI:
     """The ASGI application of a run.
 
@@ -42,12 +44,14 @@ def create_app(
         token: Who gives it may change items; without one nobody may.
         timeout_seconds: Most time until a request is answered; changes have more.
         watch_seconds: How often to look whether the run has changed on the disk.
+        shows_users: Whether ``/users`` and ``user_id`` are answered, which tell of histories.
+        hosts: See ``Guard``.
     """
-    server = ServerState(live, token)
+    server = ServerState(live, token, shows_users)
     app = app_without_run()
     app.state.server = server
     app.state.watch_seconds = watch_seconds
-    app.add_middleware(Guard, metrics=server.metrics, timeout_seconds=timeout_seconds)
+    app.add_middleware(Guard, metrics=server.metrics, timeout_seconds=timeout_seconds, hosts=hosts)
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
     return app
 

@@ -22,7 +22,8 @@ _HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (
         b"content-security-policy",
-        b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
+        b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        b"frame-ancestors 'none'",
     ),
 ]
 """The page and its scripts come from here alone."""
@@ -35,17 +36,26 @@ class _TooLarge(Exception):
 class Guard:
     """An ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        timeout_seconds: float,
+        hosts: frozenset[str] | None = None,
+    ) -> None:
         """Stand before an app.
 
         Args:
             app: Answers.
             metrics: Counts.
             timeout_seconds: From the first byte of a request to the first of its answer.
+            hosts: Names under which it may be asked, in lower case and without a port; None takes
+                any. A page of another site whose name leads here (DNS rebinding) asks under that.
         """
         self.app = app
         self.metrics = metrics
         self.timeout_seconds = timeout_seconds
+        self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -65,6 +75,11 @@ class Guard:
             await send(message)
 
         try:
+            host = _host(scope)
+            if self.hosts is not None and host and host not in self.hosts:
+                detail = f"this server is not {host[:100]}; start it with --allow-host to let it be"
+                await problem(421, detail)(scope, receive, answer)
+                return
             scope["deadline"] = time.monotonic() + timeout_seconds
             async with asyncio.timeout(timeout_seconds):
                 body = await _read(scope, receive)
@@ -86,6 +101,13 @@ class Guard:
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
             self.metrics.count(scope["method"], route, status, time.perf_counter() - started)
+
+
+def _host(scope: Scope) -> str:
+    """The name under which a server was asked, without its port; empty if the client says none."""
+    header = dict(scope["headers"]).get(b"host", b"").decode("latin-1").strip().lower()
+    name, _, port = header.rpartition(":")
+    return (name if name and port.isdigit() else header).rstrip(".")
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes:

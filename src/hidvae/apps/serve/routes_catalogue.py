@@ -17,7 +17,7 @@ from hidvae.apps.serve.messages import (
     UsersResponse,
 )
 from hidvae.apps.serve.problems import described
-from hidvae.apps.serve.state import Current
+from hidvae.apps.serve.state import Current, Server
 
 router = APIRouter(tags=["catalogue"])
 
@@ -96,11 +96,13 @@ def tree_node(
     return {"version": snapshot.version, **node}
 
 
-@router.get("/users", response_model=UsersResponse, responses=described(422))
+@router.get("/users", response_model=UsersResponse, responses=described(403, 422))
 def some_users(
     snapshot: Current,
+    server: Server,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most users to show.")] = 20,
 ) -> Any:
     """Some users to try, spread evenly over the dataset, the same in every call."""
+    server.require_users()
     total, users = snapshot.some_users(limit)
     return {"version": snapshot.version, "total": total, "users": users}

@@ -20,7 +20,7 @@ from hidvae.apps.serve.messages import (
 )
 from hidvae.apps.serve.popular import popular_items, without_history
 from hidvae.apps.serve.problems import described
-from hidvae.apps.serve.state import Current, Deadline, Server
+from hidvae.apps.serve.state import Current, Deadline, Server, ServerState
 from hidvae.ranking.filters import Filters
 
 router = APIRouter(tags=["recommendations"])
@@ -29,7 +29,7 @@ router = APIRouter(tags=["recommendations"])
 @router.post(
     "/recommend",
     response_model=RecommendOneResponse | RecommendResponse,
-    responses=described(404, 413, 422, 503),
+    responses=described(403, 404, 413, 422, 503),
 )
 async def recommend(
     request: RecommendRequest, snapshot: Current, server: Server, deadline: Deadline
@@ -41,7 +41,7 @@ async def recommend(
     the most popular items.
     """
     filters = _known_filters(request.filters.to_filters(), snapshot)
-    histories = [_history(user, snapshot) for user in request.users or [request]]
+    histories = [_history(user, snapshot, server) for user in request.users or [request]]
     known = [history for history, _ in histories if history]
     key = BatchKey(
         snapshot.recommender, request.k, request.exclude_history, filters, request.beam_width
@@ -68,12 +68,14 @@ async def recommend(
     return {"version": snapshot.version, "results": results}
 
 
-@router.post("/explain", response_model=ExplainResponse, responses=described(404, 413, 422, 503))
+@router.post(
+    "/explain", response_model=ExplainResponse, responses=described(403, 404, 413, 422, 503)
+)
 async def explain(
     request: ExplainRequest, snapshot: Current, server: Server, deadline: Deadline
 ) -> Any:
     """How probable one item is after a history, and why."""
-    history, unknown = _history(request, snapshot)
+    history, unknown = _history(request, snapshot, server)
     item = snapshot.index_of(request.item_id)
     if history:
         explain_item = partial(
@@ -98,8 +100,10 @@ def _known_filters(filters: Filters, snapshot: Snapshot) -> Filters:
     return dataclasses.replace(filters, without=known)
 
 
-def _history(user: User, snapshot: Snapshot) -> tuple[list[str], list[str]]:
+def _history(user: User, snapshot: Snapshot, server: ServerState) -> tuple[list[str], list[str]]:
     """A user's known items, oldest first, and the unknown ones."""
+    if user.user_id:
+        server.require_users()
     given = snapshot.history_of(user.user_id) if user.user_id else user.history or []
     positions = snapshot.catalogue.positions  # with removed items, which the model still knows
     known = [item_id for item_id in given if item_id in positions]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +24,14 @@ logger = logging.getLogger(__name__)
 _BACKLOG = 2048
 
 
-def serve(run: Path, host: str, port: int, threads: int | None = None) -> None:
+def serve(
+    run: Path,
+    host: str,
+    port: int,
+    threads: int | None = None,
+    shows_users: bool | None = None,
+    allowed_hosts: Sequence[str] = (),
+) -> None:
     """Serve a run until SIGINT or SIGTERM; requests in flight are then answered first.
 
     Args:
@@ -31,6 +40,10 @@ def serve(run: Path, host: str, port: int, threads: int | None = None) -> None:
         port: 0 takes a free one.
         threads: Of the search; half of what torch would take by default, so that the rest is left
             to HTTP and to changes of items.
+        shows_users: Whether ``/users`` and ``user_id`` are answered; by default only where nobody
+            but this machine can ask.
+        allowed_hosts: Names, besides those of this machine, under which it may be asked. Without
+            any, a server that others reach may be asked under every name.
 
     Raises:
         ConfigError: If the address cannot be had.
@@ -38,7 +51,14 @@ def serve(run: Path, host: str, port: int, threads: int | None = None) -> None:
     """
     torch.set_num_threads(threads or max(1, torch.get_num_threads() // 2))
     with _listen(host, port) as listening:
-        app = create_app(LiveRun(run), os.environ.get(TOKEN_VARIABLE) or None)
+        is_local = _is_local(host)
+        shows_users = is_local if shows_users is None else shows_users
+        app = create_app(
+            LiveRun(run),
+            os.environ.get(TOKEN_VARIABLE) or None,
+            shows_users=shows_users,
+            hosts=_hosts(host, allowed_hosts) if is_local or allowed_hosts else None,
+        )
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -54,7 +74,24 @@ def serve(run: Path, host: str, port: int, threads: int | None = None) -> None:
         listening.listen(_BACKLOG)  # from now on who connects is answered
         name = f"[{host}]" if ":" in host else host
         logger.info("serving %s on http://%s:%d", run, name, listening.getsockname()[1])
+        if not shows_users:
+            logger.info("/users and user_id are not answered (--users)")
         server.run(sockets=[listening])
+
+
+def _is_local(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _hosts(host: str, allowed: Sequence[str]) -> frozenset[str]:
+    """Names under which the server may be asked."""
+    own = f"[{host}]" if ":" in host else host
+    names = ("localhost", "127.0.0.1", "[::1]", own, *allowed)
+    return frozenset(name.strip().lower().rstrip(".") for name in names)
 
 
 def _listen(host: str, port: int) -> socket.socket:

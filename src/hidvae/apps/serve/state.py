@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
 
 from hidvae.apps.serve.batching import Batcher
 from hidvae.apps.serve.counters import Metrics
@@ -24,6 +24,8 @@ class ServerState:
     live: LiveRun
     token: str | None
     """Who gives it may change items; without one nobody may."""
+    shows_users: bool = True
+    """Whether the users of the dataset and their histories may be asked for."""
     metrics: Metrics = field(default_factory=Metrics)
     model_thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -38,6 +40,19 @@ class ServerState:
         self.metrics.watch("waiting", "Histories that wait.", lambda: self.batcher.num_waiting)
         self.metrics.watch("version", "Of the catalogue.", lambda: self.live.current.version)
         self.metrics.watch("items", "Of the catalogue.", lambda: self.live.current.view.num_items)
+
+    def require_users(self) -> None:
+        """Refuse a request that tells of the dataset's users.
+
+        Raises:
+            HTTPException: Of status 403, if they are not shown.
+        """
+        if not self.shows_users:
+            raise HTTPException(
+                403,
+                "this server does not show the users of the dataset; give a history of item ids, "
+                "or start it with --users",
+            )
 
     async def in_changes(self, call: Callable[..., T], *args: Any) -> T:
         """Call in the thread that changes the run, after what it has to do already."""
