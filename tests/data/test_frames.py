@@ -111,6 +111,11 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
             "items: expected a mapping from column to value per row; found 1",
         ),
         ("none.csv", LOG, "items: expected the name of a file .* found no file none.csv"),
+        (
+            "postgresql://me:s3cret@host/shop",
+            LOG,
+            r"items: expected a table.*found postgresql://me:\*\*\*@host/shop; name a database in",
+        ),
         (__file__, LOG, "items: expected a file of parquet, csv"),
         (ITEMS, LOG[:0], "interactions: expected at least one row; found 0 rows under the columns"),
         (ITEMS, LOG.drop("user_id"), "interactions: .*missing user_id"),

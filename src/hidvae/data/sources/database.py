@@ -150,7 +150,7 @@ def _queries(
         found = ", ".join(tables[:_MAX_SHOWN]) or "no table"
         more = f" and {len(tables) - _MAX_SHOWN} more" if len(tables) > _MAX_SHOWN else ""
         raise DataError(
-            f"{place.address}: expected one table of events, {' or '.join(_EVENT_TABLES)}; found "
+            f"{place.address}: expected a table called {' or '.join(_EVENT_TABLES)}; found "
             f"{found}{more}; say what to read with {_EXAMPLE}"
         )
     chosen = {INTERACTIONS: logs[0]}

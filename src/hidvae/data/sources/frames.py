@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from hidvae.addresses import hide_passwords, is_address
 from hidvae.config import DatasetConfig
 from hidvae.data.given import frame_of
 from hidvae.data.notes import Notes
@@ -70,6 +71,11 @@ def _path(table: Any, what: str) -> Path | None:
     """The file that a name means; None for a frame."""
     if not isinstance(table, (str, os.PathLike)):
         return None
+    if is_address(str(table)):
+        raise DataError(
+            f"{what}: expected a table, or the name of a file; found {hide_passwords(str(table))}; "
+            "name a database in DatasetConfig.folder, and call Run(path).make(config)"
+        )
     path = Path(table).expanduser()
     if not path.is_file():
         raise DataError(f"{what}: expected the name of a file ({FORMATS}); found no file {path}")
