@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
+from hidvae.data.notes import Notes
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.matrix_file import read_matrix_file
 
@@ -146,7 +147,12 @@ def save_archive(path: Path) -> None:
             "2 numbers in row 0 and 1 in row 1",
         ),
         ("x.parquet", write_parquet(v=[["p"], ["q"], ["r"]]), DataError, "expected numbers"),
-        ("x.parquet", write_parquet(name=["p", "q", "r"]), DataError, r"found name \(String\)"),
+        (
+            "x.parquet",
+            write_parquet(name=["p", "q", "r"]),
+            DataError,
+            "found 'name' with 0% of",
+        ),
         ("x.parquet", write_parquet(item_id=["a", "b", "c"]), DataError, "found no column"),
     ],
 )
@@ -165,3 +171,53 @@ def test_missing_numbers_in_parquet_are_not_finite(tmp_path: Path) -> None:
     pl.DataFrame({"x": [1.0, None, 2.0]}).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(DataError, match="item_id 'b'"):
         read_matrix_file(tmp_path / "x.parquet", ITEM_IDS)
+
+
+def test_rows_are_matched_by_the_one_column_of_ids(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.parquet"
+    rows = pl.DataFrame({"sku": ["c", "a", "b"], "kind": [*"xxy"], "x": [3.0, 1.0, 2.0]})
+    rows.select("sku", "x").write_parquet(path)
+    notes = Notes()
+    assert read_matrix_file(path, ["a", "b", "c"], notes).tolist() == [[1], [2], [3]]
+    assert notes.decisions[0].text == f"{path}: rows matched by column sku"
+    rows.select("sku", pl.concat_list("x").alias("v"), "kind").write_parquet(path)
+    assert read_matrix_file(path, ["a", "b", "c"]).tolist() == [[1], [2], [3]]
+    numbers = pl.DataFrame({"movie": [2, 1], "x": [2.0, 1.0]})
+    numbers.write_parquet(path)
+    assert read_matrix_file(path, ["1", "2"]).tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ({"sku": ["c", "zz"]}, "'sku' with 0% of the ids, such as 'c'"),
+        ({"sku": ["a", "zz"]}, "'sku' with 50% of the ids"),
+        ({"sku": ["a", "b"], "id": ["b", "a"]}, "columns sku, id, each with all ids"),
+        ({"movieId": [7, 8]}, "'movieId' with 0% of the ids, such as 7"),
+    ],
+)
+def test_row_order_is_not_assumed_where_a_column_names_rows(
+    columns: dict[str, list[object]], found: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "vectors.parquet"
+    pl.DataFrame({**columns, "x": [1.0, 2.0]}).write_parquet(path)
+    with pytest.raises(DataError) as caught:
+        read_matrix_file(path, ["a", "b"])
+    assert (
+        f"expected a column item_id with the ids of the items, such as 'a'; found {found}"
+        in str(caught.value)
+    )
+
+
+def test_row_order_and_vectors_of_zeros_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.npy"
+    np.save(path, np.array([[1.0, 2], [0, 0], [0, 0]]))
+    notes = Notes()
+    read_matrix_file(path, ["a", "b", "c"], notes)
+    assert [decision.text for decision in notes.decisions] == [
+        f"{path}: no ids, so its rows are taken for the items of items.parquet in their order",
+        f"{path}: 2 vectors of zeros, such as that of item_id 'b', which say nothing of the item",
+    ]
+    np.save(path, np.zeros((3, 2)))
+    with pytest.raises(DataError, match="found the same in all 3 rows, so they say nothing"):
+        read_matrix_file(path, ["a", "b", "c"])

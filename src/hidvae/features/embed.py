@@ -17,6 +17,7 @@ import numpy as np
 
 from hidvae.config import Config, EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
+from hidvae.data.notes import Notes
 from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError
 from hidvae.features.categorical import multi_hot
@@ -26,6 +27,7 @@ from hidvae.features.fetch_image import is_url
 from hidvae.features.image_encoder import check_images, embed_images, image_values
 from hidvae.features.image_files import local_file
 from hidvae.features.item_text import has_text, item_texts
+from hidvae.features.language import MULTILINGUAL, foreign_language, reads_english_only
 from hidvae.features.matrix_file import read_matrix_file
 from hidvae.features.text_vectors import text_vectors
 from hidvae.features.tfidf import TfidfVocabulary
@@ -55,7 +57,10 @@ def embed(run: Run, config: Config, stage: StageWriter) -> None:
     settings, dataset = config.embedding, run.dataset
     texts = _texts(settings, dataset.catalogue)
     folder = _dataset_folder(run.folder("dataset"))
-    parts, values, stage.metrics["images"] = _parts(settings, dataset, texts, folder)
+    notes = Notes()
+    parts, values, stage.metrics["images"] = _parts(settings, dataset, texts, folder, notes)
+    _say_language(settings, texts, notes)
+    stage.decisions += notes.decisions
     stage.facts.update(_facts(settings, parts, values))
     stage.metrics["items_without_cooccurrence"] = _num_zero_rows(parts.get("cooccurrence"))
     matrix = np.concatenate(list(parts.values()), axis=1)
@@ -82,14 +87,18 @@ def embed_inputs(run: Run, config: Config) -> dict[str, str]:
 
 
 def _parts(
-    config: EmbeddingConfig, dataset: Dataset, texts: list[str], folder: Path | None
+    config: EmbeddingConfig,
+    dataset: Dataset,
+    texts: list[str],
+    folder: Path | None,
+    notes: Notes,
 ) -> tuple[dict[str, np.ndarray], list[str], dict[str, int] | None]:
     """The parts in the order of their columns, the 0/1 features' names, and counts of images."""
     catalogue = dataset.catalogue
     parts: dict[str, np.ndarray] = {}
     images: dict[str, int] | None = None
     if config.embeddings_file:
-        matrix = read_matrix_file(Path(config.embeddings_file), catalogue.item_ids)
+        matrix = read_matrix_file(Path(config.embeddings_file), catalogue.item_ids, notes)
         parts["file"] = unit_rows(matrix, out=matrix)
     elif _has_text_part(config):
         vectors = text_vectors(texts, config)
@@ -128,6 +137,18 @@ def _texts(config: EmbeddingConfig, catalogue: Catalogue) -> list[str]:
         count = texts.count("")
         logger.warning("%d of %d items have no text, and zeros instead", count, len(texts))
     return texts
+
+
+def _say_language(config: EmbeddingConfig, texts: list[str], notes: Notes) -> None:
+    """Say that an encoder was made for English, where the texts are not."""
+    if not _has_text_part(config) or not reads_english_only(config.text_encoder):
+        return
+    if found := foreign_language(texts):
+        notes.decide(
+            f"the texts look mostly not English ({found}), which {config.text_encoder} was made "
+            f"for; {MULTILINGUAL} reads 50 languages",
+            f"EmbeddingConfig.text_encoder={MULTILINGUAL}",
+        )
 
 
 def _has_text_part(config: EmbeddingConfig) -> bool:
