@@ -110,7 +110,7 @@ def test_the_users_own_matrix_takes_the_place_of_the_text(
     demo_dataset: StageFolder, tmp_path: Path
 ) -> None:
     file = tmp_path / "mine.npy"
-    np.save(file, np.tile([[3.0, 4.0]], (60, 1)))
+    np.save(file, np.arange(1, 61)[:, None] ** [[0, 1]] * [[3.0, 4.0]])
     config = EmbeddingConfig(embeddings_file=str(file), cooccurrence_dim=4)
     folder = embed(config, demo_dataset, tmp_path / "embeddings")
     embeddings = load_embeddings(folder)
@@ -118,7 +118,7 @@ def test_the_users_own_matrix_takes_the_place_of_the_text(
     np.testing.assert_allclose(embeddings.part("file")[0], [0.6, 0.8], rtol=1e-6)
     np.testing.assert_array_equal(embeddings.content, embeddings.part("file"))
     before = folder.manifest["inputs"]
-    np.save(file, np.tile([[4.0, 3.0]], (60, 1)))
+    np.save(file, np.arange(1, 61)[:, None] ** [[0, 1]] * [[4.0, 3.0]])
     after = embed(config, demo_dataset, tmp_path / "after").manifest["inputs"]
     assert after["dataset"] == before["dataset"]
     assert after["embeddings_file"] != before["embeddings_file"]
