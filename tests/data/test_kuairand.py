@@ -367,7 +367,10 @@ def test_many_broken_lines_are_refused(release: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_kuairand(config(release))
     message = str(caught.value)
-    assert "expected at most 1% broken lines; found 3 of 112, first row 4: '<html>not" in message
+    assert (
+        "expected at most 1% broken lines; found 3 of 112 lines broken, first line 5: '<html>not"
+        in message
+    )
     assert "\n" not in message
     write(log, header.replace("is_click", "clicked"), lines)
     with pytest.raises(DataError, match="missing is_click; found user_id, video_id.*to 'is_click'"):

@@ -136,6 +136,11 @@ def test_ratings_are_events(release: str, tmp_path: Path) -> None:
     assert log_of(tables).rows() == expected
     assert tables.counts["broken_lines"] == 1
     assert tables.counts["duplicate_items"] == 1
+    said = [decision.said for decision in tables.decisions]
+    line = 24 if release == "32m" else 23
+    assert any(f"1 row broken in the file is left out (line {line})" in text for text in said)
+    with pytest.raises(DataError, match=rf"the whole line: .* \(line {line}: "):
+        read_movielens(config(tmp_path, release, strict=True))
     assert tables.name == f"movielens-{release}"
 
 
@@ -211,7 +216,7 @@ def test_many_broken_ratings_are_refused(
     with pytest.raises(DataError) as caught:
         read_movielens(config(tmp_path, release))
     assert f"{file}: expected at most 1% broken lines; found 4 of 212" in str(caught.value)
-    assert "first row 3: '<html>'" in str(caught.value)
+    assert f"of 212 lines broken, first line {3 + header_lines}: '<html>'" in str(caught.value)
 
 
 @pytest.mark.parametrize(

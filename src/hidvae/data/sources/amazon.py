@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hidvae.config import DatasetConfig
+from hidvae.data.notes import Notes
 from hidvae.data.sources import amazon_2014, amazon_2023, amazon_p5
+from hidvae.data.sources.delimited import read_with_notes
 from hidvae.data.sources.folder import has_tables, read_tables, table_files
 from hidvae.data.sources.locate import locate_folder
 from hidvae.data.sources.remote import amazon_2014_category, dataset_name
@@ -27,7 +29,7 @@ class _Release:
     """Its files, for messages; {} is the category."""
     find_files: Callable[[Path, str], dict[str, Path] | None]
     """Its files in a folder by name, None if they are not there."""
-    read: Callable[[dict[str, Path], str, str], SourceTables]
+    read: Callable[[dict[str, Path], str, str, Notes | None], SourceTables]
 
 
 _RELEASES: Mapping[str, _Release] = {
@@ -71,7 +73,8 @@ def read_amazon(config: DatasetConfig) -> SourceTables:
     if has_tables(folder):
         return read_tables(folder, config, name)
     files = _release_files(folder, config)
-    return _RELEASES[config.source].read(files, name, config.dataset_split)
+    read, split = _RELEASES[config.source].read, config.dataset_split
+    return read_with_notes(config, lambda notes: read(files, name, split, notes))
 
 
 def _locate(config: DatasetConfig) -> Path:

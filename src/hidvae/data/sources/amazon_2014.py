@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from hidvae.data.notes import Notes
 from hidvae.data.schema import Columns
 from hidvae.data.sources.amazon_items import ALL_PATHS, METADATA_SCHEMA, build_items
 from hidvae.data.sources.amazon_lines import (
@@ -72,15 +73,17 @@ def find_files(folder: Path, split: str) -> dict[str, Path] | None:
     return require_files(folder, found) if next(iter(found.values())) else None
 
 
-def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
+def read(files: dict[str, Path], name: str, split: str, notes: Notes | None = None) -> SourceTables:
     """The log and the items of a category.
 
     Raises:
         DataError: If a file cannot be read, or too many of its lines are broken.
     """
     log_path, meta_path = files.values()
-    log = read_reviews(log_path, user="reviewerID", item="asin", timestamp="unixReviewTime")
-    metadata, num_broken = read_metadata(meta_path, log.item_ids)
+    log = read_reviews(
+        log_path, user="reviewerID", item="asin", timestamp="unixReviewTime", notes=notes
+    )
+    metadata, num_broken = read_metadata(meta_path, log.item_ids, notes)
     items, counts = build_items(log.item_ids, metadata, department_of(amazon_2014_category(split)))
     counts = {
         "broken_lines": log.broken_lines,
@@ -90,12 +93,15 @@ def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
     return SourceTables(name, items, log.events, str(meta_path), str(log_path), counts)
 
 
-def read_metadata(path: Path, item_ids: pl.Series) -> tuple[pl.DataFrame, int]:
+def read_metadata(
+    path: Path, item_ids: pl.Series, notes: Notes | None = None
+) -> tuple[pl.DataFrame, int]:
     """Metadata of some items from a file of Python literals.
 
     Args:
         path: One dictionary a line, with ``asin`` and whatever else is known of the item.
         item_ids: Items to read; lines of others are passed over unparsed.
+        notes: Told of broken lines.
 
     Returns:
         ``METADATA_SCHEMA`` with a row per usable line of these items, in file order, and the
@@ -116,6 +122,7 @@ def read_metadata(path: Path, item_ids: pl.Series) -> tuple[pl.DataFrame, int]:
         num_lines=lines.height,
         first=lines.filter(is_broken)[LINE_NUMBER].min(),
         expected="a Python dictionary with asin",
+        notes=notes,
     )
     rows = [_metadata_row(record) for record in records if record is not None]
     return pl.DataFrame(rows, schema=METADATA_SCHEMA), int(is_broken.sum())

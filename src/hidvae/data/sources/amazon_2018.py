@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from hidvae.data.notes import Notes
 from hidvae.data.schema import Columns
 from hidvae.data.sources.amazon_items import ALL_PATHS, build_items, filled, joined
 from hidvae.data.sources.amazon_lines import read_records, read_reviews, starts_with_fields
@@ -51,7 +52,7 @@ def find_files(folder: Path, category: str) -> dict[str, Path] | None:
     return {log.name: log, meta.name: meta}
 
 
-def read(files: dict[str, Path], name: str) -> SourceTables:
+def read(files: dict[str, Path], name: str, notes: Notes | None = None) -> SourceTables:
     """The log and the items of a category.
 
     A title that holds a script is what is left of a broken page, and so is a label that holds a
@@ -62,8 +63,10 @@ def read(files: dict[str, Path], name: str) -> SourceTables:
         DataError: If a file cannot be read, or too many of its lines are broken.
     """
     log_path, meta_path = files.values()
-    log = read_reviews(log_path, user="reviewerID", item="asin", timestamp="unixReviewTime")
-    found = read_records(meta_path, item="asin", item_ids=log.item_ids, fields=_FIELDS)
+    log = read_reviews(
+        log_path, user="reviewerID", item="asin", timestamp="unixReviewTime", notes=notes
+    )
+    found = read_records(meta_path, item="asin", item_ids=log.item_ids, fields=_FIELDS, notes=notes)
     is_script = pl.col("title").str.contains(_SCRIPT, literal=True)
     label = pl.element()
     labels = pl.when(~label.str.contains(_MARKUP, literal=True)).then(label)

@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from hidvae.data.notes import Notes
 from hidvae.data.schema import Columns
 from hidvae.data.sources.amazon_items import (
     ALL_PATHS,
@@ -117,7 +118,7 @@ def find_files(folder: Path, split: str) -> dict[str, Path] | None:
     return {str(path.relative_to(folder)): path for path in (*log, *meta)}
 
 
-def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
+def read(files: dict[str, Path], name: str, split: str, notes: Notes | None = None) -> SourceTables:
     """The log and the items of a category; a benchmark without metadata has items with ids only.
 
     Raises:
@@ -125,11 +126,11 @@ def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
     """
     meta_paths = [path for path in files.values() if "meta_" in f"{path.parent.name}/{path.name}"]
     log_paths = [path for path in files.values() if path not in meta_paths]
-    log = _read_log(log_paths)
+    log = _read_log(log_paths, notes)
     counts = {"broken_lines": log.broken_lines}
     metadata = pl.DataFrame(schema={**METADATA_SCHEMA, "main_category": pl.String()})
     if meta_paths:
-        metadata, more = _read_metadata(meta_paths, log.item_ids)
+        metadata, more = _read_metadata(meta_paths, log.item_ids, notes)
         counts |= more
     items, more = build_items(log.item_ids, metadata, department=None)
     items_file = meta_paths[0] if meta_paths else log_paths[0]
@@ -174,10 +175,10 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix == ".parquet"
 
 
-def _read_log(paths: list[Path]) -> ReviewLog:
+def _read_log(paths: list[Path], notes: Notes | None) -> ReviewLog:
     user, item, time = _EVENT
     if not _is_csv(paths[0]) and not _is_parquet(paths[0]):
-        return read_reviews(paths[0], user=user, item=item, timestamp=time)
+        return read_reviews(paths[0], user=user, item=item, timestamp=time, notes=notes)
     logs, num_broken = [], 0
     for number, path in enumerate(paths):
         if _is_parquet(path):
@@ -185,7 +186,8 @@ def _read_log(paths: list[Path]) -> ReviewLog:
         else:
             schema = {user: pl.String, item: pl.String, time: pl.Int64}
             usable = pl.all_horizontal(pl.col(_EVENT).is_not_null())
-            rows, broken = drop_broken_lines(scan_columns(path, schema, quote='"'), usable, path)
+            rows = scan_columns(path, schema, quote='"')
+            rows, broken = drop_broken_lines(rows, usable, path, notes=notes)
             num_broken += broken
         logs.append(
             rows.select(
@@ -202,7 +204,9 @@ def _read_log(paths: list[Path]) -> ReviewLog:
     return ReviewLog(events, item_ids, num_broken)
 
 
-def _read_metadata(paths: list[Path], item_ids: pl.Series) -> tuple[pl.DataFrame, dict[str, int]]:
+def _read_metadata(
+    paths: list[Path], item_ids: pl.Series, notes: Notes | None
+) -> tuple[pl.DataFrame, dict[str, int]]:
     """``METADATA_SCHEMA`` and ``main_category`` of some items, and what was found wrong.
 
     The brand is the store, else the brand among the details; the description is its paragraphs,
@@ -219,7 +223,7 @@ def _read_metadata(paths: list[Path], item_ids: pl.Series) -> tuple[pl.DataFrame
         )
         return _as_metadata(frame), {}
     fields = _fields_of(paths[0])
-    records = read_records(paths[0], item=_ITEM, item_ids=item_ids, fields=fields)
+    records = read_records(paths[0], item=_ITEM, item_ids=item_ids, fields=fields, notes=notes)
     counts = {"broken_metadata_lines": records.broken_lines}
     if records.odd_lines:
         counts["odd_metadata_lines"] = records.odd_lines

@@ -15,9 +15,9 @@ from typing import Any
 
 import polars as pl
 
-from hidvae.data.notes import MAX_BROKEN_SHARE, show_value
+from hidvae.data.notes import MAX_BROKEN_SHARE, Notes, count_of, show_value
 from hidvae.data.schema import Columns
-from hidvae.data.sources.delimited import collect, scan_lines
+from hidvae.data.sources.delimited import collect, report_broken, scan_lines
 from hidvae.data.tables import reading
 from hidvae.errors import DataError
 
@@ -77,7 +77,9 @@ def starts_with_fields(path: Path, names: Sequence[str]) -> bool:
     return isinstance(found, dict) and set(names) <= set(found)
 
 
-def read_reviews(path: Path, *, user: str, item: str, timestamp: str) -> ReviewLog:
+def read_reviews(
+    path: Path, *, user: str, item: str, timestamp: str, notes: Notes | None = None
+) -> ReviewLog:
     """Scan a file of reviews for its items and broken lines; its events are scanned when asked for.
 
     Args:
@@ -85,6 +87,7 @@ def read_reviews(path: Path, *, user: str, item: str, timestamp: str) -> ReviewL
         user: Field with the user's id.
         item: Field with the item's id.
         timestamp: Field with the time, a number.
+        notes: Told of broken lines.
 
     Raises:
         DataError: If the file is empty or unreadable, or too many lines are broken.
@@ -114,6 +117,7 @@ def read_reviews(path: Path, *, user: str, item: str, timestamp: str) -> ReviewL
         num_lines=int(per_item["len"].sum()),
         first=broken[LINE_NUMBER].min(),
         expected=f"a JSON object with {user}, {item} and {timestamp}",
+        notes=notes,
     )
     events = parsed.filter(usable).select(Columns.USER, Columns.ITEM, Columns.TIMESTAMP)
     return ReviewLog(events, per_item[Columns.ITEM].drop_nulls().sort(), num_broken)
@@ -131,7 +135,12 @@ class ItemRecords:
 
 
 def read_records(
-    path: Path, *, item: str, item_ids: pl.Series, fields: dict[str, pl.DataType]
+    path: Path,
+    *,
+    item: str,
+    item_ids: pl.Series,
+    fields: dict[str, pl.DataType],
+    notes: Notes | None = None,
 ) -> ItemRecords:
     """Read the metadata of some items, a batch of lines at a time.
 
@@ -140,6 +149,7 @@ def read_records(
         item: Field with the item's id.
         item_ids: Items to read; lines of others are passed over.
         fields: Name and type of what is asked for.
+        notes: Told of broken lines and odd values.
 
     Raises:
         DataError: If the file is empty or unreadable, or too many lines are broken.
@@ -167,6 +177,7 @@ def read_records(
         num_lines=num_lines,
         first=first,
         expected=f"a JSON object with {item}",
+        notes=notes,
     )
     if len(odd) > max(1, MAX_BROKEN_SHARE * num_lines):
         line, name, value = odd[0]
@@ -174,6 +185,12 @@ def read_records(
             f"{path}, line {line}, field {name}: expected {_said(fields[name])}, as Amazon Reviews "
             f"has it; found {show_value(value)}, and the like in {len(odd)} of {num_lines} lines; "
             "download the file again"
+        )
+    if odd and notes is not None:
+        line, name, value = odd[0]
+        notes.decide(
+            f"{path}: left out {count_of(len(odd), 'value')} of another type, first line {line}, "
+            f"field {name}: {show_value(value)}"
         )
     return ItemRecords(pl.concat(frames), num_broken, len(odd))
 
@@ -223,9 +240,15 @@ def _said(dtype: pl.DataType) -> str:
 
 
 def check_broken(
-    path: Path, *, num_broken: int, num_lines: int, first: object, expected: str
+    path: Path,
+    *,
+    num_broken: int,
+    num_lines: int,
+    first: object,
+    expected: str,
+    notes: Notes | None = None,
 ) -> None:
-    """Refuse a file of which more than 1 % is broken.
+    """Tell of broken lines, or refuse a file of which more than 1 % is broken.
 
     Args:
         path: The file.
@@ -233,16 +256,14 @@ def check_broken(
         num_lines: Lines looked at.
         first: Number of the first broken line, None if there is none.
         expected: What a line must hold.
+        notes: Told of them.
 
     Raises:
         DataError: Names the first broken line and shows its start; also if there are no lines.
     """
     if num_lines == 0:
         raise DataError(f"{path}: expected {expected} per line; found none; download it again")
-    if num_broken <= MAX_BROKEN_SHARE * num_lines:
-        return
-    line = collect(scan_numbered(path).filter(pl.col(LINE_NUMBER) == first), path)[LINE].item()
-    raise DataError(
-        f"{path}: expected {expected} on each line; found {num_broken} of {num_lines} lines "
-        f"broken, first line {first}: {show_value(line)}; download the file again"
-    )
+    if num_broken:
+        line = collect(scan_numbered(path).filter(pl.col(LINE_NUMBER) == first), path)[LINE].item()
+        number = int(str(first))
+        report_broken(path, num_broken, num_lines, number, line, f"{expected} on each line", notes)

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
-from hidvae.data.notes import BadRows
+from hidvae.data.notes import BadRows, Notes
 from hidvae.data.schema import Columns
 from hidvae.data.sources.amazon_2014 import department_of, read_metadata
 from hidvae.data.sources.amazon_items import build_items
@@ -63,20 +63,21 @@ def _find(place: Path) -> dict[str, Path | None]:
     return {_LOG: find_file([place], _LOG), _MAPS: maps, _META: find_file([place], _META)}
 
 
-def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
+def read(files: dict[str, Path], name: str, split: str, notes: Notes | None = None) -> SourceTables:
     """The log and the items: ``item_id`` is the ASIN, ``p5_id`` P5's number, ``user_id`` P5's.
 
     Args:
         files: The log, the numbers and perhaps the metadata.
         name: Name of the dataset, for people.
         split: Short name of the category, or "" where it is not known.
+        notes: Told of broken lines.
 
     Raises:
         DataError: If a file cannot be read, or the files do not belong together.
     """
     log_path, maps_path, *meta_path = files.values()
     item_numbers = _read_item_numbers(maps_path)
-    events, num_broken = _read_sequences(log_path)
+    events, num_broken = _read_sequences(log_path, notes)
     events = events.join(item_numbers, on=P5_ID, how="left", maintain_order="left")
     _check_numbers(events, log_path, maps_path)
     logged = item_numbers.filter(pl.col(P5_ID).is_in(events[P5_ID].unique().implode())).sort(P5_ID)
@@ -85,7 +86,9 @@ def read(files: dict[str, Path], name: str, split: str) -> SourceTables:
     if not meta_path:
         counts["items_without_metadata"] = logged.height
         return SourceTables(name, logged, interactions, str(maps_path), str(log_path), counts)
-    metadata, counts["broken_metadata_lines"] = read_metadata(meta_path[0], logged[Columns.ITEM])
+    metadata, counts["broken_metadata_lines"] = read_metadata(
+        meta_path[0], logged[Columns.ITEM], notes
+    )
     department = department_of(amazon_2014_category(split)) if split else None
     items, more = build_items(logged[Columns.ITEM], metadata, department)
     items = items.with_columns(logged[P5_ID])
@@ -108,7 +111,7 @@ def _read_item_numbers(path: Path) -> pl.DataFrame:
     return frame
 
 
-def _read_sequences(path: Path) -> tuple[pl.DataFrame, int]:
+def _read_sequences(path: Path, notes: Notes | None) -> tuple[pl.DataFrame, int]:
     """``user_id``, ``p5_id``, ``position``, ``line_number`` per event; and the broken lines."""
     numbers = pl.col(LINE).str.extract_all(r"\S+").cast(pl.List(pl.Int64), strict=False)
     lines = collect(scan_numbered(path).select(LINE_NUMBER, numbers), path)
@@ -119,6 +122,7 @@ def _read_sequences(path: Path) -> tuple[pl.DataFrame, int]:
         num_lines=lines.height,
         first=lines.filter(~is_whole)[LINE_NUMBER].min(),
         expected="a user's number and the numbers of its items, with spaces between",
+        notes=notes,
     )
     whole = lines.filter(is_whole)
     repeated = whole.filter(~pl.col(LINE).list.first().is_first_distinct())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from hidvae.data.notes import MAX_BROKEN_SHARE, show_value
-from hidvae.data.tables import reading, require_columns
+from hidvae.config import DatasetConfig
+from hidvae.data.notes import MAX_BROKEN_SHARE, BadRows, Notes, show_value
+from hidvae.data.tables import SourceTables, reading, require_columns
 from hidvae.errors import DataError
 
+_EXPECTED = f"at most {MAX_BROKEN_SHARE:.0%} broken lines"
 _ABSENT = "\x01"  # a separator that no text has: one column, the line
 
 
@@ -87,7 +90,12 @@ def collect(rows: pl.LazyFrame, path: Path) -> pl.DataFrame:
 
 
 def drop_broken_lines(
-    rows: pl.LazyFrame, is_usable: pl.Expr, path: Path, *, header_lines: int = 1
+    rows: pl.LazyFrame,
+    is_usable: pl.Expr,
+    path: Path,
+    *,
+    header_lines: int = 1,
+    notes: Notes | None = None,
 ) -> tuple[pl.LazyFrame, int]:
     """Rows without blank and broken lines, and how many are broken; scans the file once.
 
@@ -96,6 +104,7 @@ def drop_broken_lines(
         is_usable: Whether a row can be used; null counts as no.
         path: The file, for messages.
         header_lines: Lines of the file above the first row.
+        notes: Told of the broken lines, if there are any.
 
     Raises:
         DataError: If there is no line at all, or more than 1 % of the lines are broken.
@@ -103,17 +112,63 @@ def drop_broken_lines(
     usable = is_usable.fill_null(value=False)
     is_blank = pl.all_horizontal(pl.col(rows.collect_schema().names()).is_null())
     is_broken = ~usable & ~is_blank
-    counted = collect(rows.select(usable=usable.sum(), broken=is_broken.sum()), path)
-    num_usable, num_broken = counted.row(0)
+    numbered = rows.with_row_index("row", offset=1 + header_lines)
+    first = pl.col("row").filter(is_broken).first()
+    counted = collect(numbered.select(usable.sum(), broken=is_broken.sum(), first=first), path)
+    num_usable, num_broken, line = counted.row(0)
     num_lines = num_usable + num_broken
     if not num_lines:
         raise DataError(f"{path}: expected rows; found an empty file; download it again")
-    if num_broken > MAX_BROKEN_SHARE * num_lines:
-        numbered = rows.with_row_index("row").filter(is_broken).select("row").head(1)
-        row = int(collect(numbered, path).item())
-        line = collect(scan_lines(path).slice(row + header_lines, 1), path).item()
-        raise DataError(
-            f"{path}: expected at most {MAX_BROKEN_SHARE:.0%} broken lines; found {num_broken} of "
-            f"{num_lines}, first row {row + 1}: {show_value(line)}; download it again"
-        )
+    if num_broken:
+        found = collect(scan_lines(path).slice(line - 1, 1), path).item()
+        report_broken(path, num_broken, num_lines, line, found, _EXPECTED, notes)
     return rows.filter(usable), num_broken
+
+
+def report_broken(
+    path: Path,
+    num_broken: int,
+    num_lines: int,
+    first: int,
+    found: str,
+    expected: str,
+    notes: Notes | None,
+) -> None:
+    """Tell of broken lines of an official file, or refuse it.
+
+    Args:
+        path: The file.
+        num_broken: Broken lines, at least one.
+        num_lines: Lines looked at.
+        first: Number of the first broken line.
+        found: That line.
+        expected: What the file must hold.
+        notes: Told of them.
+
+    Raises:
+        DataError: If more than 1 % of the lines are broken, or, with ``strict``, any.
+    """
+    if num_broken > MAX_BROKEN_SHARE * num_lines:
+        raise DataError(
+            f"{path}: expected {expected}; found {num_broken} of {num_lines} lines broken, "
+            f"first line {first}: {show_value(found)}; download the file again"
+        )
+    if notes is not None:
+        broken = BadRows(
+            file=str(path),
+            column="the whole line",
+            expected="a line like the others",
+            rows=[first],
+            values=[found],
+            count=num_broken,
+            advice="download the file again, or remove the line",
+            place="line",
+        )
+        notes.leave_out(broken, "broken in the file")
+
+
+def read_with_notes(config: DatasetConfig, read: Callable[[Notes], SourceTables]) -> SourceTables:
+    """Tables with what was decided while they were read."""
+    notes = Notes(strict=config.strict)
+    tables = read(notes)
+    return replace(tables, decisions=[*tables.decisions, *notes.decisions])

@@ -14,8 +14,15 @@ import polars as pl
 
 from hidvae.config import DatasetConfig
 from hidvae.data.conditions import parse_condition
+from hidvae.data.notes import Notes
 from hidvae.data.schema import Columns
-from hidvae.data.sources.delimited import collect, drop_broken_lines, find_file, scan_columns
+from hidvae.data.sources.delimited import (
+    collect,
+    drop_broken_lines,
+    find_file,
+    read_with_notes,
+    scan_columns,
+)
 from hidvae.data.sources.folder import has_tables, read_tables, table_files
 from hidvae.data.sources.kuairand_captions import read_captions
 from hidvae.data.sources.locate import locate_folder
@@ -89,9 +96,13 @@ def read_kuairand(config: DatasetConfig) -> SourceTables:
     folder = _locate(config)
     if has_tables(folder):
         return read_tables(folder, config, dataset_name(config))
+    return read_with_notes(config, lambda notes: _read(config, notes))
+
+
+def _read(config: DatasetConfig, notes: Notes) -> SourceTables:
     files = source_files(config)
     logs, basic = [name for name in files if name.startswith("log_")], _required(config)[-1]
-    events, counts = _scan_events([files[name] for name in logs], config)
+    events, counts = _scan_events([files[name] for name in logs], config, notes)
     videos = collect(events.select(video_id=Columns.ITEM).unique(), files[logs[0]])
     if videos.is_empty():
         wanted = " and ".join(_conditions(config))
@@ -99,7 +110,7 @@ def read_kuairand(config: DatasetConfig) -> SourceTables:
             f"{files[logs[0]].parent}: expected exposures with {wanted}; found "
             "none in the logs; choose others with --set DatasetConfig.events_where"
         )
-    items, more = _read_items(files, basic, videos)
+    items, more = _read_items(files, basic, videos, notes)
     return SourceTables(
         name=dataset_name(config),
         items=items,
@@ -142,7 +153,9 @@ def _required(config: DatasetConfig) -> list[str]:
     return [*names, f"video_features_basic_{release}.csv"]
 
 
-def _scan_events(logs: list[Path], config: DatasetConfig) -> tuple[pl.LazyFrame, dict[str, int]]:
+def _scan_events(
+    logs: list[Path], config: DatasetConfig, notes: Notes
+) -> tuple[pl.LazyFrame, dict[str, int]]:
     """Exposures that count as user_id, item_id and timestamp (ms), and what was left out."""
     conditions = [parse_condition(text) for text in _conditions(config)]
     signals = dict.fromkeys(condition.column for condition in conditions)
@@ -156,7 +169,7 @@ def _scan_events(logs: list[Path], config: DatasetConfig) -> tuple[pl.LazyFrame,
         scanned = scan_columns(path, schema).with_columns(
             _without_point("user_id"), *map(_whole_number, whole_numbers)
         )
-        rows, broken = drop_broken_lines(scanned, is_usable, path)
+        rows, broken = drop_broken_lines(scanned, is_usable, path, notes=notes)
         parts.append(rows)
         num_broken += broken
     events = pl.concat(parts).filter(*(condition.is_met for condition in conditions))
@@ -181,10 +194,10 @@ def _conditions(config: DatasetConfig) -> tuple[str, ...]:
 
 
 def _read_items(
-    files: dict[str, Path], basic: str, videos: pl.DataFrame
+    files: dict[str, Path], basic: str, videos: pl.DataFrame, notes: Notes
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Features, captions and category paths of the videos that have features."""
-    features, counts = _read_features(files[basic], videos)
+    features, counts = _read_features(files[basic], videos, notes)
     counts["videos_without_features"] = videos.height - features.height
     known = features.select("video_id")
     columns = [pl.col("video_id").alias(Columns.ITEM), Columns.TEXT, *_FEATURES[:-1], "tag_ids"]
@@ -207,11 +220,13 @@ def _read_items(
     return features.select(columns), counts
 
 
-def _read_features(path: Path, videos: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+def _read_features(
+    path: Path, videos: pl.DataFrame, notes: Notes
+) -> tuple[pl.DataFrame, dict[str, int]]:
     """Basic features of the videos, by id, and a text made of them."""
     rows = scan_columns(path, dict.fromkeys(("video_id", *_FEATURES), pl.String), quote='"')
     rows = rows.with_columns(_whole_number("video_id"), *map(_without_point, _IDS))
-    rows, num_broken = drop_broken_lines(rows, pl.col("video_id") >= 0, path)
+    rows, num_broken = drop_broken_lines(rows, pl.col("video_id") >= 0, path, notes=notes)
     found = collect(
         rows.join(videos.lazy(), on="video_id", how="semi", maintain_order="left"), path
     )

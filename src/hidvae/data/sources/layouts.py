@@ -26,6 +26,7 @@ from hidvae.data.sources import (
     movielens,
     retailrocket,
 )
+from hidvae.data.sources.delimited import read_with_notes
 from hidvae.data.sources.folder import has_tables, read_folder
 from hidvae.data.sources.folder import source_files as folder_files
 from hidvae.data.sources.locate import locate_folder
@@ -178,7 +179,9 @@ def _amazon_p5(folder: Path) -> Recognised | None:
     return Recognised(
         name=name,
         files=files,
-        read=lambda config: amazon_p5.read(files, folder.resolve().name, split),
+        read=lambda config: read_with_notes(
+            config, lambda notes: amazon_p5.read(files, folder.resolve().name, split, notes)
+        ),
         said=f"a user's line of sequential_data.txt is their events, oldest first; {said}",
         change=f"DatasetConfig.source=amazon, DatasetConfig.dataset_split={split}" if split else "",
     )
@@ -209,7 +212,11 @@ def _amazon(folder: Path) -> Recognised | None:
         return _of_source(folder, name, f"amazon-{year}", category, said)
     files = amazon_2018.find_files(folder, category) or {}
     title = f"amazon-{category.lower().replace('_', '-')}-2018"
-    return Recognised(name, files, lambda config: amazon_2018.read(files, title), said, "")
+
+    def read_2018(config: DatasetConfig) -> SourceTables:
+        return read_with_notes(config, lambda notes: amazon_2018.read(files, title, notes))
+
+    return Recognised(name, files, read_2018, said, "")
 
 
 def _lcrec(folder: Path) -> Recognised | None:

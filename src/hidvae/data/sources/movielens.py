@@ -17,13 +17,14 @@ import polars as pl
 
 from hidvae.config import DatasetConfig
 from hidvae.data.conditions import keep_events
-from hidvae.data.notes import show_value
+from hidvae.data.notes import Notes, show_value
 from hidvae.data.schema import Columns
 from hidvae.data.sources.delimited import (
     collect,
     drop_broken_lines,
     find_file,
     header_of,
+    read_with_notes,
     scan_columns,
     scan_lines,
 )
@@ -120,6 +121,10 @@ def read_movielens(config: DatasetConfig) -> SourceTables:
         ConfigError: If dataset_split is no release.
         DataError: If a file is missing or cannot be used.
     """
+    return read_with_notes(config, lambda notes: _read(config, notes))
+
+
+def _read(config: DatasetConfig, notes: Notes) -> SourceTables:
     files = source_files(config)
     ratings_path, movies_path, *_ = files.values()
     header_lines = 0
@@ -133,9 +138,9 @@ def read_movielens(config: DatasetConfig) -> SourceTables:
         ratings = _scan_ratings(ratings_path, "\t")
         movies = _movies_of_100k(movies_path, files["u.genre"])
     events, num_broken = drop_broken_lines(
-        ratings, _is_usable_rating(), ratings_path, header_lines=header_lines
+        ratings, _is_usable_rating(), ratings_path, header_lines=header_lines, notes=notes
     )
-    items, counts = _read_items(movies, movies_path, header_lines)
+    items, counts = _read_items(movies, movies_path, header_lines, notes)
     return SourceTables(
         name=dataset_name(config),
         items=items,
@@ -243,11 +248,13 @@ def _lines(path: Path) -> pl.LazyFrame:
 
 
 def _read_items(
-    movies: pl.LazyFrame, path: Path, header_lines: int
+    movies: pl.LazyFrame, path: Path, header_lines: int, notes: Notes
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """item_id, title, year, genres, categories; each movie once."""
     is_usable = pl.col(Columns.ITEM).str.contains(_IS_NUMBER) & pl.col(GENRES).is_not_null()
-    rows, num_broken = drop_broken_lines(movies, is_usable, path, header_lines=header_lines)
+    rows, num_broken = drop_broken_lines(
+        movies, is_usable, path, header_lines=header_lines, notes=notes
+    )
     known = pl.element().filter(~pl.element().is_in(_NO_GENRE))
     found = rows.with_columns(
         pl.col(Columns.ITEM).str.strip_chars(),
