@@ -8,16 +8,8 @@ import polars as pl
 import pytest
 
 from hidvae.data.notes import BadRows
-from hidvae.data.tables import (
-    SUFFIXES,
-    SourceTables,
-    find_table,
-    map_distinct,
-    nearest,
-    read_batches,
-    read_table,
-    scan_table,
-)
+from hidvae.data.table_files import SUFFIXES, find_table, read_table, scan_table
+from hidvae.data.tables import SourceTables, map_distinct, nearest, read_batches
 from hidvae.errors import DataError
 
 
@@ -55,7 +47,7 @@ def test_the_same_table_in_every_format(tmp_path: Path, suffix: str) -> None:
     path = write(FRAME, folder / f"items{suffix}")
     assert find_table(folder, "items") == path
     assert read_table(path, ["item_id", "absent"]).equals(FRAME)
-    scanned = scan_table(path, ["item_id"], infer=False)
+    scanned = scan_table(path, ["item_id"])
     assert isinstance(scanned, pl.LazyFrame)
     assert scanned.collect(engine="streaming")["item_id"].equals(FRAME["item_id"])
 
@@ -136,7 +128,7 @@ def test_a_cut_file_shows_while_reading(tmp_path: Path) -> None:
 
 
 def log_of_text(path: Path) -> SourceTables:
-    log = scan_table(path, ["id"], infer=False)
+    log = scan_table(path, ["id"])
     return SourceTables("x", pl.DataFrame(), log, "items", str(path))
 
 

@@ -361,7 +361,7 @@ def add_items(
     """Add new items to a run without training; from now on they are recommended."""
     from hidvae.apps.show.terminal import print_items
     from hidvae.data.schema import TEXT_COLUMNS, Columns
-    from hidvae.data.tables import read_table
+    from hidvae.data.table_files import read_table
     from hidvae.ranking.recommender import Recommender
 
     recommender = Recommender.load(model)

@@ -130,9 +130,10 @@ def _rows_of(error: DataError) -> Iterator[Problem]:
     if not isinstance(error, BadRows):
         yield Problem(str(error))
         return
+    column = f", column {error.column}" if error.column else ""
     for row, value in zip(error.rows, error.values, strict=True):
         message = (
-            f"{error.file}, {error.place} {row}, column {error.column}: expected {error.expected}; "
+            f"{error.file}, {error.place} {row}{column}: expected {error.expected}; "
             f"found {show_value(value)}; {error.advice}"
         )
         yield Problem(message, error.file, row, error.column, value)
@@ -140,7 +141,8 @@ def _rows_of(error: DataError) -> Iterator[Problem]:
 
 def _rule(error: DataError) -> str:
     if isinstance(error, BadRows):
-        return f"{error.file}, column {error.column}: {error.expected}"
+        column = f", column {error.column}" if error.column else ""
+        return f"{error.file}{column}: {error.expected}"
     return str(error).partition("; ")[0]
 
 

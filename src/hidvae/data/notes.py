@@ -26,10 +26,10 @@ class BadRows(DataError):
 
     Attributes:
         file: Table the rows are in.
-        column: Column that breaks the rule.
+        column: Column that breaks the rule; empty if a line as a whole does.
         expected: What the column must hold.
         rows: The first bad rows (at most ``MAX_SHOWN``).
-        values: What was found in ``column`` in those rows.
+        values: What was found in ``column`` in those rows, or the lines.
         count: How many rows break the rule in all.
         advice: What to do.
         place: What ``rows`` counts: "line" of a text file as an editor counts them, or "row" of
@@ -56,7 +56,8 @@ class BadRows(DataError):
         self.rows, self.values, self.count = rows[:MAX_SHOWN], values[:MAX_SHOWN], count
         self.place = place
         found = found or self._summary()
-        super().__init__(f"{file}, column {column}: expected {expected}; found {found}; {advice}")
+        where = f"{file}, column {column}" if column else file
+        super().__init__(f"{where}: expected {expected}; found {found}; {advice}")
 
     def _summary(self) -> str:
         pairs = list(zip(self.rows, self.values, strict=True))[:_SHOWN_IN_LINE]

@@ -7,7 +7,9 @@ the memory holds, also in compressed files.
 from __future__ import annotations
 
 import difflib
-import glob
+import gzip
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,20 +18,10 @@ from typing import Any
 
 import polars as pl
 
-from hidvae.config import DatasetConfig
-from hidvae.data.notes import Notes, show_value
+from hidvae.data.notes import Notes
 from hidvae.errors import DataError
 from hidvae.store.artifacts import Decision
 
-_TEXT_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson")
-COMPRESSIONS = ("", ".gz", ".zst")
-SUFFIXES = (
-    ".parquet",
-    *(kind + compression for kind in _TEXT_FORMATS for compression in COMPRESSIONS),
-)
-"""Formats of a table; Parquet compresses on its own."""
-FORMATS = "parquet, csv, tsv, jsonl or ndjson, all but the first also with .gz or .zst"
-"""The same for messages."""
 LINE = "__line__"
 """Column of a text table's rows: the line of the file that each starts on, from 1."""
 
@@ -57,88 +49,6 @@ class SourceTables:
     """What must live as long as the tables, such as a temporary folder with the log."""
 
 
-def find_table(folder: Path, stem: str) -> Path:
-    """The one file ``<stem>.parquet``, ``.csv``, ``.tsv``, ``.jsonl``, … in a folder.
-
-    Raises:
-        DataError: If there is none, or more than one.
-    """
-    found = [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
-    if not found:
-        others = sorted(path.name for path in folder.glob(f"{glob.escape(stem)}.*"))
-        raise DataError(
-            f"{folder}: expected a table {stem}.* ({FORMATS}); found "
-            f"{', '.join(others) or 'none'}; {'convert it' if others else 'put one there'}"
-        )
-    if len(found) > 1:
-        raise DataError(
-            f"{folder}: expected one {stem} table; found {', '.join(path.name for path in found)}; "
-            "keep the right one and move the others away"
-        )
-    return found[0]
-
-
-def read_table(
-    path: Path,
-    text_columns: Sequence[str],
-    config: DatasetConfig | None = None,
-    notes: Notes | None = None,
-) -> pl.DataFrame:
-    """Read a table whole; see ``scan_table``.
-
-    Raises:
-        DataError: If it cannot be read, or has no row.
-    """
-    with reading(path):
-        frame = scan_table(path, text_columns, config, notes).collect()
-    require_rows(frame, str(path))
-    return frame
-
-
-def scan_table(
-    path: Path,
-    text_columns: Sequence[str],
-    config: DatasetConfig | None = None,
-    notes: Notes | None = None,
-    *,
-    infer: bool = True,
-) -> pl.LazyFrame:
-    """Scan a Parquet, CSV (comma), TSV (tab) or JSON Lines file in UTF-8.
-
-    Args:
-        path: The file; its suffix says its format. A CSV or TSV starts with a header.
-        text_columns: Columns that stay text even if they look like numbers, so that the id ``007``
-            is not the id ``7``. Parquet has types of its own.
-        config: How tables are written; the defaults recognise it.
-        notes: Told of what was recognised and what is left out.
-        infer: Whether the other columns of a CSV or TSV get types, for which the file is read once
-            more; else they are text.
-
-    Raises:
-        DataError: If it cannot be read; what is wrong further down shows when rows are collected
-            (under ``reading``).
-    """
-    kind = _format(path)
-    with reading(path):
-        if kind == "parquet":
-            return pl.scan_parquet(path, glob=False)
-        if kind in ("jsonl", "ndjson"):
-            pattern = glob.escape(str(path))  # there is no glob=False
-            found = pl.scan_ndjson(pattern, infer_schema_length=None).collect_schema()
-            plain = [c for c in text_columns if c in found and not found[c].is_nested()]
-            return pl.scan_ndjson(pattern, schema={**found, **dict.fromkeys(plain, pl.String)})
-        scan = pl.scan_csv(
-            path,
-            glob=False,
-            separator="\t" if kind == "tsv" else ",",
-            infer_schema=infer,
-            infer_schema_length=None,
-            schema_overrides=dict.fromkeys(text_columns, pl.String),
-        )
-        scan.collect_schema()
-        return scan
-
-
 def read_batches(
     tables: SourceTables, rows_per_batch: int = 1_000_000
 ) -> Iterator[tuple[int, pl.DataFrame]]:
@@ -157,7 +67,7 @@ def read_batches(
 
 @contextmanager
 def reading(file: str | Path) -> Iterator[None]:
-    """Turn what Polars says about a file it cannot read into one line for the file's owner.
+    """Turn what Polars and Python say about a file they cannot read into one line for its owner.
 
     Raises:
         DataError: If the body raised an error of Polars or of the operating system.
@@ -165,18 +75,23 @@ def reading(file: str | Path) -> Iterator[None]:
     try:
         yield
     except pl.exceptions.NoDataError as error:
-        raise _empty_file(file) from error
-    except (pl.exceptions.PolarsError, OSError) as error:
-        path = Path(file)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if _format(path) in ("jsonl", "ndjson") and isinstance(error, pl.exceptions.ComputeError):
-            if path.stat().st_size == 0:
-                raise _empty_file(file) from error
-            reason = _first_broken_line(path) or reason
+        raise empty_file(file) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{file}: expected a readable {_FORMAT_NAMES.get(_format(path), 'table')} file; found: "
-            f"{reason}; repair the file or export it again"
+            f"{file}: expected a whole packed file; found one that is cut off or damaged; "
+            "copy or export it again"
         ) from error
+    except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{file}: expected a readable {_kind_of(file)} file; found: {reason}; repair the file "
+            "or export it again"
+        ) from error
+
+
+def empty_file(file: str | Path) -> DataError:
+    """What is wrong with a file in which nothing stands."""
+    return DataError(f"{file}: expected a header and rows; found an empty file; export it again")
 
 
 def require_rows(frame: pl.DataFrame | pl.LazyFrame, file: str) -> None:
@@ -190,7 +105,7 @@ def require_rows(frame: pl.DataFrame | pl.LazyFrame, file: str) -> None:
     if first.is_empty():
         raise DataError(
             f"{file}: expected at least one row; found 0 rows under the columns "
-            f"{', '.join(first.columns) or '(none)'}; export it again"
+            f"{', '.join(names_of(first)) or '(none)'}; export it again"
         )
 
 
@@ -204,12 +119,12 @@ def require_columns(
     """
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        near = nearest(missing[0], frame.columns)
+        near = nearest(missing[0], names_of(frame))
         hint = f"rename {near!r} to {missing[0]!r}" if near else "rename or add them"
         (notes or Notes()).refuse(
             DataError(
                 f"{file}: expected columns {', '.join(columns)}; missing {', '.join(missing)}; "
-                f"found {', '.join(frame.columns)}; {hint}"
+                f"found {', '.join(names_of(frame))}; {hint}"
             )
         )
 
@@ -235,34 +150,23 @@ def map_distinct(
     return values.replace_strict(distinct, results, default=None, return_dtype=return_dtype)
 
 
-_FORMAT_NAMES = {
+def names_of(frame: pl.DataFrame | pl.LazyFrame) -> list[str]:
+    """The columns that stand in the file."""
+    return [name for name in frame.lazy().collect_schema().names() if name != LINE]
+
+
+_KINDS = {
     "parquet": "Parquet",
     "csv": "CSV",
     "tsv": "TSV",
     "jsonl": "JSON Lines",
     "ndjson": "JSON Lines",
+    "json": "JSON",
+    "xlsx": "Excel",
 }
 
 
-def _format(path: Path) -> str:
-    name = path.name.removesuffix(".gz").removesuffix(".zst")
-    return name.rpartition(".")[2].lower()
-
-
-def _empty_file(file: str | Path) -> DataError:
-    return DataError(f"{file}: expected a header and rows; found an empty file; export it again")
-
-
-def _first_broken_line(path: Path) -> str:
-    """Number and start of the first line that is no JSON object; empty if there is none."""
-    line = pl.col("line").str.strip_chars()
-    is_object = line.str.starts_with("{") & line.str.json_path_match("$").is_not_null()
-    broken = (
-        pl.scan_lines(path, row_index_name="number", row_index_offset=1, glob=False)
-        .filter((line != "") & ~is_object)
-        .head(1)
-        .collect(engine="streaming")
-    )
-    if broken.is_empty():
-        return ""
-    return f"line {broken['number'][0]} is no JSON object: {show_value(broken['line'][0])}"
+def _kind_of(file: str | Path) -> str:
+    """The format that a file's name says, for messages."""
+    parts = Path(file).name.lower().split(".")
+    return next((_KINDS[part] for part in reversed(parts) if part in _KINDS), "table")

@@ -26,19 +26,16 @@ from hidvae.data.schema import EVENT_COLUMNS, TEXT_COLUMNS, Columns
 from hidvae.data.sources import recbole
 from hidvae.data.sources.locate import locate_folder
 from hidvae.data.sources.remote import dataset_name
-from hidvae.data.tables import (
+from hidvae.data.table_files import (
     FORMATS,
-    LINE,
-    SUFFIXES,
-    SourceTables,
+    TableFiles,
     find_table,
-    names_of,
-    nearest,
+    has_table,
     read_table,
-    reading,
-    require_rows,
     scan_table,
+    tables_named,
 )
+from hidvae.data.tables import LINE, SourceTables, names_of, nearest, require_rows
 from hidvae.errors import ConfigError, DataError
 
 _WANTED = f"items.* and interactions.* tables ({FORMATS}) or RecBole's *.inter and *.item files"
@@ -79,7 +76,12 @@ def table_files(folder: Path) -> dict[str, Path]:
         DataError: If a table is missing, or there is a choice.
     """
     items, log = _find_files(folder)
-    return {path.name: path for path in (items, log) if path is not None}
+    return {
+        name: path
+        for table in (items, log)
+        if table is not None
+        for name, path in table.by_name().items()
+    }
 
 
 def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
@@ -102,8 +104,8 @@ def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
         log = scan_log(log_path, entries, config, notes)
         tables = rename_tables(name, items, items_path, log, log_path, config, notes)
         return replace(tables, decisions=notes.decisions)
-    items = None if items_path is None else _read_atomic(items_path)
-    log = recbole.scan_atomic(log_path)
+    items = None if items_path is None else recbole.read_atomic(items_path, config, notes)
+    log = recbole.scan_atomic(log_path, config, notes)
     tables = rename_tables(
         name, items, items_path, log, log_path, config, notes, name_items=recbole.name_fields
     )
@@ -113,9 +115,9 @@ def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
 def rename_tables(
     name: str,
     items: pl.DataFrame | None,
-    items_file: Path | str | None,
+    items_file: TableFiles | str | None,
     log: pl.LazyFrame,
-    log_file: Path | str,
+    log_file: TableFiles | str,
     config: DatasetConfig,
     notes: Notes,
     *,
@@ -143,7 +145,8 @@ def rename_tables(
     log_name = str(log_file)
     columns = {} if items is None else {str(items_file): names_of(items)}
     columns[log_name] = names_of(log)
-    entries, levels = _take_levels(split_entries(config.column_names), columns)
+    entries = _without_places(split_entries(config.column_names), columns)
+    entries, levels = _take_levels(entries, columns)
     renames = match_columns(entries, columns)
     theirs, ours = _sort_conditions(config.events_where, columns[log_name])
     every = log
@@ -267,6 +270,14 @@ def _require_column(theirs: str, columns: Mapping[str, Sequence[str]]) -> None:
         )
 
 
+def _without_places(
+    entries: Sequence[tuple[str, str]], columns: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str]]:
+    """The entries that name columns: a number was the place of one, which has our name already."""
+    every = {column for found in columns.values() for column in found}
+    return [(ours, theirs) for ours, theirs in entries if not theirs.isdecimal() or theirs in every]
+
+
 def _renames(
     entries: Sequence[tuple[str, str]], columns: Sequence[str], file: str
 ) -> dict[str, str]:
@@ -288,22 +299,21 @@ def _locate(config: DatasetConfig) -> Path:
 
 
 def _has_own_tables(folder: Path) -> bool:
-    names = [stem + suffix for stem in ("items", "interactions") for suffix in SUFFIXES]
-    return any((folder / name).is_file() for name in names)
+    return any(tables_named(folder, stem) for stem in ("items", "interactions"))
 
 
-def _find_files(folder: Path) -> tuple[Path | None, Path]:
+def _find_files(folder: Path) -> tuple[TableFiles | None, TableFiles]:
     """Items, if there are any, and interactions."""
     if not recbole.has_atomic_files(folder):
-        has_items = any((folder / f"items{suffix}").is_file() for suffix in SUFFIXES)
-        items = find_table(folder, "items") if has_items else None
+        items = find_table(folder, "items") if has_table(folder, "items") else None
         return items, find_table(folder, "interactions")
     if _has_own_tables(folder):
         raise DataError(
             f"{folder}: expected either items.* and interactions.* or RecBole's files; found both; "
             "move the others away"
         )
-    return recbole.atomic_files(folder)
+    items, log = recbole.atomic_files(folder)
+    return (None if items is None else TableFiles.of(items)), TableFiles.of(log)
 
 
 def split_entries(column_names: Sequence[str]) -> list[tuple[str, str]]:
@@ -313,7 +323,10 @@ def split_entries(column_names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def read_items(
-    path: Path, entries: Sequence[tuple[str, str]], config: DatasetConfig, notes: Notes
+    path: Path | TableFiles,
+    entries: Sequence[tuple[str, str]],
+    config: DatasetConfig,
+    notes: Notes,
 ) -> pl.DataFrame:
     """Read an items table, under its own column names."""
     text = (Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS)
@@ -323,10 +336,13 @@ def read_items(
 
 
 def scan_log(
-    path: Path, entries: Sequence[tuple[str, str]], config: DatasetConfig, notes: Notes
+    path: Path | TableFiles,
+    entries: Sequence[tuple[str, str]],
+    config: DatasetConfig,
+    notes: Notes,
 ) -> pl.LazyFrame:
     """Scan a log, under its own column names."""
-    return scan_table(path, _with_theirs(EVENT_COLUMNS, entries), config, notes, infer=False)
+    return scan_table(path, _with_theirs(EVENT_COLUMNS, entries), config, notes)
 
 
 def _with_theirs(ours: Sequence[str], entries: Sequence[tuple[str, str]]) -> list[str]:
@@ -335,13 +351,6 @@ def _with_theirs(ours: Sequence[str], entries: Sequence[tuple[str, str]]) -> lis
         (name, each.strip()) for name, theirs in entries for each in (theirs, *theirs.split(">"))
     ]
     return [*ours, *(theirs for name, theirs in every if name in ours)]
-
-
-def _read_atomic(path: Path) -> pl.DataFrame:
-    with reading(path):
-        items = recbole.scan_atomic(path).collect()
-    require_rows(items, str(path))
-    return items
 
 
 def _without_other_columns(log: pl.LazyFrame) -> pl.LazyFrame:

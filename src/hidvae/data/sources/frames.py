@@ -16,7 +16,8 @@ from hidvae.data.given import frame_of
 from hidvae.data.notes import Notes
 from hidvae.data.schema import EVENT_COLUMNS
 from hidvae.data.sources.folder import read_items, rename_tables, scan_log, split_entries
-from hidvae.data.tables import FORMATS, SUFFIXES, SourceTables, reading
+from hidvae.data.table_files import FORMATS, SUFFIXES, TableFiles
+from hidvae.data.tables import SourceTables, reading
 from hidvae.errors import DataError
 from hidvae.store.artifacts import fingerprint_file
 
@@ -46,20 +47,20 @@ def tables_from(
     index_names = (*EVENT_COLUMNS, *(theirs for _, theirs in entries))
     notes = Notes(strict=config.strict)
     fingerprints = {}
-    items_file: Path | str | None = None
+    items_file: TableFiles | str | None = None
     frame: pl.DataFrame | None = None
     if items is not None:
-        if (path := _path(items, ITEMS)) is not None:
-            items_file, frame = path, read_items(path, entries, config, notes)
-            fingerprints[ITEMS] = fingerprint_file(path)
+        if (files := _files(items, ITEMS)) is not None:
+            items_file, frame = files, read_items(files, entries, config, notes)
+            fingerprints[ITEMS] = _fingerprint_files(files)
         else:
             with reading(ITEMS):
                 items_file, frame = ITEMS, frame_of(items, ITEMS, index_names).collect()
             fingerprints[ITEMS] = fingerprint_rows(frame.lazy(), ITEMS)
-    if (path := _path(interactions, INTERACTIONS)) is not None:
-        log_file: Path | str = path
-        log = scan_log(path, entries, config, notes)
-        fingerprints[INTERACTIONS] = fingerprint_file(path)
+    if (files := _files(interactions, INTERACTIONS)) is not None:
+        log_file: TableFiles | str = files
+        log = scan_log(files, entries, config, notes)
+        fingerprints[INTERACTIONS] = _fingerprint_files(files)
     else:
         log_file, log = INTERACTIONS, frame_of(interactions, INTERACTIONS, index_names)
         fingerprints[INTERACTIONS] = fingerprint_rows(log, INTERACTIONS)
@@ -67,8 +68,8 @@ def tables_from(
     return replace(tables, fingerprints=fingerprints, decisions=notes.decisions)
 
 
-def _path(table: Any, what: str) -> Path | None:
-    """The file that a name means; None for a frame."""
+def _files(table: Any, what: str) -> TableFiles | None:
+    """The files that a name means; None for a frame."""
     if not isinstance(table, (str, os.PathLike)):
         return None
     if is_address(str(table)):
@@ -77,11 +78,16 @@ def _path(table: Any, what: str) -> Path | None:
             "name a database in DatasetConfig.folder, and call Run(path).make(config)"
         )
     path = Path(table).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{what}: expected the name of a file ({FORMATS}); found no file {path}")
-    if not path.name.lower().endswith(SUFFIXES):
+    if path.is_file() and not path.name.lower().endswith(SUFFIXES):
         raise DataError(f"{what}: expected a file of {FORMATS}; found {path}; convert it")
-    return path
+    return TableFiles.of(path)
+
+
+def _fingerprint_files(files: TableFiles) -> str:
+    prints = [fingerprint_file(path) for path in files.parts]
+    return prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()
 
 
 def fingerprint_rows(table: pl.LazyFrame, what: str) -> str:

@@ -12,8 +12,13 @@ from pathlib import Path
 
 import polars as pl
 
-from hidvae.data.schema import Columns
-from hidvae.data.tables import COMPRESSIONS, reading
+from hidvae.config import DatasetConfig
+from hidvae.data.delimited_text import Layout, scan_delimited
+from hidvae.data.notes import Notes
+from hidvae.data.schema import EVENT_COLUMNS, Columns
+from hidvae.data.table_files import TableFiles
+from hidvae.data.tables import names_of, reading, require_rows
+from hidvae.data.text_files import COMPRESSIONS, TextFile
 from hidvae.errors import DataError
 
 TITLE_FIELDS = ("title", "item_name", "movie_title", "movie_name", "name")
@@ -48,18 +53,39 @@ def atomic_files(folder: Path) -> tuple[Path | None, Path]:
     return (found["item"][0] if found["item"] else None), found["inter"][0]
 
 
-def scan_atomic(path: Path) -> pl.LazyFrame:
+def read_atomic(table: TableFiles, config: DatasetConfig, notes: Notes) -> pl.DataFrame:
+    """Read an atomic file whole; see ``scan_atomic``.
+
+    Raises:
+        DataError: If it cannot be read, has no types in its header, or no row.
+    """
+    scan = scan_atomic(table, config, notes)
+    with reading(str(table)):
+        items = scan.collect()
+    require_rows(items, str(table))
+    return items
+
+
+def scan_atomic(table: TableFiles, config: DatasetConfig, notes: Notes) -> pl.LazyFrame:
     """Scan an atomic file; columns lose the type in their name.
 
+    Args:
+        table: Its file.
+        config: How it is written, if not with tabs.
+        notes: Told of what was recognised and of lines that are left out.
+
     Returns:
-        All columns as text, so that ids and long timestamps keep their digits.
+        ``LINE`` and all columns as text, so that ids and long timestamps keep their digits.
 
     Raises:
         DataError: If it cannot be read, or its header has no types.
     """
+    path = table.parts[0]
+    known = frozenset((*EVENT_COLUMNS, *TITLE_FIELDS, *CATEGORY_FIELDS))
+    layout = Layout(known, separator="\t", quote="none", has_header=True)
     with reading(path):
-        scan = pl.scan_csv(path, glob=False, separator="\t", quote_char=None, infer_schema=False)
-        header = scan.collect_schema().names()
+        scan = scan_delimited(TextFile(path, str(path)), layout, config, notes)
+        header = names_of(scan)
     fields = {column: column.split(":") for column in header}
     untyped = [column for column, parts in fields.items() if not _is_typed(parts)]
     if untyped:
@@ -67,10 +93,13 @@ def scan_atomic(path: Path) -> pl.LazyFrame:
             f"{path}: expected a header of name:type with tabs between and a type of "
             f"{', '.join(_TYPES)}; found {untyped[0]!r}; write the types into the header"
         )
-    named = scan.rename({column: parts[0] for column, parts in fields.items()})
-    with reading(path):
-        named.collect_schema()  # two fields of one name show here
-    return named
+    names = [parts[0] for parts in fields.values()]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise DataError(
+            f"{path}: expected each field once; found {twice!r} with two types; remove one of them"
+        )
+    return scan.rename({column: parts[0] for column, parts in fields.items()})
 
 
 def name_fields(items: pl.DataFrame) -> pl.DataFrame:

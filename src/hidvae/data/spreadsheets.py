@@ -1,0 +1,71 @@
+"""Tables in Excel files, read as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from hidvae.data.delimited_text import Layout, name_columns
+from hidvae.data.notes import Notes
+from hidvae.data.tables import LINE, empty_file
+from hidvae.errors import DataError, MissingExtraError
+
+
+def read_sheet(path: Path, stem: str, layout: Layout, notes: Notes) -> pl.DataFrame:
+    """Read a sheet: the one that is called like the table, else the first that is not empty.
+
+    Args:
+        path: An .xlsx file.
+        stem: What the table is called, such as ``items``.
+        layout: What is known of the table.
+        notes: Told of the sheet if there are several.
+
+    Returns:
+        ``LINE``, the row of the sheet, then the columns as text; empty rows left out.
+
+    Raises:
+        DataError: If the file cannot be read, or has no header.
+        MissingExtraError: If the package that reads it is not installed.
+    """
+    try:
+        import fastexcel
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path}: an Excel file needs the package fastexcel; `pip install 'hidvae[excel]'`, or "
+            "save the sheet as CSV"
+        ) from error
+    try:
+        book = fastexcel.read_excel(path)
+        names = book.sheet_names
+        named = [name for name in names if name.strip().casefold() == stem.casefold()]
+        sheets = [(name, _values(book, name)) for name in named[:1] or names]
+    except fastexcel.FastExcelError as error:
+        raise DataError(
+            f"{path}: expected a readable Excel file; found: {str(error).splitlines()[0]}; save it "
+            "again as .xlsx"
+        ) from error
+    filled = [(name, values) for name, values in sheets if values.height]
+    if not filled:
+        raise empty_file(path)
+    name, values = filled[0]
+    if len(names) > 1:
+        notes.decide(f"{path}: sheet {name!r} is read, of {', '.join(names)}")
+    first, *rows = [[value or "" for value in row] for row in values.drop(LINE).iter_rows()]
+    line = values[LINE][0]
+    columns, is_named = name_columns(first, rows, layout, str(path), line, ", ".join(first))
+    table = values.select(LINE, *(pl.nth(n + 1).alias(c) for n, c in enumerate(columns)))
+    return table[1:] if is_named else table
+
+
+def _values(book: object, name: str) -> pl.DataFrame:
+    """The rows of a sheet that are not empty, and their numbers."""
+    sheet = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string")  # type: ignore[attr-defined]
+    values: pl.DataFrame = sheet.to_polars()
+    filled = pl.any_horizontal(pl.all().str.strip_chars(" ") != "") if values.width else pl.lit(1)
+    number = pl.int_range(1, pl.len() + 1, dtype=pl.get_index_type())
+    return (
+        values.select(number.alias(LINE), pl.all()).filter(filled.fill_null(value=False))
+        if values.width
+        else values.with_columns(number.alias(LINE))
+    )
