@@ -51,13 +51,13 @@ def test_all_rules_of_both_tables_at_once(tmp_path: Path) -> None:
     shown = [(Path(p.file).name, p.row, p.column, p.value) for p in report.problems]
     assert sorted(shown, key=str) == sorted(
         [
-            ("items.csv", 2, "item_id", "a"),
-            ("items.csv", 3, "item_id", None),
-            ("items.csv", 1, "categories", "A > > B"),
-            ("interactions.csv", 2, "timestamp", "yesterday"),
-            ("interactions.csv", 3, "position", "1.5"),
-            ("interactions.csv", 4, "user_id", None),
-            ("interactions.csv", 5, "item_id", None),
+            ("items.csv", 3, "item_id", "a"),
+            ("items.csv", 4, "item_id", None),
+            ("items.csv", 2, "categories", "A > > B"),
+            ("interactions.csv", 3, "timestamp", "yesterday"),
+            ("interactions.csv", 4, "position", "1.5"),
+            ("interactions.csv", 5, "user_id", None),
+            ("interactions.csv", 6, "item_id", None),
         ],
         key=str,
     )
@@ -66,7 +66,7 @@ def test_all_rules_of_both_tables_at_once(tmp_path: Path) -> None:
     assert not any("\n" in line for line in lines)
     path = tmp_path / "shop" / "interactions.csv"
     assert (
-        f"{path}, row 2, column timestamp: expected a time: a number or a date; found "
+        f"{path}, line 3, column timestamp: expected a time: a number or a date; found "
         "'yesterday'; convert the column or remove the row, or set DatasetConfig.time_format"
         in lines
     )
@@ -80,8 +80,8 @@ def test_ten_are_shown_of_every_rule_some_and_all_are_counted(tmp_path: Path) ->
     assert list(report.totals.values()) == [29, 25]
     assert report.num_problems == 54
     assert [(p.column, p.row) for p in report.problems] == [
-        *[("item_id", row) for row in (2, 3, 4, 5, 6)],
-        *[("timestamp", row) for row in (1, 2, 3, 4, 5)],
+        *[("item_id", row) for row in (3, 4, 5, 6, 7)],
+        *[("timestamp", row) for row in (2, 3, 4, 5, 6)],
     ]
     assert report.lines()[10] == "54 problems, 10 shown:"
 
@@ -101,7 +101,7 @@ def test_faults_of_whole_tables_do_not_hide_the_rows(tmp_path: Path) -> None:
     report = report_of(
         write(tmp_path / "shop", "what\na\n", "who,item_id,timestamp\nu,a,x\nu,a,y\n")
     )
-    assert [p.row for p in report.problems] == [None, None, 1, 2]
+    assert [p.row for p in report.problems] == [None, None, 2, 3]
     assert "missing item_id; found what" in report.problems[0].message
     assert "missing user_id; found who, item_id, timestamp" in report.problems[1].message
     totals = [rule.rpartition("/")[2] for rule in report.totals]

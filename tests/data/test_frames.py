@@ -116,7 +116,7 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
             LOG,
             r"items: expected a table.*found postgresql://me:\*\*\*@host/shop; name a database in",
         ),
-        (__file__, LOG, "items: expected a file of parquet, csv"),
+        (__file__, LOG, "items: expected a file of csv, tsv"),
         (ITEMS, LOG[:0], "interactions: expected at least one row; found 0 rows under the columns"),
         (ITEMS, LOG.drop("user_id"), "interactions: .*missing user_id"),
         (ITEMS.drop("item_id"), LOG, "items: expected columns item_id; missing item_id"),

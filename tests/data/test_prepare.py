@@ -115,7 +115,7 @@ def test_items_without_events_stay_without_a_core(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_counted_and_said(tmp_path: Path) -> None:
     events = [*THREE, ("u", "bb"), ("u", "x"), ("", "a"), *OTHER]
-    folder = write_tables(tmp_path, events, ["a", "b", "c", "a", ""])
+    folder = write_tables(tmp_path, events, ["a", "b", "c", "a", '""'])
     stage = prepare(DatasetConfig(folder=folder), tmp_path / "out")
     assert stage.metrics["unknown_item_events"] == 2
     assert stage.metrics["num_events"] + stage.facts["dropped_events"] == len(events)

@@ -52,10 +52,7 @@ def test_atomic_files_are_read(tmp_path: Path) -> None:
         "title": ["Toy Story", '"Net", the uncut'],
         "release_year": ["1995", None],
     }
-    assert events.rows() == [
-        ("196", "007", 881250949.0, 1),
-        ("22", "7", 878887116.0, 2),
-    ]
+    assert events.rows() == [("196", "007", 881250949.0, 2), ("22", "7", 878887116.0, 3)]
 
 
 def test_compressed_and_renamed(tmp_path: Path) -> None:
@@ -102,12 +99,14 @@ def test_items_of_a_log_come_in_its_order(tmp_path: Path) -> None:
     ("files", "expected"),
     [
         ({"inter": "user_id\titem_id\nu\ti\n"}, "expected a header of name:type with tabs"),
-        ({"inter": "user_id:token,item_id:token\nu,i\n"}, "found 'user_id:token,item_id:token'"),
         ({"inter": INTER, "train.inter": INTER}, r"one \*.inter file; found ml-tiny.inter, ml-ti"),
-        ({"inter": "a:token\ta:float\n1\t2\n"}, "expected a readable .* duplicate"),
+        ({"inter": "a:token\ta:float\n1\t2\n"}, "each field once; found 'a' with two types"),
         ({"inter": ""}, "found an empty file"),
         ({"inter": "user_id:token\twhat:token\nu\ti\n"}, "missing item_id; found user_id, what"),
-        ({"inter": "user_id:token\titem_id:token\nu\ti\tx\n"}, "expected a readable"),
+        (
+            {"inter": "user_id:token\titem_id:token\nu\ti\tx\n"},
+            r"expected 2 values in each line, with tabs between; found 3 values in line 2 \('u",
+        ),
         ({"inter": INTER, "item": "item_id:token\n"}, "found 0 rows under the columns item_id"),
     ],
 )

@@ -533,9 +533,10 @@ def _lines(numbers: Sequence[int]) -> str:
 
 def _read(file: TextFile, dialect: _Dialect) -> tuple[pl.LazyFrame, _Found]:
     num_columns = len(dialect.columns)
+    quoting = "put values that hold the separator or a line break in quotation marks"
     broken = BrokenLines(
         f"{count_of(num_columns, 'value')} in each line, with {dialect.between} between",
-        "repair the line, or put values that hold the separator or a line break in quotation marks",
+        f"repair the line, or {quoting}" if dialect.quote else "repair the line",
     )
     found = _Found(broken)
     blocks: RowBlocks[_Record] = RowBlocks(lambda records: _frame(records, dialect.columns))

@@ -73,8 +73,8 @@ def scan_json(
     head = list(islice(_filled(read_lines(file.path, encoding)), _LOOKED_AT))
     if not head:
         raise empty_file(file.name)
-    is_lines = sum(isinstance(_parsed(line), dict) for _, line in head) > len(head) / 2
-    is_lines &= len(head) > 1
+    are_objects = [isinstance(_parsed(line), dict) for _, line in head]
+    is_lines = len(head) > 1 and (are_objects[0] or sum(are_objects) > len(head) / 2)
     if is_lines and is_log and encoding in (UTF_8, "utf-8-sig"):
         scan = _scan_plain(file, text_columns)
         if scan is not None:

@@ -85,7 +85,7 @@ class BrokenLines:
         """Have them left out, or refused if there are too many.
 
         Raises:
-            DataError: If they are more than ``MAX_BROKEN_SHARE`` of the lines and more than one.
+            DataError: If they are all lines, or more than ``MAX_BROKEN_SHARE`` and more than one.
         """
         if not self.count:
             return
@@ -101,5 +101,7 @@ class BrokenLines:
             place="line",
             found=self._first + more,
         )
+        if not num_rows:
+            notes.refuse(rows)
         notes.leave_out(rows, what, at_most=MAX_BROKEN_SHARE)
         notes.settle(file, num_rows + self.count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -58,14 +59,12 @@ def read_sheet(path: Path, stem: str, layout: Layout, notes: Notes) -> pl.DataFr
     return table[1:] if is_named else table
 
 
-def _values(book: object, name: str) -> pl.DataFrame:
+def _values(book: Any, name: str) -> pl.DataFrame:
     """The rows of a sheet that are not empty, and their numbers."""
-    sheet = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string")  # type: ignore[attr-defined]
-    values: pl.DataFrame = sheet.to_polars()
-    filled = pl.any_horizontal(pl.all().str.strip_chars(" ") != "") if values.width else pl.lit(1)
-    number = pl.int_range(1, pl.len() + 1, dtype=pl.get_index_type())
-    return (
-        values.select(number.alias(LINE), pl.all()).filter(filled.fill_null(value=False))
-        if values.width
-        else values.with_columns(number.alias(LINE))
-    )
+    values: pl.DataFrame = book.load_sheet(
+        name, header_row=None, skip_rows=0, dtypes="string"
+    ).to_polars()
+    if not values.width:
+        return pl.DataFrame(schema={LINE: pl.get_index_type()})
+    is_filled = values.select(pl.any_horizontal(pl.all().str.strip_chars(" ") != ""))
+    return values.with_row_index(LINE, offset=1).filter(is_filled.to_series().fill_null(False))

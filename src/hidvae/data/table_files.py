@@ -150,7 +150,7 @@ def read_table(
     with reading(str(files)):
         frame = _scan(files, text_columns, config, notes, is_log=False).collect()
     require_rows(frame, str(files))
-    if _suffix(files.parts[0]).startswith((*_JSON, ".parquet")):
+    if _kind(files.parts[0]) in (*_JSON, ".parquet"):
         return frame
     others = [name for name in names_of(frame) if name not in text_columns]
     return frame.with_columns(_typed(frame[name]) for name in others)
@@ -367,14 +367,20 @@ def _mixed_columns(files: TableFiles, schemas: Sequence[Mapping[str, pl.DataType
         if len(types) < 2 or all(dtype.is_numeric() for dtype in types):
             continue
         if any(dtype.is_nested() for dtype in types):
-            other = next(
-                part
+            of_parts = [
+                (part, schema[name])
                 for part, schema in zip(files.parts, schemas, strict=True)
-                if schema.get(name, pl.Null) not in (pl.Null, schemas[0].get(name))
+                if schema.get(name, pl.Null) != pl.Null
+            ]
+            part, dtype = of_parts[0]
+            other, found = next(
+                (other, found)
+                for other, found in of_parts
+                if found != dtype and (found.is_nested() or dtype.is_nested())
             )
             raise DataError(
-                f"{other}, column {name}: expected {schemas[0].get(name)} as in {files.parts[0]}; "
-                f"found {next(iter(types - {schemas[0].get(name)}))}; export all parts alike"
+                f"{other}, column {name}: expected {dtype} as in {part}; found {found}; export all "
+                "parts alike"
             )
         mixed.append(name)
     return mixed
@@ -382,6 +388,8 @@ def _mixed_columns(files: TableFiles, schemas: Sequence[Mapping[str, pl.DataType
 
 def _typed(values: pl.Series) -> pl.Series:
     """Numbers, if all texts are numbers that keep their digits; true and false; else the texts."""
+    if values.dtype != pl.String:
+        return values
     texts = values.str.strip_chars().drop_nulls()
     texts = texts.filter(texts != "")
     if texts.is_empty():

@@ -150,11 +150,6 @@ def map_distinct(
     return values.replace_strict(distinct, results, default=None, return_dtype=return_dtype)
 
 
-def names_of(frame: pl.DataFrame | pl.LazyFrame) -> list[str]:
-    """The columns that stand in the file."""
-    return [name for name in frame.lazy().collect_schema().names() if name != LINE]
-
-
 _KINDS = {
     "parquet": "Parquet",
     "csv": "CSV",

@@ -35,7 +35,7 @@ from hidvae.data.table_files import (
     scan_table,
     tables_named,
 )
-from hidvae.data.tables import LINE, SourceTables, names_of, nearest, require_rows
+from hidvae.data.tables import LINE, SourceTables, names_of, nearest, reading, require_rows
 from hidvae.errors import ConfigError, DataError
 
 _WANTED = f"items.* and interactions.* tables ({FORMATS}) or RecBole's *.inter and *.item files"
