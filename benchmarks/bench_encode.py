@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def catalogue_texts(items: Path, sample: int) -> list[str]:
     """The distinct texts that stage embed would encode."""
-    catalogue = Catalogue(pl.read_parquet(items))
+    catalogue = Catalogue(pl.read_parquet(items, glob=False))
     texts = sorted(set(item_texts(catalogue, EmbeddingConfig().text_columns)))
     chosen = np.random.default_rng(0).permutation(len(texts))[: sample or len(texts)]
     return [texts[i] for i in chosen]

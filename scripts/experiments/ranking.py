@@ -157,7 +157,7 @@ def measure_run(run: Trial, is_brief: bool) -> dict[str, Any]:
 
 
 def _ranks(runs: Sequence[Trial]) -> list[pl.DataFrame]:
-    return [pl.read_parquet(run.path / "evaluation" / RANKS) for run in runs]
+    return [pl.read_parquet(run.path / "evaluation" / RANKS, glob=False) for run in runs]
 
 
 def compare_rankers(

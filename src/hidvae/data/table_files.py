@@ -27,11 +27,13 @@ from hidvae.errors import DataError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ""}
 _JSON = (".jsonl", ".ndjson", ".json")
+_ZIP = ".zip"
+_PACKED = (*COMPRESSIONS, _ZIP)
 _WHOLE = (".parquet", ".xlsx")
 SUFFIXES = (
     *_WHOLE,
-    *(kind + packed for kind in (*_SEPARATORS, *_JSON) for packed in COMPRESSIONS),
-    ".zip",
+    *(kind + packed for kind in (*_SEPARATORS, *_JSON) for packed in _PACKED),
+    _ZIP,
 )
 """How names of tables end; upper and lower case are the same."""
 FORMATS = "csv, tsv, tab, txt, jsonl, ndjson or json, also with .gz, .zst or .zip, parquet or xlsx"
@@ -235,7 +237,7 @@ class _Reader:
         if kind == ".xlsx":
             stem = "interactions" if self.is_log else "items"
             return read_sheet(path, stem, layout, self.notes).lazy()
-        if kind == ".zip":
+        if kind == _ZIP:
             return self.scan(unpack(path), shown)
         file = TextFile(path, shown)
         if kind in _JSON:
@@ -271,7 +273,7 @@ def _kind(path: Path) -> str:
         start = opened.read(8)
     if start.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(path) as archive:
-            return ".xlsx" if "xl/workbook.xml" in archive.namelist() else ".zip"
+            return ".xlsx" if "xl/workbook.xml" in archive.namelist() else _ZIP
     if start.startswith(b"\xd0\xcf\x11\xe0"):
         raise DataError(
             f"{path}: expected a table; found an Excel file of before 2007; save it as .xlsx or CSV"
@@ -279,7 +281,7 @@ def _kind(path: Path) -> str:
     if start.startswith(b"PAR1"):
         return ".parquet"
     suffix = _suffix(path)
-    for packed in COMPRESSIONS[1:]:
+    for packed in _PACKED[1:]:
         suffix = suffix.removesuffix(packed)
     return suffix or ".txt"
 

@@ -26,8 +26,8 @@ import polars as pl
 from hidvae.data.notes import Notes, show_value
 from hidvae.errors import ConfigError, DataError
 
-COMPRESSIONS = ("", ".gz", ".zst", ".zip")
-"""How a text file may be packed; a zip archive holds one file."""
+COMPRESSIONS = ("", ".gz", ".zst")
+"""How a text file may be packed."""
 NOT_TEXT = re.compile("[\x00\udc80-\udcff]")
 """A NUL byte, or a byte that is none of the encoding's."""
 UTF_8, WINDOWS = "utf-8", "cp1252"

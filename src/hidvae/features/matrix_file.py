@@ -98,7 +98,7 @@ def _say_row_order(path: Path, notes: Notes) -> None:
 
 def _read_parquet(path: Path, item_ids: Sequence[str], notes: Notes) -> np.ndarray:
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(

@@ -238,7 +238,7 @@ def read_changes(run: Path, items: RunItems, inputs: Mapping[str, str]) -> ItemC
             f"away, and give its {_ITEMS} to `{_PRODUCED_BY}` if the new tables lack them"
         ) from error
     try:
-        frame = pl.read_parquet(folder.path / _ITEMS)
+        frame = pl.read_parquet(folder.path / _ITEMS, glob=False)
         tensors = load_file(folder.path / _FEATURES)
         shape = (frame.height, int(folder.facts["num_terms"]))
         catalogue = Catalogue(frame)

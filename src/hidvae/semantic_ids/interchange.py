@@ -244,7 +244,7 @@ def import_index_json(path: Path) -> pl.DataFrame:
 def import_parquet(path: Path) -> pl.DataFrame:
     """Read item_id and codes (list of Int64); a column of whole numbers may name the items."""
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _unreadable(path, "a Parquet file", error) from error
     _require_columns(path, frame, ("item_id", "codes"))
@@ -281,7 +281,7 @@ def import_parquet(path: Path) -> pl.DataFrame:
 def import_recbole(path: Path) -> pl.DataFrame:
     """Read a ``.item`` file into item_id and codes (list of Int64); other columns are ignored."""
     try:
-        frame = pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False)
+        frame = pl.read_csv(path, glob=False, separator="\t", quote_char=None, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _unreadable(path, "a RecBole atomic file", error) from error
     _require_columns(path, frame, (_ITEM_COLUMN, _CODES_COLUMN))

@@ -143,7 +143,7 @@ class SemanticIds:
                 "run `hidvae tokenize` again"
             )
         try:
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path, glob=False)
             return cls(
                 frame["item_id"].to_list(),
                 _matrix(frame["codes"], facts, "num_levels", np.dtype(np.int64)),

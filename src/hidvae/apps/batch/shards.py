@@ -85,7 +85,7 @@ def check_columns(path: Path, columns: Mapping[str, str]) -> None:
         DataError: If the file is no Parquet, lacks a column, or has one of another kind.
     """
     with reading(path):
-        schema = pl.read_parquet_schema(path)
+        schema = pl.scan_parquet(path, glob=False).collect_schema()
     for name, kind in columns.items():
         if name not in schema:
             near = nearest(name, schema)

@@ -96,7 +96,7 @@ def _count_nodes(labels: pl.DataFrame) -> pl.DataFrame:
 
 def _count_sources(folder: StageFolder, num_levels: int) -> list[dict[str, int]]:
     """Items by what gave them their tag, per level; empty where the stage did not write it down."""
-    frame = pl.read_parquet(folder.path / TAGS_FILE)
+    frame = pl.read_parquet(folder.path / TAGS_FILE, glob=False)
     if _SOURCES not in frame.columns:
         return [{} for _ in range(num_levels)]
     counted = []

@@ -45,7 +45,7 @@ def read_log(run: Path, stage: str) -> StageLog:
     """
     file = log_file(run, stage)
     try:
-        rows = pl.read_csv(file, infer_schema_length=None)
+        rows = pl.read_csv(file, glob=False, infer_schema_length=None)
     except FileNotFoundError as error:  # also: it ended at this moment, and the next look finds it
         if (file.parent / MANIFEST).is_file():
             raise NotTrainedError(

@@ -235,7 +235,7 @@ class _Parts:
         types = {name: self._type(name) for name in self.names}
         for number, schema in enumerate(self.schemas):
             if schema != types:
-                part = pl.read_parquet(self._file(number))
+                part = pl.read_parquet(self._file(number), glob=False)
                 part = part.select(_cast(part[name], types[name]) for name in self.names)
                 part.write_parquet(self._file(number))
         files = [self._file(number) for number in range(len(self.schemas))]

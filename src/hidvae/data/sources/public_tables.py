@@ -17,7 +17,8 @@ from hidvae.data.conditions import keep_events
 from hidvae.data.schema import Columns
 from hidvae.data.sources.delimited import header_of, scan_lines
 from hidvae.data.sources.paths import most_common_first, path_of
-from hidvae.data.tables import COMPRESSIONS, LINE, SourceTables, reading, require_columns
+from hidvae.data.tables import LINE, SourceTables, reading, require_columns
+from hidvae.data.text_files import COMPRESSIONS
 from hidvae.errors import DataError
 from hidvae.store.artifacts import Decision
 

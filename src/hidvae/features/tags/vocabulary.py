@@ -134,8 +134,8 @@ def load_tags(folder: StageFolder) -> ItemTags:
     """
     num_levels = int(folder.facts["num_levels"])
     try:
-        frame = pl.read_parquet(folder.path / TAGS_FILE)
-        vocabulary_frame = pl.read_parquet(folder.path / VOCABULARY_FILE)
+        frame = pl.read_parquet(folder.path / TAGS_FILE, glob=False)
+        vocabulary_frame = pl.read_parquet(folder.path / VOCABULARY_FILE, glob=False)
         tensors = load_file(folder.path / TAG_EMBEDDINGS_FILE)
         embeddings = [tensors[f"level_{level}"] for level in range(num_levels)]
     except (pl.exceptions.PolarsError, safetensors.SafetensorError, OSError, KeyError) as error:
