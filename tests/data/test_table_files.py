@@ -223,7 +223,7 @@ def test_tables_without_header(tmp_path: Path) -> None:
     tables = read_folder(DatasetConfig(folder=str(tmp_path), column_names=names))
     assert tables.items.rows() == [(1, "sku0", "Lamp"), (2, "sku1", "Bed")]
     log = tables.interactions.collect()
-    assert log.rows() == [("u0", "sku1", "1700000000", 1), ("u1", "sku0", "1700000001", 2)]
+    assert log.rows() == [(1, "u0", "sku1", "1700000000"), (2, "u1", "sku0", "1700000001")]
     with pytest.raises(ConfigError) as caught:
         read_folder(DatasetConfig(folder=str(tmp_path), column_names=(*names[:2], "item_id=9")))
     assert "expected the number of a column of" in str(caught.value)
@@ -236,7 +236,7 @@ def test_numbers_of_columns_leave_a_header_alone(tmp_path: Path) -> None:
     config = DatasetConfig(folder=str(tmp_path), column_names=("user_id=1", "item_id=2"))
     tables = read_folder(config)
     assert tables.items.columns == [LINE, "item_id", "title"]
-    assert tables.interactions.collect().rows() == [("u0", "sku1", 1), ("u1", "sku0", 2)]
+    assert tables.interactions.collect().rows() == [(1, "u0", "sku1"), (2, "u1", "sku0")]
 
 
 def test_sheets(tmp_path: Path) -> None:

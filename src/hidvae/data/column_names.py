@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import polars as pl
 
@@ -96,11 +97,21 @@ _LEVELS = (
 _LEVEL_STEM = re.compile(r"^(?:l|lvl|level|.*(?:categor|cat|cate|taxonomy|hierarchy).*)$")
 
 
-def text_names(names: Sequence[str]) -> list[str]:
-    """Of a table's columns, those that may hold ids, titles or paths, and so are read as text."""
-    known = {ours.replace("_", "") for ours in _TEXT_ROLES}
-    known |= {name for ours in _TEXT_ROLES for row in _rows_of(ours) for name in row} | {"id"}
-    return [name for name in names if plain_name(name) in known or _is_level(name)]
+def may_be_text(name: str) -> bool:
+    """Whether a column may hold ids, titles or paths, and so is read as text."""
+    return plain_name(name) in _names_for(_TEXT_ROLES) | {"id"} or _is_level(name)
+
+
+def is_usual(name: str) -> bool:
+    """Whether a name is ours or one that is taken for it."""
+    return plain_name(name) in _names_for((*_EVENT_ROLES, *_ITEM_ROLES))
+
+
+@cache
+def _names_for(roles: Sequence[str]) -> frozenset[str]:
+    """Our names and the other ones of some columns, without case, blanks and signs."""
+    others = (name for ours in roles for row in _rows_of(ours) for name in row)
+    return frozenset((*(ours.replace("_", "") for ours in roles), *others))
 
 
 def recognise_log(

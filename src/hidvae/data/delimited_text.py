@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 
 from hidvae.config import DatasetConfig
+from hidvae.data.column_names import is_usual
 from hidvae.data.notes import Notes, count_of, show_value
 from hidvae.data.row_blocks import BrokenLines, RowBlocks
 from hidvae.data.tables import LINE, empty_file
@@ -81,7 +82,10 @@ class Layout:
     def names_in(self, header: Iterable[str]) -> int:
         """How many fields of a header are known names; RecBole's have a type after a colon."""
         known = {name.casefold() for name in self.known}
-        return sum(name.partition(":")[0].strip(' "').casefold() in known for name in header)
+        names = [name.partition(":")[0].strip(" \"'").casefold() for name in header]
+        num_usual = sum(map(is_usual, names))
+        # a single one may be a value, such as the category "book"
+        return max(sum(name in known for name in names), num_usual if num_usual > 1 else 0)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from hidvae.config import DatasetConfig
+from hidvae.data.column_names import is_usual
 from hidvae.data.notes import Notes, show_value
 from hidvae.data.row_blocks import BrokenLines, RowBlocks
 from hidvae.data.tables import LINE, empty_file
@@ -44,7 +45,7 @@ Record = tuple[int, dict[str, Any]]
 
 def scan_json(
     file: TextFile,
-    text_columns: Sequence[str],
+    is_text: Callable[[str], bool],
     key: str,
     config: DatasetConfig,
     notes: Notes,
@@ -55,7 +56,7 @@ def scan_json(
 
     Args:
         file: The file, not in an archive.
-        text_columns: Columns whose numbers become text as they are written.
+        is_text: Whether numbers of a column become text as they are written.
         key: Name for the keys of an object of records; empty if such an object is no table.
         config: ``csv_encoding``, if it is set.
         notes: Told of what was recognised and of lines that are left out.
@@ -76,7 +77,7 @@ def scan_json(
     are_objects = [isinstance(_parsed(line), dict) for _, line in head]
     is_lines = len(head) > 1 and (are_objects[0] or sum(are_objects) > len(head) / 2)
     if is_lines and is_log and encoding in (UTF_8, "utf-8-sig"):
-        scan = _scan_plain(file, text_columns)
+        scan = _scan_plain(file, is_text)
         if scan is not None:
             return scan
     if encoding == UTF_8:
@@ -85,17 +86,17 @@ def scan_json(
                 encoding = encoding_of_other_bytes(file)
     if not config.csv_encoding:
         say_encoding(file, encoding, notes)
-    table = _Table(file, frozenset(text_columns), notes)
+    table = _Table(file, is_text, notes)
     if is_lines:
         return table.from_lines(encoding)
     text = "".join(line for _, line in read_lines(file.path, encoding))
-    return table.from_records(_records_of(_Document(file, text), key, text_columns, notes))
+    return table.from_records(_records_of(_Document(file, text), key, notes))
 
 
 # What Polars reads
 
 
-def _scan_plain(file: TextFile, text_columns: Sequence[str]) -> pl.LazyFrame | None:
+def _scan_plain(file: TextFile, is_text: Callable[[str], bool]) -> pl.LazyFrame | None:
     """The log as Polars reads it; None if there is an odd line or a mixed column."""
     is_flat = True
     with open_bytes(file.path) as source:
@@ -112,7 +113,7 @@ def _scan_plain(file: TextFile, text_columns: Sequence[str]) -> pl.LazyFrame | N
         found = pl.scan_ndjson(pattern, infer_schema_length=None).collect_schema()
     except pl.exceptions.PolarsError:
         return None
-    texts = [name for name in text_columns if name in found]
+    texts = [name for name in found if is_text(name)]
     if any(found[name].is_nested() for name in texts) or any(map(_is_hollow, found.values())):
         return None
     schema: dict[str, Any] = {**found, **dict.fromkeys(texts, pl.String)}
@@ -220,9 +221,7 @@ def _ends(text: str, start: int, end: int) -> int:
     return newlines + returns
 
 
-def _records_of(
-    document: _Document, key: str, names: Sequence[str], notes: Notes
-) -> Iterator[Record]:
+def _records_of(document: _Document, key: str, notes: Notes) -> Iterator[Record]:
     """The objects of a document, whatever holds them.
 
     Raises:
@@ -233,7 +232,7 @@ def _records_of(
     if not values:
         raise empty_file(file.name)
     if len(values) == 1 and isinstance(values[0][1], dict):
-        values = _unwrapped(*values[0], key, names, file, notes)
+        values = _unwrapped(*values[0], key, file, notes)
     for line, value in values:
         if not isinstance(value, dict):
             raise DataError(
@@ -244,7 +243,7 @@ def _records_of(
 
 
 def _unwrapped(
-    line: int, whole: dict[str, Any], key: str, names: Sequence[str], file: TextFile, notes: Notes
+    line: int, whole: dict[str, Any], key: str, file: TextFile, notes: Notes
 ) -> list[tuple[int, Any]]:
     """The rows of a table that is one object."""
     lists = {name: value for name, value in whole.items() if isinstance(value, list)}
@@ -252,7 +251,7 @@ def _unwrapped(
         rows = [dict(zip(lists["columns"], row, strict=False)) for row in lists["data"]]
         return [(line, row) for row in rows]
     tables = [name for name, value in lists.items() if value and all(_is_object(v) for v in value)]
-    if len(tables) == 1 and not any(name in names for name in whole):
+    if len(tables) == 1 and not any(map(is_usual, whole)):
         notes.decide(f"{file.name}: the rows are those under {tables[0]!r}")
         return [(line, value) for value in lists[tables[0]]]
     lengths = {len(value) for value in lists.values()}
@@ -260,7 +259,7 @@ def _unwrapped(
         columns = zip(*lists.values(), strict=True)
         return [(line, dict(zip(lists, row, strict=True))) for row in columns]
     if whole and all(map(_is_object, whole.values())):
-        if any(name in names for name in whole):  # pandas, orient="columns"
+        if any(map(is_usual, whole)):  # pandas, orient="columns"
             rows_of = dict.fromkeys(index for column in whole.values() for index in column)
             return [
                 (line, {name: column.get(index) for name, column in whole.items()})
@@ -269,7 +268,7 @@ def _unwrapped(
         if key:
             notes.decide(f"{file.name}: the keys of its objects are taken for {key}")
             return [(line, {key: name, **value}) for name, value in whole.items()]
-    if any(name in names for name in whole) and not tables:
+    if any(map(is_usual, whole)) and not tables:
         return [(line, whole)]
     raise DataError(
         f"{file.name}: expected an array of objects, or an object a line; found one object with "
@@ -366,8 +365,8 @@ class _Kind:
 class _Table:
     """Builds the table of a file's objects."""
 
-    def __init__(self, file: TextFile, text_columns: frozenset[str], notes: Notes) -> None:
-        self.file, self.text_columns, self.notes = file, text_columns, notes
+    def __init__(self, file: TextFile, is_text: Callable[[str], bool], notes: Notes) -> None:
+        self.file, self.is_text, self.notes = file, is_text, notes
 
     def from_lines(self, encoding: str) -> pl.LazyFrame:
         """Of a file with an object a line: read once for the types and once for the values."""
@@ -404,7 +403,7 @@ class _Table:
         schema: dict[str, pl.DataType] = {}
         for name, kind in kinds.items():
             dtype = kind.dtype()
-            if name in self.text_columns and dtype is not None and not dtype.is_nested():
+            if self.is_text(name) and dtype is not None and not dtype.is_nested():
                 dtype = pl.String()
             if dtype is not None or kind.fields is None:
                 schema[name] = dtype or pl.String()

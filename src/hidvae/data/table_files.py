@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from hidvae.config import DatasetConfig
+from hidvae.data.column_names import may_be_text
 from hidvae.data.delimited_text import Layout, scan_delimited
 from hidvae.data.json_tables import scan_json
 from hidvae.data.notes import Notes, count_of
@@ -154,7 +155,7 @@ def read_table(
     require_rows(frame, str(files))
     if _kind(files.parts[0]) in (*_JSON, ".parquet"):
         return frame
-    others = [name for name in names_of(frame) if name not in text_columns]
+    others = [name for name in names_of(frame) if not (name in text_columns or may_be_text(name))]
     return frame.with_columns(_typed(frame[name]) for name in others)
 
 
@@ -169,7 +170,7 @@ def scan_table(
     Args:
         table: Its files.
         text_columns: Columns that stay text even if they look like numbers, so that the id ``007``
-            is not the id ``7``. In a table of text all columns are text.
+            is not the id ``7``, besides those with usual names for ids. In CSV all columns do.
         config: How tables are written, as far as it is set.
         notes: Told of what was recognised and what is left out.
 
@@ -242,10 +243,12 @@ class _Reader:
         file = TextFile(path, shown)
         if kind in _JSON:
             key = "" if self.is_log else Columns.ITEM
-            return scan_json(
-                file, self.text_columns, key, self.config, self.notes, is_log=self.is_log
-            )
+            return scan_json(file, self.is_text, key, self.config, self.notes, is_log=self.is_log)
         return scan_delimited(file, layout, self.config, self.notes)
+
+    def is_text(self, name: str) -> bool:
+        """Whether the numbers of a column are read as text."""
+        return name in self.text_columns or may_be_text(name)
 
     def _layout(self, kind: str) -> Layout:
         theirs = [entry.partition("=")[2].strip() for entry in self.config.column_names]

@@ -17,7 +17,6 @@ from hidvae.data.column_names import (
     recognise_items,
     recognise_log,
     say_file_order,
-    text_names,
 )
 from hidvae.data.conditions import keep_events, parse_condition
 from hidvae.data.items_of_log import items_of_log
@@ -312,8 +311,8 @@ def _find_files(folder: Path) -> tuple[TableFiles | None, TableFiles]:
             f"{folder}: expected either items.* and interactions.* or RecBole's files; found both; "
             "move the others away"
         )
-    items, log = recbole.atomic_files(folder)
-    return (None if items is None else TableFiles.of(items)), TableFiles.of(log)
+    item_file, log_file = recbole.atomic_files(folder)
+    return (None if item_file is None else TableFiles.of(item_file)), TableFiles.of(log_file)
 
 
 def split_entries(column_names: Sequence[str]) -> list[tuple[str, str]]:
@@ -330,9 +329,7 @@ def read_items(
 ) -> pl.DataFrame:
     """Read an items table, under its own column names."""
     text = (Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS)
-    known = _with_theirs(text, entries)
-    header = names_of(scan_table(path, known, config, Notes(go_on=True)))
-    return read_table(path, [*known, *text_names(header)], config, notes)
+    return read_table(path, _with_theirs(text, entries), config, notes)
 
 
 def scan_log(
