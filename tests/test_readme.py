@@ -57,7 +57,8 @@ def test_the_snippet_trains_and_recommends(
 
 def test_the_two_commands_stand_in_blocks_of_their_own() -> None:
     commands = [block.strip() for block in blocks(README, "sh")]
-    assert {"make run", "make test", "make run DATA=FOLDER"} <= set(commands)
+    install, run = "pip install hidvae\nhidvae demo", "hidvae run --data FOLDER --output runs/mine"
+    assert {install, run} <= set(commands)
 
 
 def test_the_file_map_names_what_exists() -> None:

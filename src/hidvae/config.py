@@ -220,8 +220,9 @@ class DatasetConfig:
 class EmbeddingConfig:
     """How an item becomes a vector (stage embed)."""
 
-    text_encoder: str = "all-MiniLM-L6-v2"
-    """A sentence-transformers model (name or path), "hashing" (no model, for tests) or "none"."""
+    text_encoder: str = "auto"
+    """A sentence-transformers model (name or path), "hashing" (no model), "none", or "auto":
+    all-MiniLM-L6-v2, and hashing where that can be neither found nor downloaded, which is said."""
     text_backend: Literal["torch", "torch-bf16", "onnx-int8"] = "torch"
     """What runs the text encoder: torch, torch-bf16 (bfloat16, fast if the hardware supports it) or
     onnx-int8 (quantized weights, extra onnx)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hidvae.apps.cli import app, run_app
+from hidvae.apps.cli import DEMO, app, run_app
+from hidvae.config import load_config
 from hidvae.evaluation.evaluate_run import rankers_of
 
 COMMANDS = (  # of the README
@@ -402,15 +404,22 @@ def test_run_ends_with_metrics_ids_and_recommendations(
     assert (tiny_run / "report.html").is_file()
 
 
-def test_a_run_without_plotly_says_how_to_get_its_report(
-    hidvae: Invoke, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_demo_needs_no_files_and_says_what_to_try(
+    hidvae: Invoke, tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
-    code, out, err = hidvae("run", "--output", tiny_run)
-    assert code == 0
-    assert "Report: " not in out
-    (line,) = (line for line in err.splitlines() if "no report" in line)
-    assert 'pip install "hidvae[report]"' in line
+    monkeypatch.chdir(tmp_path)
+    code, out, err = hidvae("demo", *settings(tiny_settings))
+    assert code == 0, err
+    assert "Recommendations for 3 users" in out and Path("runs/demo/report.html").is_file()
+    tried = [shlex.split(line)[1:] for line in out.splitlines() if line.startswith("  hidvae ")]
+    assert [words[0] for words in tried] == ["recommend", "explain", "inspect", "serve", "run"]
+    for words in tried[:3]:
+        assert hidvae(*words)[0] == 0, words
+
+
+def test_the_demo_is_that_of_the_checkout() -> None:
+    file = Path(__file__).parents[2] / "configs" / "demo.gin"
+    assert load_config([], DEMO) == load_config([file])
 
 
 def test_the_first_of_several_processes_shows_the_run_without_the_others(
@@ -426,7 +435,6 @@ def test_the_first_of_several_processes_shows_the_run_without_the_others(
 
 
 def test_report_says_where_the_page_is(hidvae: Invoke, tiny_run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("plotly")
     code, out, _ = hidvae("report", tiny_run, "--output", tmp_path / "page.html")
     assert (code, out.split()[1]) == (0, f"{tmp_path / 'page.html'},")
     assert "<h2" in (tmp_path / "page.html").read_text(encoding="utf-8")

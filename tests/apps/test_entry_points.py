@@ -144,7 +144,6 @@ def test_view_of_a_run_and_of_raw_tables(call: Call, tiny_run: Path, tmp_path: P
 
 
 def test_view_of_a_training_can_be_live_until_ctrl_c(tiny_run: Path) -> None:
-    pytest.importorskip("plotly")
     words = [SCRIPTS["scripts/view_train_hrqvae.py"], tiny_run, "--live", "--port", "0"]
     with subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True) as viewer:
         assert viewer.stderr is not None

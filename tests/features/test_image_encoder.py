@@ -29,7 +29,6 @@ from hidvae.features.tags.vocabulary import TagVocabulary
 from hidvae.store.artifacts import StageFolder
 
 Image = pytest.importorskip("PIL.Image")
-pytest.importorskip("sentence_transformers")
 
 
 @pytest.fixture(scope="module")

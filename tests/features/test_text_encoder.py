@@ -25,7 +25,6 @@ needs_minilm = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    pytest.importorskip("sentence_transformers")
     return str(save_tiny_bert(tmp_path_factory.mktemp("bert") / "tiny"))
 
 

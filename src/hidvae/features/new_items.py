@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -60,7 +61,9 @@ class NewItemEncoder:
             images: Where relative paths of images start.
         """
         self._catalogue = catalogue
-        self._config = build_section(EmbeddingConfig, folder.config)
+        self._config = replace(
+            build_section(EmbeddingConfig, folder.config), text_encoder=folder.facts["text_encoder"]
+        )
         self._categorical_values: Sequence[str] = folder.facts.get("categorical_values", ())
         self._dim, self._parts = embeddings.dim, embeddings.parts
         self._num_terms = embeddings.tfidf.shape[1]

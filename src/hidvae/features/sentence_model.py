@@ -15,6 +15,7 @@ import numpy as np
 
 from hidvae.errors import ConfigError, DataError, MissingExtraError
 from hidvae.store.artifacts import fingerprint_file
+from hidvae.store.cache import is_offline
 
 MINILM = "all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -38,25 +39,44 @@ def load_sentence_transformer(name: str, setting: str = "text_encoder") -> Any:
     """
     if importlib.util.find_spec("sentence_transformers") is None:
         raise MissingExtraError(
-            f"EmbeddingConfig.{setting} = {name!r} needs sentence-transformers, which is not "
-            'installed; run pip install "hidvae[text]" (or "hidvae[offline]", which brings '
-            f"{MINILM} along), or set EmbeddingConfig.text_encoder=hashing"
+            f"EmbeddingConfig.{setting} = {name!r} needs sentence-transformers, which comes with "
+            'hidvae but is not installed; run pip install "sentence-transformers>=3", or set '
+            "EmbeddingConfig.text_encoder=hashing"
         )
     if Path(name).is_absolute() and not Path(name).is_dir():  # the hub need not be asked
         raise _not_loaded(name, setting, "no such folder")
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging as transformers_logging
-
     packaged = _packaged_minilm() if name in _MINILM_NAMES else None
     try:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
+
         with _no_progress_bars(transformers_logging):
-            if packaged is None and not _is_folder(name):
+            if packaged is None and not _is_folder(name) and not is_offline():
                 return SentenceTransformer(name)
             with _hub_offline():
                 return SentenceTransformer(str(packaged or name), local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _not_loaded(name, setting, reason[:200]) from error
+
+
+def minilm_or_reason() -> str:
+    """Empty if the default model can be had, from its package or the Hub; else why not.
+
+    Asks the Hub, and downloads the model, where the package is not installed.
+    """
+    if importlib.util.find_spec(_MINILM_PACKAGE) and importlib.util.find_spec(
+        "sentence_transformers"
+    ):
+        return ""
+    try:
+        load_sentence_transformer(MINILM)
+    except MissingExtraError:
+        return "sentence-transformers is not installed"
+    except ConfigError:
+        is_asked = "HIDVAE_OFFLINE forbids downloads" if is_offline() else "the Hub does not answer"
+        return f"its package is not installed, and {is_asked}"
+    return ""
 
 
 def encode_batch(model: Any, inputs: Sequence[Any]) -> np.ndarray:

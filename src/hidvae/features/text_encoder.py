@@ -17,10 +17,13 @@ from hidvae.features.sentence_model import (
     MINILM,
     encode_batch,
     load_sentence_transformer,
+    minilm_or_reason,
     vector_size,
 )
 from hidvae.features.unit_rows import unit_rows
 
+AUTO = "auto"
+"""Name in a configuration that stands for the default encoder, or for the next best."""
 TOKENS_PER_BATCH = 1024
 """On a CPU batches of 256 to 1,024 tokens are fastest, 2,048 cost a tenth more."""
 
@@ -43,6 +46,17 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Encode n texts as one batch: (n, dim) float32, rows L2-normalised."""
         ...
+
+
+def chosen_encoder(name: str) -> tuple[str, str]:
+    """The encoder that a configuration's name comes to, and why it is not the default one.
+
+    ``"auto"`` is MiniLM where that can be had, else ``"hashing"``; any other name is itself.
+    """
+    if name != AUTO:
+        return name, ""
+    reason = minilm_or_reason()
+    return ("hashing" if reason else MINILM), reason
 
 
 def load_text_encoder(name: str, backend: str = "torch") -> TextEncoder:

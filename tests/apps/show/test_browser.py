@@ -11,7 +11,6 @@ from tests.browser import needs_browser, open_page
 
 from hidvae.apps.show.report import write_report
 
-pytest.importorskip("plotly")
 pytestmark = needs_browser
 
 MEASURE = """

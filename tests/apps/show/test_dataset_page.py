@@ -15,8 +15,6 @@ from hidvae.apps.show.dataset_page import dataset_page
 from hidvae.apps.show.describe_dataset import describe
 from hidvae.apps.show.views import inspect_dataset
 
-pytest.importorskip("plotly")
-
 NASTY = "<script>alert(1)</script><img src=x onerror=alert(2)> & \"quotes\" 'too'"
 
 

@@ -45,7 +45,6 @@ def test_without_plotly_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("kind", DRAWN)
 def test_labels_are_text(kind: str) -> None:
-    pytest.importorskip("plotly")
     html = DRAWN[kind]("</script><b>&")
     assert html.count("</script>") == html.count("<script")
     assert "&lt;/script&gt;&lt;b&gt;&amp;" in json.dumps(data_of(html))
@@ -54,7 +53,6 @@ def test_labels_are_text(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", DRAWN)
 def test_figures_bring_no_library_and_take_the_page_s_width(kind: str) -> None:
-    pytest.importorskip("plotly")
     html = DRAWN[kind]("a")
     assert len(html) < 20_000
     assert '<div id="figure-f"' in html
@@ -63,7 +61,6 @@ def test_figures_bring_no_library_and_take_the_page_s_width(kind: str) -> None:
 
 
 def test_values_arrive_as_they_are() -> None:
-    pytest.importorskip("plotly")
     (curve,) = data_of(lines("f", {"a": ([1, 10], [2, 20])}, x="x", y="y"))
     assert (curve["x"], curve["y"]) == ([1, 10], [2, 20])
     (drawn,) = data_of(bars("f", ["p", "q"], [5, 6], x="x", y="y"))
@@ -75,21 +72,18 @@ def test_values_arrive_as_they_are() -> None:
 
 
 def test_intervals_reach_from_end_to_end_where_there_are_any() -> None:
-    pytest.importorskip("plotly")
     (drawn,) = data_of(intervals("f", ["p", "q"], [1.0, 2.0], [(0.5, 2.5), None], x="x"))
     assert drawn["error_x"]["array"] == [1.5, 0]
     assert drawn["error_x"]["arrayminus"] == [0.5, 0]
 
 
 def test_a_heatmap_shows_counts_and_colours_shares_of_the_row() -> None:
-    pytest.importorskip("plotly")
     (drawn,) = data_of(heatmap("f", ["p", "q"], ["p", "q"], [[3, 1], [0, 0]], x="x", y="y"))
     assert drawn["text"] == [[3, 1], [0, 0]]
     assert drawn["z"] == [[0.75, 0.25], [0, 0]]
 
 
 def test_groups_may_lack_a_value() -> None:
-    pytest.importorskip("plotly")
     groups = {"g": [1.0, None], "h": [2.0, 3.0]}
     drawn = data_of(grouped_bars("f", ["p", "q"], groups, x="x", y="y"))
     assert {part["name"]: part["y"] for part in drawn} == groups

@@ -18,8 +18,6 @@ from tests.browser import command, needs_browser
 from hidvae.apps.show.follow_training import start_server, version_of
 from hidvae.errors import ConfigError, NotTrainedError
 
-pytest.importorskip("plotly")
-
 ROWS = ["epoch,seconds,loss", "1,2.5,0.75", "2,5.5,0.5"]
 
 

@@ -23,8 +23,6 @@ from hidvae.errors import MissingExtraError, NotTrainedError
 from hidvae.ranking.recommender import Recommender
 from hidvae.store.artifacts import read_stage
 
-pytest.importorskip("plotly")
-
 SECTIONS = [
     "Metrics",
     "Differences",

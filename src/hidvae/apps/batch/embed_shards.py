@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,10 @@ def embed_shards(
     """
     run, input, output = Path(run), Path(input), Path(output)
     embeddings = Run(run).folder("embeddings")
-    config = build_section(EmbeddingConfig, embeddings.config)
+    config = replace(
+        build_section(EmbeddingConfig, embeddings.config),
+        text_encoder=embeddings.facts["text_encoder"],
+    )
     if "text" not in embeddings.facts["parts"]:
         raise ConfigError(
             f"{run}: expected a run whose vectors have a text part; found the parts "

@@ -20,11 +20,7 @@ _SHOWN_CLASSES = 10
 
 
 def dataset_page(facts: DatasetFacts) -> str:
-    """The page, whole; it loads nothing from anywhere.
-
-    Raises:
-        MissingExtraError: If Plotly is not installed.
-    """
+    """The page, whole; it loads nothing from anywhere."""
     script = plotly_script()
     settings = ", ".join(f"{name}={value}" for name, value in facts.settings.items())
     introduction = [

@@ -45,7 +45,6 @@ def follow(run: Path, port: int) -> None:
 
     Raises:
         NotTrainedError: If there is no run.
-        MissingExtraError: If Plotly is not installed.
         ConfigError: If the port cannot be had.
     """
     server = start_server(run, port)

@@ -28,7 +28,7 @@ from hidvae.apps.show.report_sources import (
 from hidvae.apps.show.report_tags import accuracy_parts, calibration_parts, confusion_parts
 from hidvae.apps.show.report_training import training_parts
 from hidvae.apps.show.report_users import user_parts
-from hidvae.errors import HidvaeError, MissingExtraError, NotTrainedError
+from hidvae.errors import HidvaeError, NotTrainedError
 from hidvae.run.run import CONFIG
 from hidvae.run.stages import STAGES
 from hidvae.store.artifacts import read_stage
@@ -69,7 +69,6 @@ def write_report(run: Path | str, file: Path | str | None = None) -> Path:
 
     Raises:
         NotTrainedError: If there is no run.
-        MissingExtraError: If Plotly is not installed.
         ArtifactError: If the page cannot be written.
     """
     run = Path(run)
@@ -105,8 +104,6 @@ def _parts_of(run: Path, parts: Parts) -> list[Markup]:
     """What a section holds, or the one line why the run has none."""
     try:
         return list(parts(run))
-    except MissingExtraError:
-        raise
     except HidvaeError as error:
         return [paragraph(f"Not in this report: {error}")]
 

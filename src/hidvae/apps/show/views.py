@@ -25,7 +25,6 @@ def inspect_dataset(place: Path | str, html: Path | str | None = None, num_sampl
 
     Raises:
         HidvaeError: If there is no dataset, or it breaks its contract.
-        MissingExtraError: If a page is asked for and Plotly is not installed.
         ArtifactError: If the page cannot be written.
     """
     facts = describe(place, num_samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from hidvae.errors import ConfigError
 from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.features.item_text import item_texts
 from hidvae.features.tags.cluster_words import words_to_name_by
+from hidvae.features.text_encoder import AUTO, chosen_encoder
 from hidvae.features.text_vectors import text_vectors
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class ItemsToTag:
     def of(cls, run: Run, config: EmbeddingConfig) -> ItemsToTag:
         """What the stages dataset and embeddings of a run hold."""
         encoder = run.folder("embeddings").facts["text_encoder"]
+        if config.text_encoder == AUTO:  # what the embeddings have, if they have any
+            name = chosen_encoder(AUTO)[0] if encoder == "none" else encoder
+            config = replace(config, text_encoder=name)
         return cls(run.dataset.catalogue, run.embeddings, encoder, config)
 
     @property

@@ -65,7 +65,8 @@ def tag(run: Run, config: Config, stage: StageWriter) -> None:
     stage.facts["num_levels"] = tags.vocabulary.num_levels
     stage.facts["sizes"] = tags.vocabulary.sizes
     stage.facts["embedding_dim"] = int(tags.embeddings[0].shape[1])
-    stage.facts["text_encoder"] = stage.settings["text_encoder"]
+    is_tagged = settings.source != "none"
+    stage.facts["text_encoder"] = items.config.text_encoder if is_tagged else "none"
     stage.metrics["levels"] = tag_metrics(tags.ids, tags.vocabulary, tags.sources)
     stage.metrics.update(reports)
     if settings.source != "none":

@@ -23,7 +23,6 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_it_takes_the_pictures_that_the_docs_show(
     browser: Any, shared: Running, tiny_run: Path, tmp_path: Path, script: ModuleType
 ) -> None:
-    pytest.importorskip("plotly")
     files = script.take_page(browser, shared.url, tmp_path / "new")
     files += script.take_report(browser, tiny_run, tmp_path / "new")
     assert {file.name for file in files} == {file.name for file in script.IMAGES.glob("*.png")}
