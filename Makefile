@@ -48,6 +48,7 @@ bench: .venv/.installed ## time the hot paths (docs/benchmarks.md); ARGS=--quick
 	$(BIN)/python benchmarks/bench_search.py $(if $(PEERS),--peers '$(PEERS)') $(ARGS)
 	$(BIN)/python benchmarks/bench_training.py --profile $(ARGS)
 	$(BIN)/python benchmarks/bench_tokenizer.py $(ARGS)
+	$(BIN)/python benchmarks/bench_start.py $(ARGS)
 	$(BIN)/python benchmarks/bench_prepare.py $(ARGS)
 	$(BIN)/python benchmarks/bench_run.py $(if $(DATA),--data '$(DATA)') $(ARGS)
 	$(if $(DATA),$(BIN)/python benchmarks/bench_encode.py '$(DATA)/items.parquet')

@@ -116,6 +116,12 @@ def test_tokenizer(tmp_path: Path) -> None:
     assert {row["k-means"] for row in results["kmeans"]} == {"hidvae", "KMeans", "MiniBatchKMeans"}
 
 
+def test_start(tmp_path: Path) -> None:
+    results = run("start", tmp_path / "found.json")
+    check_positive([results["least_seconds"]])
+    assert len(results["least_seconds"]) == 4
+
+
 def test_prepare(tmp_path: Path) -> None:
     alone = tmp_path / "alone.json"
     results = run("prepare", tmp_path / "found.json", "--events", "20000", "--alone", str(alone))
