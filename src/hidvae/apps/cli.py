@@ -151,7 +151,7 @@ LivePort = Annotated[
     int, typer.Option("--port", help="Port for --live; 0: any free port.", min=0, max=65535)
 ]
 LIVE_PORT = 8010
-DEMO = ("DatasetConfig.source=demo",)
+DEMO = ("DatasetConfig.source=demo", "RunConfig.size=small")
 """Settings of ``hidvae demo``, as in configs/demo.gin."""
 
 
