@@ -190,11 +190,12 @@ def test_excluding_is_the_full_ranking_without_the_history(seed, k):
         assert excluding[user].tolist() == (without + [-1] * k)[:k]
 
 
-def test_no_users_is_refused():
-    with pytest.raises(DataError, match="at least 1 user"):
-        evaluate_ranker(
-            FixedOrder(), Sequences.from_lists([]), np.empty(0, dtype=np.int64), **SETTINGS
-        )
+def test_without_users_every_mean_is_none():
+    nobody = Sequences.from_lists([])
+    result = evaluate_ranker(FixedOrder(), nobody, np.empty(0, dtype=np.int64), **SETTINGS)
+    for metrics in (result.including, result.excluding):
+        counts = {name: value for name, value in metrics.items() if value is not None}
+        assert counts == {"num_users": 0, "cold_num_users": 0, "num_repeat_targets": 0}
 
 
 @pytest.mark.parametrize(

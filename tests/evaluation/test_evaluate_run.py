@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,6 @@ from hidvae.data.split import hold_out_items
 from hidvae.evaluation import evaluate_run as scoring
 from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_run import SUFFIX, rankers_of, tasks_of
-from hidvae.evaluation.metrics import ndcg_at, recall_at
-from hidvae.evaluation.slices import slice_metrics
 from hidvae.run.run import Run
 from hidvae.store.artifacts import read_json
 
@@ -41,8 +40,13 @@ def test_ranks_give_the_metrics_back(
     for key in KEYS:
         of_users, scored = ranks[f"{ranker}/{key}"].to_numpy(), rankers_of(metrics)[ranker][key]
         for k in (1, 5, 10):
-            assert recall_at(of_users, k).mean() == pytest.approx(scored[f"recall@{k}"])
-            assert ndcg_at(of_users, k).mean() == pytest.approx(scored[f"ndcg@{k}"])
+            found = [1 <= rank <= k for rank in of_users.tolist()]
+            gains = [
+                1 / math.log2(1 + rank) if is_found else 0.0
+                for rank, is_found in zip(of_users.tolist(), found, strict=True)
+            ]
+            assert sum(found) / len(found) == pytest.approx(scored[f"recall@{k}"])
+            assert sum(gains) / len(gains) == pytest.approx(scored[f"ndcg@{k}"])
 
 
 def test_ranks_are_compact_and_a_row_is_a_user(
@@ -68,10 +72,18 @@ def test_slices_are_of_the_target_and_of_the_history(
         ("validation", split.validation_targets, split.validation_histories),
     ):
         for ranker, scored in rankers_of(metrics).items():
-            expected = slice_metrics(
-                ranks[f"{ranker}/{name}"].to_numpy(), trained[targets], histories.lengths, 10
-            )
-            assert scored[name]["slices"] == expected
+            of_users = ranks[f"{ranker}/{name}"].to_numpy()
+            for key, values, starts in (
+                ("target_popularity", trained[targets], (0, 1, 5, 10, 20, 50)),
+                ("history_length", histories.lengths, (0, 3, 5, 10, 20)),
+            ):
+                for bucket, first, end in zip(
+                    scored[name]["slices"][key], starts, (*starts[1:], 10**9), strict=True
+                ):
+                    inside = of_users[(values >= first) & (values < end)]
+                    assert bucket["num_users"] == inside.size
+                    hits = ((inside >= 1) & (inside <= 10)).mean() if inside.size else None
+                    assert bucket["recall@10"] == (hits if hits is None else pytest.approx(hits))
 
 
 def test_differences_are_of_the_means_and_name_the_first_minus_the_second(

@@ -12,9 +12,9 @@ from tests.stages import embed, prepare, tag
 from hidvae.config import DatasetConfig, EmbeddingConfig, TagConfig, load_config
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import load_dataset
-from hidvae.errors import DataError
+from hidvae.errors import ConfigError, DataError
 from hidvae.features.embeddings import load_embeddings
-from hidvae.features.new_items import NewItemEncoder
+from hidvae.features.new_items import TRUST_VARIABLE, NewItemEncoder, check_trusted
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
 from hidvae.store.artifacts import StageFolder, read_stage
 
@@ -99,3 +99,17 @@ def test_only_items_all_without_text_are_refused(tables: Path, tmp_path: Path) -
     silent = Catalogue(catalogue.frame[[0]].with_columns(title=pl.lit(None, pl.String)))
     with pytest.raises(DataError, match="found none in 1 items"):
         encoder.encode(silent)
+
+
+def test_a_run_of_a_stranger_loads_no_model_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_trusted(EmbeddingConfig())
+    check_trusted(EmbeddingConfig(text_encoder="hashing"))
+    for config in (
+        EmbeddingConfig(text_encoder="stranger/model"),
+        EmbeddingConfig(image_encoder="stranger/model"),
+    ):
+        monkeypatch.delenv(TRUST_VARIABLE, raising=False)
+        with pytest.raises(ConfigError, match=f"{TRUST_VARIABLE}=stranger/model"):
+            check_trusted(config)
+        monkeypatch.setenv(TRUST_VARIABLE, "stranger/model")
+        check_trusted(config)

@@ -27,9 +27,9 @@ TARGETS = torch.tensor([4, 4, 5, 4, 1, 5, 4, 4])
 def test_items_are_drawn_as_often_as_they_occur() -> None:
     torch.manual_seed(0)
     sampler = NegativeSampler(HISTORIES, 7, 1)
-    drawn = torch.cat([sampler.draw(TARGETS[:0])[0] for _ in range(4000)])
+    drawn = torch.cat([sampler.draw(TARGETS[:0])[0] for _ in range(40_000)])
     found = torch.bincount(drawn, minlength=7) / len(drawn)
-    torch.testing.assert_close(found, OCCURRENCES / 12, atol=0.03, rtol=0)
+    torch.testing.assert_close(found, OCCURRENCES / 12, atol=0, rtol=0.08)
     assert set(drawn.tolist()) == {1, 2, 3, 4, 5}
 
 

@@ -15,7 +15,7 @@ from tests.stages import train_retriever
 from hidvae.data.interactions import Sequences
 from hidvae.data.prepare import EVENTS_FILE, load_dataset, write_events
 from hidvae.data.split import leave_one_out
-from hidvae.errors import DataError, HidvaeError
+from hidvae.errors import HidvaeError
 from hidvae.store.artifacts import StageFolder, read_stage
 from training.fake_streams import fake_streams
 from training.trained import (
@@ -108,14 +108,14 @@ def with_events(
     return StageFolder(folder, dataset.manifest)
 
 
-def test_short_histories_are_refused(folders: Folders, tmp_path: Path) -> None:
+def test_without_transitions_there_is_nothing_to_learn(folders: Folders, tmp_path: Path) -> None:
     short = with_events(
         folders["dataset"], tmp_path / "dataset", lambda log: log.filter(pl.col("position") < 3)
     )
-    with pytest.raises(DataError, match="no training history has two items") as error:
-        fit({**folders, "dataset": short}, tmp_path / "retriever")
-    assert_one_line(error)
-    assert not (tmp_path / "retriever").exists()
+    folder = fit({**folders, "dataset": short}, tmp_path / "retriever")
+    (decision,) = folder.decisions
+    assert "no user has two events to learn from" in decision.text
+    assert (folder.facts["num_epochs"], folder.metrics["validation_ndcg@10"]) == (0, None)
 
 
 # --- blind --------------------------------------------------------------------------------------

@@ -244,11 +244,10 @@ def test_a_codebook_has_no_more_codes_than_training_items(
     embeddings: StageFolder,
     tags: StageFolder,
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO)
     folder = fit(codebook_size=256, epochs=1)
-    assert "codebooks have 108 codes, as many as training items, not 256" in caplog.messages
+    said = [decision.text for decision in folder.decisions]
+    assert said == ["codebooks have 108 codes a level, as many as training items, not 256"]
     assert (folder.config["codebook_size"], folder.facts["codebook_size"]) == (256, 108)
     levels = load_tokenizer(folder, tags).quantizer.levels
     assert [len(level.vectors()) for level in levels] == [108] * 3

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import pytest
@@ -13,6 +14,7 @@ from hidvae.training.processes import alone
 from hidvae.training.runtime import (
     device_of,
     epoch_generator,
+    flags_restored,
     make_reproducible,
     start_fabric,
 )
@@ -111,3 +113,17 @@ def test_a_trained_model_goes_where_fabric_would_put_it(name: str) -> None:
 def test_an_unknown_device_of_a_trained_model_is_refused() -> None:
     with pytest.raises(ConfigError, match="RunConfig.device"):
         device_of("abacus")
+
+
+def test_a_training_leaves_the_flags_of_torch_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    for was_on in (False, True):
+        torch.use_deterministic_algorithms(was_on)
+        with flags_restored():
+            make_reproducible(0)
+            assert torch.are_deterministic_algorithms_enabled()
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert torch.are_deterministic_algorithms_enabled() == was_on
+    torch.use_deterministic_algorithms(False)

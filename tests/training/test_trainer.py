@@ -222,7 +222,7 @@ def test_a_score_below_zero_is_better_than_none(tmp_path: Path) -> None:
 
 def test_without_a_score_the_last_weights_are_kept(tmp_path: Path) -> None:
     trainer = train(tmp_path, task := Toy(patience=1))
-    assert trainer.best_epoch == 0
+    assert (trainer.best_epoch, trainer.best_score) == (4, None)
     assert task.ended == [(1, False), (2, False), (3, False), (4, True)]
     assert equal(weights(task), task.measured[3])
 

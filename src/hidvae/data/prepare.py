@@ -284,6 +284,11 @@ def _say_who_is_tested(notes: Notes, sequences: Sequences, split: Split) -> None
             f"{MIN_EVENTS} events: they train and are not tested",
             "DatasetConfig.min_events=3",
         )
+    if split.test_users.size and not split.validation_users.size:
+        notes.decide(
+            f"no user has more than {MIN_EVENTS} events: all but the last train, and nobody "
+            "validates"
+        )
 
 
 def raw_inputs(run: Run, config: Config) -> dict[str, str]:

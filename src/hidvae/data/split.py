@@ -92,11 +92,14 @@ def leave_one_out(sequences: Sequences) -> Split:
     user repeats can be both in the history and the target. It does ensure that no training
     history holds its own user's validation or test event.
 
-    Users with fewer than three events train on all of them and are not tested.
+    Users with fewer than three events train on all of them and are not tested. Where no training
+    history would be left with two events, which is one to predict the next from, nobody validates.
     """
     parts = np.full(sequences.items.size, TRAIN, np.uint8)
-    ends = sequences.offsets[1:][sequences.lengths >= MIN_EVENTS]
-    parts[ends - 2] = VALIDATION
+    lengths = sequences.lengths
+    ends = sequences.offsets[1:][lengths >= MIN_EVENTS]
+    if (lengths == MIN_EVENTS - 1).any() or (lengths > MIN_EVENTS).any():
+        parts[ends - 2] = VALIDATION
     parts[ends - 1] = TEST
     return Split(sequences, parts)
 

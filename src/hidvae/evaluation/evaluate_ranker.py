@@ -98,6 +98,8 @@ def evaluate_ranker(
 ) -> EvaluationResult:
     """Rank every user in batches and score the lists under both protocols.
 
+    Without users all metrics are None.
+
     Args:
         ranker: What to score.
         histories: U histories.
@@ -115,8 +117,8 @@ def evaluate_ranker(
 
     Raises:
         ShapeError: If the inputs or the ranker's lists disagree on a dimension.
-        DataError: If there are no users, a target is out of range or not allowed, or a list holds
-            an item that is not allowed.
+        DataError: If a target is out of range or not allowed, or a list holds an item that is not
+            allowed.
         ConfigError: If there is no cut-off or one is below 1.
     """
     targets = np.asarray(targets)
@@ -187,11 +189,10 @@ def score_ranking(
         Metrics by name (``recall@10``, ``recall@10_ci``: [low, high], ``ndcg@10``, …,
         ``coverage@10``, ``novelty@10``, ``popularity_bias@10``, ``diversity@10``,
         ``cold_num_users``, ``cold_recall@10``, ``invalid_rate``, ``num_users``), all JSON values,
-        and the (U,) ranks.
+        and the (U,) ranks. What is a mean over nothing is None.
 
     Raises:
         ShapeError: If the inputs disagree on U, N or R.
-        DataError: If there are no users.
         ConfigError: If there is no cut-off or one is below 1.
     """
     ranked, targets, popularity = np.asarray(ranked), np.asarray(targets), np.asarray(popularity)
@@ -203,14 +204,15 @@ def score_ranking(
         [recall_at(ranks, k) for k in cutoffs] + [ndcg_at(ranks, k) for k in cutoffs], axis=1
     )  # (U, 2 * len(cutoffs))
     metrics: dict[str, MetricValue] = {"num_users": int(targets.size)}
-    metrics.update(zip(names, values.mean(axis=0).tolist(), strict=True))
-    if bootstrap_samples > 0:
+    means = values.mean(axis=0).tolist() if targets.size else [None] * len(names)
+    metrics.update(zip(names, means, strict=True))
+    if bootstrap_samples > 0 and targets.size:
         generator = np.random.default_rng(seed)
         ends = bootstrap_interval(values, bootstrap_samples, generator)
         for name, low, high in zip(names, *ends.tolist(), strict=True):
             metrics[f"{name}_ci"] = [low, high]
     k = list_cutoff(cutoffs)
-    metrics[f"coverage@{k}"] = coverage_at(ranked, k, num_items)
+    metrics[f"coverage@{k}"] = coverage_at(ranked, k, num_items) if targets.size else None
     metrics[f"novelty@{k}"] = _or_none(novelty_at(ranked, k, popularity))
     metrics[f"popularity_bias@{k}"] = _or_none(popularity_bias_at(ranked, k, popularity))
     if tags is not None:
@@ -219,7 +221,7 @@ def score_ranking(
     metrics["cold_num_users"] = int(is_cold.sum())
     cold_recall = recall_at(ranks[is_cold], k)
     metrics[f"cold_recall@{k}"] = float(cold_recall.mean()) if cold_recall.size else None
-    metrics["invalid_rate"] = invalid_rate(ranked, num_items)
+    metrics["invalid_rate"] = invalid_rate(ranked, num_items) if targets.size else None
     return metrics, ranks
 
 
@@ -340,8 +342,6 @@ def _check_allowed(allowed: npt.NDArray[np.bool_], targets: IntArray, num_items:
 
 
 def _check_targets(targets: IntArray, num_items: int) -> None:
-    if targets.size == 0:
-        raise DataError("expected at least 1 user to evaluate, found none; check the split")
     is_outside = (targets < 0) | (targets >= num_items)
     if is_outside.any():
         user = int(np.argmax(is_outside))

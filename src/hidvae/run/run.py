@@ -47,7 +47,7 @@ from hidvae.store.artifacts import (
     write_stage,
 )
 from hidvae.store.files import replace_folder, settled, temporary_name
-from hidvae.store.hub import local_folder
+from hidvae.store.hub import is_on_hub, local_folder
 from hidvae.store.lock import writing
 from hidvae.store.stage import Stage
 from hidvae.training.processes import alone, process_rank
@@ -90,6 +90,8 @@ class Run:
             borrowed: Stages of another run that stand in for its own.
         """
         self.path = local_folder(path)
+        self.is_from_hub = is_on_hub(path)
+        """Whether somebody else may have made it, who then names its encoders."""
         self._device = device
         self._borrowed = dict(borrowed or {})
         self.tables: SourceTables | None = None
@@ -393,7 +395,7 @@ class Run:
                     if is_first
                     else scratch_stage(path, config=settings, inputs=inputs)
                 )
-                with contextlib.nullcontext() if stage.is_parallel else alone(), writer as written:
+                with _training() if stage.is_parallel else alone(), writer as written:
                     stage.fit(self, config, written)
                 for decision in written.decisions if is_first else ():
                     logger.info("%s", decision.said)
@@ -535,6 +537,12 @@ class Run:
                 f"could not write {self.path / CONFIG}: {error.strerror or error}; free some space "
                 "or choose another --output"
             ) from error
+
+
+def _training() -> contextlib.AbstractContextManager[None]:
+    from hidvae.training.runtime import flags_restored
+
+    return flags_restored()
 
 
 _BEFORE_TRAINING = STAGE_OF["semantic_ids"].needs

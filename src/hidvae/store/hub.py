@@ -14,6 +14,11 @@ _FORMATS = ("*.json", "*.parquet", "*.safetensors", "*.csv")
 """What is downloaded: nothing whose loading could run code."""
 
 
+def is_on_hub(run: Path | str) -> bool:
+    """Whether the place of a run is one of the Hub's, so that somebody else wrote it."""
+    return _PREFIX.match(str(run)) is not None
+
+
 def local_folder(run: Path | str) -> Path:
     """The folder of a run; of ``hf://org/name`` or ``hf://org/name@revision``, a downloaded copy.
 

@@ -90,7 +90,7 @@ def train_tokenizer(run: Run, config: Config, stage: StageWriter) -> None:
     num_items, seed = len(items.matrix), config.run.seed
     held_out = _choose_held_out(num_items, settings.held_out_fraction, seed)
     held_out[run.dataset.split.cold_items] = True
-    settings = _fitting(settings, num_items, num_items - int(held_out.sum()))
+    settings = _fitting(settings, num_items, num_items - int(held_out.sum()), stage)
     _check_tag_levels(item_tags.vocabulary.sizes, settings)
 
     trainer = Trainer(
@@ -222,6 +222,7 @@ class TokenizerTask(Task[Tensor]):
         self.steps_per_epoch = max(1, len(items.item_index) // self._batch_size)
         self._share = Share(fabric, self._batch_size)
         self._survey: Survey | None = None  # of the epoch before
+        self._collapsed: set[int] = set()
 
     def begin_epoch(self, epoch: int) -> None:
         """Fit the codebooks to the data or revive their dead codes, and order the batches."""
@@ -258,7 +259,9 @@ class TokenizerTask(Task[Tensor]):
         for level, usage in enumerate(quality["codebook_usage"]):
             numbers[f"usage_{level}"] = usage
             numbers[f"perplexity_{level}"] = quality["perplexity"][level]
-            if usage < 0.1 or level in quality["dead_levels"]:
+            has_collapsed = usage < 0.1 or level in quality["dead_levels"]
+            if has_collapsed and level not in self._collapsed:
+                self._collapsed.add(level)  # said once
                 logger.warning(
                     "level %d uses %.0f %% of its codes: its codebook has collapsed; lower "
                     "TokenizerConfig.learning_rate or raise TokenizerConfig.commitment_weight",
@@ -368,14 +371,17 @@ def _choose_held_out(num_items: int, fraction: float, seed: int) -> np.ndarray:
     return held_out
 
 
-def _fitting(config: TokenizerConfig, num_items: int, num_training: int) -> TokenizerConfig:
+def _fitting(
+    config: TokenizerConfig, num_items: int, num_training: int, stage: StageWriter
+) -> TokenizerConfig:
     """The settings with no more codes than training items, as each code starts at one of them."""
     if num_training < 2:
         raise DataError(f"expected 2 training items or more; found {num_training}; add items")
     asked = config.codebook_size
     if asked > num_training:
-        logger.info(
-            "codebooks have %d codes, as many as training items, not %d", num_training, asked
+        stage.decide(
+            f"codebooks have {num_training} codes a level, as many as training items, not {asked}",
+            f"TokenizerConfig.codebook_size={num_training}",
         )
         config = replace(config, codebook_size=num_training)
     capacity = config.codebook_size**config.num_levels

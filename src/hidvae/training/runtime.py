@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -89,6 +91,19 @@ def _processes(layer: type[nn.Module] | None) -> dict[str, Any]:
     return {"devices": num_local, "num_nodes": num_processes // num_local, "strategy": strategy}
 
 
+@contextlib.contextmanager
+def flags_restored() -> Iterator[None]:
+    """A training asks torch for fixed orders; whoever trains in a notebook gets their own back."""
+    was_on = torch.are_deterministic_algorithms_enabled()
+    warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was_on, warn_only=warned_only)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+
+
 def make_reproducible(seed: int) -> None:
     """Seed torch, and have it add in a fixed order, so that the same run gives the same bits.
 
@@ -98,6 +113,8 @@ def make_reproducible(seed: int) -> None:
     Generator of its own.
     """
     torch.manual_seed(seed)
+    # cuBLAS reads it at its first product, and torch before 2.10 refuses products without it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Asked to warn only, CUDA would take attention's quicker, unordered backward pass.
     torch.use_deterministic_algorithms(True, warn_only=not torch.cuda.is_available())
     # A debugging aid that comes with it and costs time; torch sets it through a module property.

@@ -172,19 +172,19 @@ class Trainer:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, from 1, whose weights the model has after ``fit``; 0 if none had a score."""
-        return self._place.best_epoch
+        """The epoch, from 1, whose weights the model has after ``fit``: the last if none scored."""
+        return self._place.best_epoch or self._place.epoch
 
     @property
-    def best_score(self) -> float:
-        """Its score."""
-        return self._place.best_score
+    def best_score(self) -> float | None:
+        """Its score, None if no epoch had one."""
+        return self._place.best_score if self._place.best_epoch else None
 
     def fit(self, task: Task[Any]) -> None:
         """Train to the end, from the beginning or from the checkpoint.
 
-        Afterwards ``task.model`` has the weights of the best score, or the last ones where no epoch
-        had a score.
+        Afterwards ``task.model`` has the weights of the best score, or the last ones (their
+        average, if there is one) where no epoch had a score.
 
         Raises:
             TrainingError: If the loss is no number any more.
@@ -285,6 +285,8 @@ class Trainer:
         score = measured.score
         if score is not None and (place.best_epoch == 0 or score > place.best_score):
             place.best_epoch, place.best_score = place.epoch, score
+            self._best = _copy_of(task.model)
+        elif is_last and place.best_epoch == 0 and trained:
             self._best = _copy_of(task.model)
         if trained:
             task.model.load_state_dict(trained)

@@ -14,6 +14,7 @@ import pytest
 
 from hidvae.apps.serve import app, messages
 from hidvae.apps.serve.live_run import LiveRun
+from hidvae.ranking import recommender as recommender_module
 
 from .conftest import Running, assert_problem, running, wait_until
 
@@ -149,6 +150,35 @@ def test_who_waits_too_long_is_told_so_and_the_others_go_on(tiny_run: Path) -> N
         wait_until(lambda: server.client.post("/recommend", json=body).status_code == 200)
 
 
+def test_a_search_that_nobody_waits_for_ends(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work itself, and not only the waiting: the model's thread is soon free again."""
+    with running(tiny_run, timeout_seconds=0.5) as server:
+        recommender = server.live.current.recommender
+        search = recommender_module.search
+        work = []
+
+        def slow(*args: Any, **options: Any) -> Any:
+            """A search of a user at a time, each of which takes a while."""
+            read = recommender.retriever.read
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    recommender.retriever,
+                    "read",
+                    lambda *one: work.append(time.sleep(0.2)) or read(*one),
+                )
+                return search(*args, **{**options, "batch_size": 1})
+
+        monkeypatch.setattr(recommender_module, "search", slow)
+        users = [{"history": ["item-00001"]}] * 60
+        assert_problem(server.client.post("/recommend", json={"users": users}), 503)
+        free = threading.Event()
+        server.state.model_thread.submit(free.set)
+        assert free.wait(5), "60 users would take 12 seconds"
+        assert 1 <= len(work) < 10
+
+
 def test_too_many_waiting_requests_are_refused(tiny_run: Path) -> None:
     users = [{"history": ["item-00001"]}] * 3
     with running(tiny_run) as server:
@@ -157,6 +187,8 @@ def test_too_many_waiting_requests_are_refused(tiny_run: Path) -> None:
         assert server.client.get("/readyz").status_code == 200
         server.state.batcher.max_waiting = 0
         assert_problem(server.client.get("/readyz"), 503)
+        asked = {"history": ["item-00001"], "item_id": "item-00002"}
+        assert_problem(server.client.post("/explain", json=asked), 503, "wait")
         assert server.client.get("/healthz").status_code == 200
 
 

@@ -255,12 +255,11 @@ def test_damaged_weights_are_refused(trained: StageFolder, tmp_path: Path) -> No
         load_sasrec(StageFolder(tmp_path, trained.manifest), num_items=120)
 
 
-def test_a_log_without_transitions_is_refused(
+def test_a_log_without_transitions_teaches_nothing(
     demo_folder: StageFolder, demo_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    three_events = demo_dataset.interactions.sequences.last(3)  # one to train
-    short = replace(demo_dataset, split=leave_one_out(three_events))
+    single = demo_dataset.interactions.sequences.last(1)
+    short = replace(demo_dataset, split=leave_one_out(single))
     monkeypatch.setattr("hidvae.run.run.load_dataset", lambda folder: short)
-    with pytest.raises(DataError, match="no training history has two items"):
-        train_sasrec(SASREC, RUN, demo_folder, tmp_path / "sasrec")
-    assert list(tmp_path.iterdir()) == []
+    folder = train_sasrec(SASREC, RUN, demo_folder, tmp_path / "sasrec")
+    assert folder.facts["num_epochs"] == 0

@@ -100,6 +100,8 @@ def _tag_levels(accuracy: Sequence[float | None] | None, sizes: Sequence[int]) -
 
 def _results(evaluation: Mapping[str, Any]) -> dict[str, dict[str, tuple[float, float, float]]]:
     """Value and ends of the 95 % interval, by task and metric; only what was measured."""
+    if "not_tested" in evaluation:
+        return {}
     return {
         task: {
             name: (measured[name], *measured[f"{name}_ci"])

@@ -18,7 +18,7 @@ from hidvae.apps.show.formats import (
     score_with_interval,
 )
 from hidvae.apps.show.page import figures, heading, paragraph, table
-from hidvae.errors import ArtifactError
+from hidvae.errors import ArtifactError, NotTrainedError
 from hidvae.evaluation.evaluate_run import METRICS, METRICS_FORMAT, rankers_of
 from hidvae.run.run import Run
 from hidvae.store.artifacts import read_json
@@ -38,7 +38,7 @@ def read_metrics(run: Path) -> Metrics:
     """``metrics.json`` of a run.
 
     Raises:
-        NotTrainedError: If the run has not been evaluated.
+        NotTrainedError: If the run has not been evaluated, or nobody could be tested.
         ArtifactError: If it was evaluated by an older version.
     """
     folder = Run(run).folder("evaluation")
@@ -47,6 +47,8 @@ def read_metrics(run: Path) -> Metrics:
             f"{folder.path} was written by another version; run `hidvae evaluate --output {run}`"
         )
     metrics: Metrics = read_json(folder.path / METRICS)
+    if reason := metrics.get("not_tested"):
+        raise NotTrainedError(reason)
     return metrics
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from hidvae.apps.show.formats import evenly_spread, number, percent, short
+from hidvae.apps.show.formats import number, percent, short
 from hidvae.apps.show.page import heading, paragraph, table
+from hidvae.apps.show.shown_users import users_to_show
 from hidvae.data.prepare import load_dataset
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR
 from hidvae.ranking.explain import Recommendation
@@ -26,28 +27,28 @@ def user_parts(run: Path) -> Iterator[Markup]:
     dataset = load_dataset(Run(run).folder("dataset"))
     recommender = Recommender.load(run, "cpu")
     item_ids, titles = dataset.catalogue.item_ids, dataset.catalogue.titles
-    split = dataset.split
+    is_tested = dataset.split.test_users.size > 0
     yield paragraph(
-        "* is the item that the user took next. The probability is the generator's; the order is "
+        ("* is the item that the user took next. " if is_tested else "Nobody is tested. ")
+        + "The probability is the generator's; the order is "
         "that of the score, to which the item graph adds."
     )
-    for row in evenly_spread(split.test_histories.num_users, _SHOWN_USERS):
-        history = split.test_histories[row].tolist()
-        taken = int(split.test_targets[row])
-        yield heading(f"User {dataset.interactions.user_ids[split.test_users[row]]}")
+    for name, history, target in users_to_show(dataset, _SHOWN_USERS):
+        yield heading(f"User {name}")
         latest = history[-_SHOWN_HISTORY:]
         yield paragraph(
             f"Latest {len(latest)} of {number(len(history))} items, oldest first: "
             + " · ".join(short(titles[item]) for item in latest)
         )
         found = recommender.recommend([item_ids[item] for item in history], _TOP_K)
-        rows = [_row(rank, item, item_ids[taken]) for rank, item in enumerate(found, start=1)]
+        taken = None if target is None else item_ids[target]
+        rows = [_row(rank, item, taken) for rank, item in enumerate(found, start=1)]
         yield table(rows, _HEADER, numbers=(3, 4))
-        if item_ids[taken] not in {item.item_id for item in found}:
-            yield paragraph(f"Taken next, and not among them: {short(titles[taken])}")
+        if target is not None and taken not in {item.item_id for item in found}:
+            yield paragraph(f"Taken next, and not among them: {short(titles[target])}")
 
 
-def _row(rank: int, item: Recommendation, taken: str) -> tuple[str, ...]:
+def _row(rank: int, item: Recommendation, taken: str | None) -> tuple[str, ...]:
     tags = [
         f"{tag} ({confidence:.2f})"
         for tag, confidence in zip(item.tag_path, item.tag_confidences, strict=True)

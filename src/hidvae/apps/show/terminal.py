@@ -25,6 +25,7 @@ from hidvae.apps.show.formats import (
     score,
     short,
 )
+from hidvae.apps.show.shown_users import users_to_show
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.log import printable
@@ -86,6 +87,10 @@ def print_metrics(run: Path, console: Console | None = None) -> None:
 
     console = console or make_console()
     metrics = read_json(run / "evaluation" / METRICS)
+    if reason := metrics.get("not_tested"):
+        _say(console, ("\nTest metrics", "bold"), f": {reason}")
+        _print_quality(metrics["semantic_ids"], console)
+        return
     how = f" ({metrics['test']['num_users']} users, all items ranked, seed {metrics['seed']})"
     _say(console, ("\nTest metrics", "bold"), how)
     table = Table(box=None, pad_edge=False)
@@ -111,6 +116,9 @@ def print_comparison(run: Path, console: Console | None = None) -> None:
 
     console = console or make_console()
     metrics = read_json(run / "evaluation" / METRICS)
+    if reason := metrics.get("not_tested"):
+        _say(console, ("\nTest", "bold"), f": {reason}")
+        return
     k = next(name.partition("@")[2] for name in metrics["test"] if name.startswith("coverage@"))
     lists = [f"{name}@{k}" for name in ("coverage", "novelty", "diversity")]
     how = f"{metrics['test']['num_users']} users, all items ranked, seed {metrics['seed']}"
@@ -148,24 +156,25 @@ def print_semantic_ids(
 
 
 def print_users(recommender: Recommender, dataset: Dataset, console: Console | None = None) -> None:
-    """Histories and recommendations of a few users; the item they took next is marked."""
+    """Histories and recommendations of a few users; the item they took next is marked.
+
+    They are users of the test, or where there are none any.
+    """
     console = console or make_console()
     titles, item_ids = dataset.catalogue.titles, dataset.catalogue.item_ids
-    histories, targets = dataset.split.test_histories, dataset.split.test_targets
-    names = [dataset.interactions.user_ids[user] for user in dataset.split.test_users]
-    rows = evenly_spread(histories.num_users, _SHOWN_USERS)
-    if rows:
-        users = f"{len(rows)} user{'s' if len(rows) > 1 else ''}"
-        _say(console, (f"\nRecommendations for {users}", "bold"), " (* = taken next)")
-    for row in rows:
-        history = histories[row].tolist()
+    users = users_to_show(dataset, _SHOWN_USERS)
+    said = f"{len(users)} user{'s' if len(users) > 1 else ''}"
+    marked = " (* = taken next)" if dataset.split.test_users.size else ""
+    _say(console, (f"\nRecommendations for {said}", "bold"), marked)
+    for name, history, target in users:
         shown = history[-_SHOWN_HISTORY:]
         latest = f", latest {len(shown)} of {len(history)} items, oldest first:"
-        _say(console, (f"\nUser {names[row]}", "bold"), latest)
+        _say(console, (f"\nUser {name}", "bold"), latest)
         for index in shown:
             _say(console, f"  - {short(titles[index], _WIDTH)}")
         recommended = recommender.recommend([item_ids[index] for index in history], _TOP_K)
-        print_recommendations(recommended, console, taken=item_ids[int(targets[row])])
+        taken = None if target is None else item_ids[target]
+        print_recommendations(recommended, console, taken=taken)
 
 
 def print_items(

@@ -49,7 +49,8 @@ def read_log(run: Path, stage: str) -> StageLog:
     except FileNotFoundError as error:  # also: it ended at this moment, and the next look finds it
         if (file.parent / MANIFEST).is_file():
             raise NotTrainedError(
-                f"{file.parent} has no log: its semantic IDs were taken from a file"
+                f"{file.parent} has no log: its semantic IDs were taken from a file, or there was "
+                "nothing to learn from"
             ) from error
         raise NotTrainedError(
             f"{run} has no {stage}: run `{TRAINED_BY[stage]} --output {run}` first"

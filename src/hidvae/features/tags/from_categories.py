@@ -81,11 +81,15 @@ def tags_from_categories(
 
 
 def has_categories(catalogue: Catalogue) -> bool:
-    """Whether most items have a category path, and not all of them the same."""
+    """Whether most items have a category path, not all the same, and not all of one item each."""
     labels = _labels_by_depth(catalogue)
     num_items = max(catalogue.num_items, 1)
+    known = labels.drop_nulls("0")
     has_paths = labels.to_series(0).null_count() / num_items < 0.5
-    return has_paths and labels.drop_nulls("0").n_unique() > 1
+    if not has_paths or known.n_unique() < 2:
+        return False
+    first = known.columns[: num_constant_levels(labels) + 1]
+    return known.select(first).n_unique() < known.height
 
 
 def num_constant_levels(labels: pl.DataFrame) -> int:

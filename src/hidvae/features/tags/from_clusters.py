@@ -31,6 +31,10 @@ _SMALLEST = 2
 """A cluster of one item would tell nothing about another."""
 
 
+class NoClusters(DataError):
+    """Items that are too few or too alike to be split into groups."""
+
+
 def tags_from_clusters(
     vectors: np.ndarray,
     texts: pl.Series | None,
@@ -52,7 +56,7 @@ def tags_from_clusters(
     Returns: (N, L) int64 and the vocabulary; children of a tag stand together, the largest first.
 
     Raises:
-        DataError: If the items cannot be told apart.
+        NoClusters: If the items cannot be told apart.
     """
     smallest = max(min_count, _SMALLEST)
     ids = np.full((len(vectors), len(num_clusters)), -1, np.int64)
@@ -68,7 +72,7 @@ def tags_from_clusters(
             generator = np.random.default_rng([seed, level, parent])
             children = split(vectors, members, most_children, smallest, generator)
             if level == 0 and children.max(initial=-1) < 0:
-                raise DataError(
+                raise NoClusters(
                     f"item vectors: expected at least two groups of {smallest} items "
                     f"(TagConfig.min_count) to split the items into; found none among "
                     f"{len(members)} items; add items or embeddings, or use "

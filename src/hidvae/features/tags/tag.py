@@ -12,9 +12,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from hidvae.config import Config, EmbeddingConfig, LLMConfig, TagConfig
+from hidvae.data.notes import count_of
 from hidvae.errors import ConfigError
 from hidvae.features.tags.from_categories import has_categories, tags_from_categories
-from hidvae.features.tags.from_clusters import tags_from_clusters
+from hidvae.features.tags.from_clusters import NoClusters, tags_from_clusters
 from hidvae.features.tags.from_llm import Candidates, fill_with_llm, preview_prompts
 from hidvae.features.tags.from_neighbours import fill_from_neighbours
 from hidvae.features.tags.items_to_tag import ItemsToTag
@@ -56,9 +57,28 @@ def tag(run: Run, config: Config, stage: StageWriter) -> None:
     settings, embedding = config.tags, config.embedding
     _check_settings(settings, embedding)
     items = ItemsToTag.of(run, embedding)
-    settings = _with_source(settings, items)
-    with _open_chat(settings, config.llm) as chat:
-        tags, reports = _make_tags(settings, config.llm, items, chat, config.tokenizer.num_levels)
+    chosen = _with_source(settings, items)
+    if chosen.source != settings.source and chosen.source == "clusters":
+        stage.decide(
+            "no category paths that tell the items apart: the tags are clusters of their content",
+            "TagConfig.source=none",
+        )
+    num_levels = config.tokenizer.num_levels
+    try:
+        with _open_chat(chosen, config.llm) as chat:
+            tags, reports = _make_tags(chosen, config.llm, items, chat, num_levels)
+    except NoClusters:
+        if settings.source == "clusters":
+            raise
+        chosen = dataclasses.replace(chosen, source="none", fill_missing="none")
+        stage.decisions.clear()
+        stage.decide(
+            f"{count_of(items.num_items, 'item')} without category paths are too few, or too "
+            "alike, for clusters: there are no tags",
+            "TagConfig.source=clusters",
+        )
+        tags, reports = _make_tags(chosen, config.llm, items, None, num_levels)
+    settings = chosen
     assert tags.sources is not None
     save_tags(tags, items.catalogue.item_ids, stage.path)
     stage.facts["source"] = settings.source
@@ -71,6 +91,13 @@ def tag(run: Run, config: Config, stage: StageWriter) -> None:
     stage.metrics.update(reports)
     if settings.source != "none":
         _log_levels(stage.metrics["levels"])
+        empty = [str(level) for level, size in enumerate(tags.vocabulary.sizes) if not size]
+        if empty:
+            why = "items are too few" if settings.source == "clusters" else "no path is so deep"
+            stage.decide(
+                f"no tags at level {', '.join(empty)} of 0 to {num_levels - 1}: {why}",
+                f"TokenizerConfig.num_levels={max(1, num_levels - len(empty))}",
+            )
 
 
 def tag_settings(config: Config) -> dict[str, Any]:
@@ -247,7 +274,6 @@ def _with_source(config: TagConfig, items: ItemsToTag) -> TagConfig:
         return config
     if has_categories(items.catalogue):
         return dataclasses.replace(config, source="categories")
-    logger.info("most items have no category path: the tags are clusters of the items' content")
     return dataclasses.replace(config, source="clusters")
 
 
