@@ -157,7 +157,7 @@ def test_neighbours_are_those_of_a_graph_made_anew(recommender: Recommender) -> 
     updates, _ = after._changeable
     assert after.graph is not None
     items = updates.items.changed(after._changes)  # type: ignore[arg-type]
-    graph = updates._graph.over(updates.content(items), items.tfidf)
+    graph = updates._graph.over(items.catalogue.num_items, updates.content(items), items.tfidf)
     expected = graph.neighbours(count=300).toarray()  # more than there are items: all of them
     np.testing.assert_allclose(after.graph.neighbours.toarray(), expected, atol=1e-6)
 

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from hidvae.apps.cli import app, run_app
 from hidvae.apps.serve.app import create_app
+from hidvae.apps.serve.live_run import LiveRun
 from hidvae.run.run import Run
 from hidvae.store.artifacts import read_json
 
@@ -173,7 +174,7 @@ def test_everything_after_a_run_copes(
         == 0
     )
     assert hidvae("explain", "--model", run, "--history", "i0", "--item", "i1") == 0
-    with TestClient(create_app(run), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(LiveRun(run, "cpu")), base_url="http://127.0.0.1") as client:
         answer = client.post("/recommend", json={"users": [{"history": ["i0"]}], "k": 5})
         assert answer.status_code == 200, answer.text
 
@@ -251,7 +252,6 @@ def test_warm_up_longer_than_the_training_and_batches_larger_than_the_data(tmp_p
         "RetrieverConfig.epochs=1",
         "TokenizerConfig.batch_size=4096",
         "TokenizerConfig.held_out_fraction=0.3",
-        "TokenizerConfig.num_levels=1",
         "EvaluationConfig.cutoffs=(1, 10, 50)",
     ]
     words = [word for setting in settings for word in ("--set", setting)]

@@ -80,19 +80,20 @@ class ItemGraph:
         self._tfidf = tfidf
 
     def over(
-        self, item_embeddings: npt.NDArray[np.floating] | None, tfidf: sparse.csr_array | None
+        self,
+        num_items: int,
+        item_embeddings: npt.NDArray[np.floating] | None,
+        tfidf: sparse.csr_array | None,
     ) -> ItemGraph:
         """The same transitions among other contents, of as many items or more.
 
         Args:
-            item_embeddings: (M, D), M at least N; items beyond N have no transitions.
+            num_items: M, at least N; items beyond N have no transitions.
+            item_embeddings: (M, D).
             tfidf: (M, V).
         """
-        sized = item_embeddings if item_embeddings is not None else tfidf
         other = copy.copy(self)
-        if sized is None:
-            return other
-        other.num_items = sized.shape[0]
+        other.num_items = num_items
         other.cooccurrence = self.cooccurrence.copy()
         other.cooccurrence.resize(other.num_items, other.num_items)
         other._content = None

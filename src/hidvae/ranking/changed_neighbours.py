@@ -9,6 +9,9 @@ from scipy import sparse
 from hidvae.data.interactions import Sequences
 from hidvae.features.item_graph import FloatMatrix, ItemGraph
 
+_ITEMS_PER_BLOCK = 128
+"""Changed items that are compared with the whole catalogue at once: a dense row for each."""
+
 
 def changed_neighbours(
     neighbours: sparse.csr_array,
@@ -46,17 +49,22 @@ def changed_neighbours(
     if is_gone[: neighbours.shape[0]].any():
         row = np.repeat(np.arange(num_items), np.diff(kept.indptr))
         kept.data[is_stale[row] | is_gone[kept.indices]] = 0.0
-    scores = graph.scores(Sequences(changed.astype(np.int32), np.arange(len(changed) + 1)))
-    scores[:, is_removed] = 0.0
-    rows = _largest(scores, count)  # (n, M)
-    columns = np.where(scores > least, scores, 0.0)
-    columns[:, is_stale] = 0.0  # of pairs of changed items the rows speak
-    columns[is_removed[changed]] = 0.0
+    rows, columns = [sparse.csr_array((0, num_items), dtype=np.float32)], []
+    columns.append(rows[0])
+    for start in range(0, len(changed), _ITEMS_PER_BLOCK):
+        block = changed[start : start + _ITEMS_PER_BLOCK]
+        scores = graph.scores(Sequences(block.astype(np.int32), np.arange(len(block) + 1)))
+        scores[:, is_removed] = 0.0
+        rows.append(_largest(scores, count))  # (b, M)
+        scores[scores <= least] = 0.0
+        scores[:, is_stale] = 0.0  # of pairs of changed items the rows speak
+        scores[is_removed[block]] = 0.0
+        columns.append(sparse.csr_array(scores))
     place = sparse.csr_array(
         (np.ones(len(changed), np.float32), (changed, np.arange(len(changed)))),
         shape=(num_items, len(changed)),
     )
-    added = (place @ rows + (place @ sparse.csr_array(columns)).T).tocsr()
+    added = (place @ sparse.vstack(rows) + (place @ sparse.vstack(columns)).T).tocsr()
     added.sort_indices()  # so are those of the sum
     total = kept + added
     total.eliminate_zeros()
@@ -66,6 +74,7 @@ def changed_neighbours(
 def _largest(scores: FloatMatrix, count: int) -> sparse.csr_array:
     """The ``count`` largest positive scores of each row."""
     if count < scores.shape[1]:
-        bound = -np.partition(-scores, count - 1, axis=1)[:, count - 1 : count]
+        place = scores.shape[1] - count
+        bound = np.partition(scores, place, axis=1)[:, place : place + 1]
         scores = np.where(scores >= bound, scores, 0.0)
     return sparse.csr_array(np.maximum(scores, 0.0))

@@ -203,7 +203,9 @@ class ItemUpdates:
             return None
         content, tfidf = self.content(items), items.tfidf
         graph = self._graph.over(
-            content if content.shape[1] else None, tfidf if tfidf.shape[1] else None
+            items.catalogue.num_items,
+            content if content.shape[1] else None,
+            tfidf if tfidf.shape[1] else None,
         )
         neighbours = changed_neighbours(
             trained.neighbours, graph, changed, items.is_removed, NUM_NEIGHBOURS
