@@ -50,7 +50,7 @@ def check_trusted(config: EmbeddingConfig) -> None:
     Raises:
         ConfigError: If a model is neither the default nor in ``$HIDVAE_TRUST_ENCODER``.
     """
-    known = ("none", "", "hashing", *MINILM_NAMES, os.environ.get(TRUST_VARIABLE))
+    known = ("none", "auto", "hashing", *MINILM_NAMES, os.environ.get(TRUST_VARIABLE))
     for setting in ("text_encoder", "image_encoder"):
         name = getattr(config, setting)
         if name not in known:

@@ -220,7 +220,8 @@ class ItemUpdates:
     def _encoder(self) -> NewItemEncoder:
         folder = self.run.folder("embeddings")
         if self.run.is_from_hub:
-            check_trusted(build_section(EmbeddingConfig, folder.config))
+            used = {name: folder.facts[name] for name in ("text_encoder", "image_encoder")}
+            check_trusted(replace(build_section(EmbeddingConfig, folder.config), **used))
         images = self.run.folder("dataset").facts.get("folder")
         return NewItemEncoder(
             self.items.catalogue,
