@@ -527,7 +527,7 @@ class _Found:
                 f"({_lines(self.spans)})",
                 setting,
             )
-        self.broken.tell(file.name, "with too many or too few values", self.num_rows, notes)
+        self.broken.tell(file.name, "that cannot be read", self.num_rows, notes)
 
 
 def _lines(numbers: Sequence[int]) -> str:

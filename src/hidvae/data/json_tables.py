@@ -378,7 +378,7 @@ class _Table:
         for line, record in self._objects(encoding, broken):
             num_rows += 1
             _learn(kinds, line, record)
-        broken.tell(self.file.name, "that are no JSON object", num_rows, self.notes)
+        broken.tell(self.file.name, "that cannot be read", num_rows, self.notes)
         return self._table(kinds, self._objects(encoding, None))
 
     def from_records(self, records: Iterator[Record]) -> pl.LazyFrame:
@@ -397,7 +397,7 @@ class _Table:
             if isinstance(value, dict) and not NOT_TEXT.search(text):
                 yield number, value
             elif broken is not None:
-                broken.add(number, text, "another thing")
+                broken.add(number, text, "none")
 
     def _table(self, kinds: Mapping[str, _Kind], records: Iterator[Record]) -> pl.LazyFrame:
         schema: dict[str, pl.DataType] = {}
