@@ -195,7 +195,7 @@ def test_broken_lines_are_left_out_up_to_a_share(tmp_path: Path) -> None:
     path = tmp_path / "items.csv"
     found, said = read(path, "\n".join(["item_id,title", *lines]))
     assert found.height == 298
-    assert said == ["items.csv: 2 rows with too many or too few values are left out (line 42, 43)"]
+    assert said == ["items.csv: 2 rows that cannot be read are left out (line 42, 43)"]
     lines[50:60] = ["x"] * 10
     with pytest.raises(DataError) as caught:
         read(path, "\n".join(["item_id,title", *lines]))
@@ -217,11 +217,11 @@ def test_encodings(tmp_path: Path) -> None:
     content = text.encode().replace("café 7\n".encode(), b"caf\xe9 7\n")
     found, said = read(path, content)
     assert found.height == 199
-    assert said == ["items.csv: 1 row with too many or too few values is left out (line 9)"]
+    assert said == ["items.csv: 1 row that cannot be read is left out (line 9)"]
     found, said = read(path, text.encode("latin-1"), csv_encoding="latin-1")
     assert (found["title"][0], said) == ("café 0", [])
     with pytest.raises(ConfigError, match="expected the name of an encoding"):
-        read(path, text, csv_encoding="latin")  # type: ignore[arg-type]
+        read(path, text, csv_encoding="latinum")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

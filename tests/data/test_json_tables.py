@@ -78,8 +78,8 @@ def test_a_text_among_lists_spoils_none(tmp_path: Path) -> None:
     found, said = read(tmp_path / "items.jsonl", "\n".join(lines))
     assert found["categories"].to_list() == [["A", "B"]] * 3 + [["C"]]
     assert said == [
-        "items.jsonl, column categories: no list in line 4, where the others have lists; taken as a "
-        "list of one value"
+        "items.jsonl, column categories: no list in line 4, where the others have lists; taken "
+        "as a list of one value"
     ]
     found, said = read(tmp_path / "items.jsonl", "\n".join([*[lines[3]] * 3, lines[0]]))
     assert found["categories"].to_list() == ["C"] * 3 + ['["A", "B"]']
@@ -110,12 +110,12 @@ def test_broken_lines_are_left_out_up_to_a_share(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     found, said = read(path, "\n".join(lines))
     assert found.height == 199
-    assert said == ["items.jsonl: 1 row that are no JSON object is left out (line 8)"]
+    assert said == ["items.jsonl: 1 row that cannot be read is left out (line 8)"]
     lines[20:30] = ["[1]"] * 10
     with pytest.raises(DataError) as caught:
         read(path, "\n".join(lines))
     assert str(caught.value) == (
-        f"{path}: expected a JSON object in each line; found another thing in line 8 "
+        f"{path}: expected a JSON object in each line; found none in line 8 "
         "('{\"item_id\": 7'), and 10 more such lines; repair the line or export the file again"
     )
 

@@ -271,7 +271,7 @@ def test_sheets_need_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("a.csv", b"user_id,user_id\n1,2\n", "found 'user_id' as column 1 and 2"),
         ("a.parquet", b"", "expected a readable Parquet file"),
         ("a.jsonl", b"", "found an empty file"),
-        ("a.jsonl", b'{"user_id": 1}\n{"user_id"\n{', "found another thing in line 2 ('{\"user_id"),
+        ("a.jsonl", b'{"user_id": 1}\n{"user_id"\n{', "found none in line 2 ('{\"user_id"),
         ("a.json", b'[{"user_id": 1},\n{"user_id"]', "line 2: expected JSON, an object a line or"),
         ("a.json", b'[{"user_id": 1},\n', "found its end"),
         ("a.json", b'[1, {"user_id": 1}]', "line 1: expected an object for each row; found 1"),
