@@ -32,6 +32,14 @@ CASES: dict[str, dict[str, str]] = {
     },
     "expected a column of": {"interactions.csv": LOG.replace("user_id", "customer")},
 }
+FILES: dict[str, dict[str, str]] = {
+    "expected 3 values": {"interactions.csv": LOG.replace("\n", ",\n").replace("mp,", "mp")},
+    "expected a header": {"interactions.csv": LOG.partition("\n")[2]},
+    "expected a JSON object": {
+        "interactions.jsonl": '{"user_id": "u", "item_id": "1"}\n{"user_id": "u", "item_id\n}\n'
+    },
+    "expected each column once": {"items.csv": ITEMS.replace("title", "title,title")},
+}
 
 
 @pytest.fixture
@@ -41,7 +49,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str,
     def write(files: dict[str, str]) -> None:
         folder = Path("my_shop")
         folder.mkdir()
-        for name, content in {"items.csv": ITEMS, "interactions.csv": LOG, **files}.items():
+        log = {} if any("interactions" in name for name in files) else {"interactions.csv": LOG}
+        for name, content in {"items.csv": ITEMS, **log, **files}.items():
             (folder / name).write_text(content)
 
     return write
@@ -54,6 +63,16 @@ def block_with(text: str) -> list[str]:
 def test_every_line_is_tried() -> None:
     lines = block_with("expected columns")
     assert [next(case for case in CASES if case in line) for line in lines] == list(CASES)
+    lines = block_with("expected 3 values")
+    assert [next(case for case in FILES if case in line) for line in lines] == list(FILES)
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_lines_about_files_are_real(case: str, shop: Callable[[dict[str, str]], None]) -> None:
+    shop(FILES[case])
+    with pytest.raises(HidvaeError) as caught:
+        read_folder(DatasetConfig(folder="my_shop"))
+    assert str(caught.value) in block_with("expected 3 values")
 
 
 @pytest.mark.parametrize("case", CASES)
