@@ -238,3 +238,10 @@ def test_columns_are_made_plain() -> None:
     assert "f, column details: empty objects, left out" in said
     assert "f, column nested: objects, kept as JSON text" in said
     assert "f: 1 of 2 items have no text in title, keywords, description" in said
+
+
+def test_an_empty_time_column_is_none() -> None:
+    notes = Notes()
+    log = pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "timestamp": [" "]})
+    assert check_events(log, "f", notes=notes).columns == ["user_id", "item_id", "row"]
+    assert notes.decisions[0].text == "f: column timestamp is empty and orders nothing"

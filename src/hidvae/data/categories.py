@@ -18,6 +18,7 @@ import polars as pl
 
 from hidvae.data.ids import NO_ID_WORDS
 from hidvae.data.notes import MAX_SHOWN, BadRows, Notes, count_of, show_value
+from hidvae.data.other_columns import as_text
 from hidvae.data.text import blank_to_null, clean_text
 from hidvae.errors import DataError
 
@@ -146,7 +147,7 @@ def _label_expr(value: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
         )
     if dtype in (pl.Binary, pl.Object):
         return None
-    return value.cast(pl.String)
+    return as_text(value, dtype)
 
 
 def _from_lists(lists: pl.Series, where: _Where, notes: Notes) -> pl.Series:

@@ -13,6 +13,7 @@ from functools import cache
 import polars as pl
 
 from hidvae.data.notes import Notes
+from hidvae.data.other_columns import as_text
 from hidvae.data.schema import Columns
 from hidvae.data.tables import LINE, reading
 from hidvae.data.times import looks_like_times
@@ -169,18 +170,17 @@ def find_levels(names: Sequence[str]) -> list[str]:
     return []
 
 
-def join_levels(items: pl.DataFrame, levels: Sequence[str]) -> pl.DataFrame:
+def join_levels(items: pl.DataFrame, levels: Sequence[str], file: str) -> pl.DataFrame:
     """The columns of a path as one column ``categories``.
 
     Where each level repeats the path so far ("Home", "Home > Light"), the last one is the path.
+
+    Raises:
+        DataError: If a column holds no labels.
     """
-    parts = [
-        pl.col(name).list.first() if isinstance(items.schema[name], pl.List) else pl.col(name)
-        for name in levels
-    ]
     text = items.select(
-        part.cast(pl.String).str.strip_chars().replace("", None).alias(str(number))
-        for number, part in enumerate(parts)
+        _one_label(name, items.schema[name], file).replace("", None).alias(str(number))
+        for number, name in enumerate(levels)
     )
     begins = text.select(pl.col("1").str.starts_with(pl.col("0") + " >").drop_nulls()).to_series()
     if begins.len() and begins.sum() > 0.9 * begins.len():
@@ -189,6 +189,19 @@ def join_levels(items: pl.DataFrame, levels: Sequence[str]) -> pl.DataFrame:
         path = pl.concat_list(text.columns)
     categories = text.select(path.alias(Columns.CATEGORIES)).to_series()
     return items.drop(levels).with_columns(categories)
+
+
+def _one_label(name: str, dtype: pl.DataType, file: str) -> pl.Expr:
+    """A column's label, of a list the first."""
+    values = pl.col(name)
+    if isinstance(dtype, pl.List):
+        values, dtype = values.list.first(), dtype.inner  # type: ignore[assignment]
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+        raise DataError(
+            f"{file}, column {name}: expected labels of a category path; found {dtype}; export "
+            f"them as text, or name the columns in {SETTING}"
+        )
+    return as_text(values, dtype).str.strip_chars()
 
 
 def say_file_order(log: pl.LazyFrame, file: str, notes: Notes) -> None:

@@ -43,14 +43,20 @@ def plain_column(
         if isinstance(dtype, (pl.List, pl.Array)):
             notes.decide(f"{where}: lists of texts are joined to one")
             return clean_text(_mapped(values, lambda value: _texts_in(value, joint)))
-        return clean_text(_without_nan(values))
+        text = _without_nan(values).to_frame().select(as_text(pl.col(values.name), dtype))
+        return clean_text(text.to_series())
     if dtype == pl.String:
         return blank_to_null(values)
     if isinstance(dtype, pl.Array):
         values = values.arr.to_list()
     if isinstance(dtype, (pl.List, pl.Array)) or not _is_odd(dtype):
         return _without_nan(values.cast(pl.Float64) if dtype.is_decimal() else values)
-    return values.cast(pl.String)
+    return values.to_frame().select(as_text(pl.col(values.name), dtype)).to_series()
+
+
+def as_text(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Scalars as text; a duration is the number of its units, as it cannot be written."""
+    return (values.to_physical() if dtype == pl.Duration else values).cast(pl.String)
 
 
 def _is_odd(dtype: pl.DataType) -> bool:

@@ -19,7 +19,7 @@ from hidvae.data.categories import parse_categories
 from hidvae.data.ids import drops_zero, ids_as_text, is_no_id
 from hidvae.data.notes import MAX_BROKEN_SHARE, MAX_SHOWN, BadRows, Notes, count_of
 from hidvae.data.other_columns import plain_column
-from hidvae.data.tables import LINE, require_columns
+from hidvae.data.tables import LINE, reading, require_columns
 from hidvae.data.times import TimeForm, find_time_form, read_numbers
 
 
@@ -101,10 +101,25 @@ def find_log_form(log: pl.LazyFrame, file: str, time_format: str, notes: Notes) 
         DataError: If the form of the times cannot be known.
     """
     names, times = log.collect_schema().names(), None
-    if Columns.TIMESTAMP in names:
+    if Columns.TIMESTAMP in names and not _is_empty(log, Columns.TIMESTAMP, file, notes):
         times = find_time_form(log, Columns.TIMESTAMP, file, time_format, notes)
     ids = [name for name in (Columns.USER, Columns.ITEM) if name in names]
     return LogForm(times, frozenset(name for name in ids if drops_zero(log, name, file, notes)))
+
+
+def _is_empty(log: pl.LazyFrame, column: str, file: str, notes: Notes) -> bool:
+    """Whether a column holds nothing at all, which is said."""
+    is_there = pl.col(column).is_not_null()
+    if log.collect_schema()[column] == pl.String:
+        is_there &= pl.col(column).str.strip_chars() != ""
+    with reading(file):
+        found = log.select(column).filter(is_there).head(1).collect(engine="streaming")
+    if found.height:
+        return False
+    notes.decide(
+        f"{file}: column {column} is empty and orders nothing", "DatasetConfig.column_names"
+    )
+    return True
 
 
 def check_items(

@@ -140,7 +140,7 @@ def find_time_form(
         return TimeForm("dates with a time", units=units)
     if dtype == pl.Date:
         return TimeForm("dates", units=-1)
-    if time_format:
+    if time_format and (dtype == pl.String or dtype.is_numeric()):
         return _set_form(time_format)
     if dtype != pl.String:
         return NUMBERS

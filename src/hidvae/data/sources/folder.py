@@ -173,7 +173,7 @@ def rename_tables(
             items = items.rename(recognise_items(free, str(items_file), notes))
             levels = levels or ([] if Columns.CATEGORIES in items.columns else find_levels(free))
     if levels and set(levels) <= set(items.columns):
-        items = join_levels(items, levels)
+        items = join_levels(items, levels, str(items_file or log_name))
         notes.decide(
             f"{items_file or log_name}: the category path stands in {', '.join(levels)}",
             f'{_SETTING}=["categories={">".join(levels)}"]',
