@@ -59,6 +59,8 @@ _UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanosecon
 _FIRST_SECOND, _LAST_SECOND = 10**8, 4_102_444_800
 """Numbers between these, 1973 and 2100, are taken for seconds since 1970, times 1000 for
 milliseconds, and so on: the ranges do not meet."""
+_LIKELY = 0.75
+"""Share of the values of a column that are times, where it is one."""
 _SAMPLE = 1000
 """Values that say which form a column has; one of them that has another is a broken row."""
 
@@ -169,9 +171,9 @@ def looks_like_times(values: pl.Series) -> bool:
         values = values.filter(values != "")
         form = recognise(values) if values.len() else NUMBERS
         if form.pattern:
-            return int(values.str.contains(form.pattern).sum()) >= 0.9 * values.len()
+            return int(values.str.contains(form.pattern).sum()) >= _LIKELY * values.len()
     numbers = read_numbers(values).drop_nulls().cast(pl.Float64).to_numpy()
-    if numbers.size < max(1.0, 0.9 * values.len()):
+    if numbers.size < max(1.0, _LIKELY * values.len()):
         return False
     return _unit_of(numbers)[0] != "" or _as_digits(numbers) is not None
 
