@@ -385,7 +385,7 @@ def draw(seed: int) -> Tables:
         items = {}
     elif draw.chance("one table for both", 0.05) and items:
         rows = {value: row for row, value in enumerate(map(str, items["item_id"]))}
-        ids = list(map(str, log["item_id"]))
+        ids = list(map(str, list(log.values())[1]))
         for name in items:
             if name not in log:
                 log[name] = [items[name][rows[i]] if i in rows else None for i in ids]
