@@ -44,6 +44,13 @@ NOT_RUN = {
     "pip install hidvae": "installs, as tests/test_wheel.py does",
     "hidvae demo": "trains for half a minute, as tests/apps/test_cli.py does in less",
     "hidvae run --data FOLDER --output runs/mine": "the folder is the reader's",
+    **dict.fromkeys(
+        (
+            f"hidvae prepare --check --data {name}"
+            for name in "lamps clicks orders plays books".split()
+        ),
+        "run on its own tables in test_your_data.py",
+    ),
     "hidvae run --output runs/kuairand-pure": "downloads KuaiRand",
     "HIDVAE_ACCEPT_LICENSE=1 hidvae run": "downloads MovieLens",
     "hidvae batch recommend --model runs/my_shop --input users --output lists --workers 4": (
