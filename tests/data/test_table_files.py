@@ -5,9 +5,12 @@ import hashlib
 import sys
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.data.spreadsheet import write_excel
 
 from hidvae.config import DatasetConfig
@@ -22,7 +25,7 @@ from hidvae.data.table_files import (
     scan_table,
 )
 from hidvae.data.tables import LINE
-from hidvae.errors import ConfigError, DataError, MissingExtraError
+from hidvae.errors import ConfigError, DataError, HidvaeError, MissingExtraError
 
 FRAME = pl.DataFrame(
     {"item_id": ["007", "a,b", 'say "x"', "two\nlines"], "price": [1.5, None, 3.0, 4.0]}
@@ -307,3 +310,34 @@ def test_truncated_parquet(tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DataError, match="export it again"):
         read_table(path, [])
+
+
+FRAGMENTS = (
+    *("user_id", "item_id", ",", ",", "\n", "\n", "\r\n", "\r", '"', '"', "\0", "é", "a", "1"),
+    *("7.5", "#", "sep=;", ";", "\t", "|", " ", "{", "}", "[", "]", "null", "\\", '\\"', "\\ud800"),
+    *('{"item_id": 1}', '{"item_id": [1, {"a": {}}]}\n', '{"b": {"c": [1, "x"]}}\n', "1,2\n"),
+)
+
+
+@given(
+    name=st.sampled_from(["t.csv", "t.tsv", "t.txt", "t.jsonl", "t.json", "t.zip", "t.parquet"]),
+    start=st.sampled_from(["", "item_id,title\n", "["]),
+    fragments=st.lists(st.sampled_from(FRAGMENTS), max_size=30),
+    encoding=st.sampled_from(["utf-8", "utf-16", "cp1252"]),
+    quote=st.sampled_from(["auto", "double", "single", "none"]),
+)
+@settings(deadline=None, max_examples=300)
+def test_any_file_is_read_or_refused_in_one_line(
+    name: str, start: str, fragments: list[str], encoding: str, quote: str
+) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes((start + "".join(fragments)).encode(encoding))
+        config = DatasetConfig(csv_quote=quote)  # type: ignore[arg-type]
+        try:
+            found = read_table(path, ["item_id"], config, Notes())
+        except HidvaeError as error:
+            assert "\n" not in str(error)
+            assert str(path) in str(error)
+        else:
+            found.write_parquet(path)

@@ -370,7 +370,7 @@ def add_items(
         typer.Option(
             "--items",
             metavar="FILE",
-            help="Table of items (CSV, TSV, JSON Lines, Parquet) with item_id and other columns.",
+            help="Table of items (CSV, JSON, Parquet, Excel, …) with item_id and other columns.",
         ),
     ],
     update: Annotated[
@@ -379,12 +379,16 @@ def add_items(
 ) -> None:
     """Add new items to a run without training; from now on they are recommended."""
     from hidvae.apps.show.terminal import print_items
+    from hidvae.data.notes import Notes
     from hidvae.data.schema import TEXT_COLUMNS, Columns
     from hidvae.data.table_files import read_table
     from hidvae.ranking.recommender import Recommender
 
     recommender = Recommender.load(model)
-    rows = read_table(items, [Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS])
+    notes = Notes()
+    rows = read_table(items, [Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS], notes=notes)
+    for decision in notes.decisions:
+        typer.echo(decision.said, err=True)
     changed = recommender.update_items(rows) if update else recommender.add_items(rows)
     version = changed.save_changes()
     print_items(changed, rows[Columns.ITEM].str.strip_chars().to_list())
