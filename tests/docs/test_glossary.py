@@ -80,7 +80,7 @@ def places_of(pattern: str) -> list[str]:
         for file in (ROOT / "src").rglob("*.py")
         if any(whole.fullmatch(word) for word in words_of(file.stem))
     ]
-    word = re.compile(rf"(?<![\w./-])(?:{pattern})(?![\w/-])(?!\.md|\.py)")
+    word = re.compile(rf"(?<![\w./-])(?:{pattern})(?![\w/-])(?!\.md|\.py|\.csv)")
     in_pages = [
         f"{name}: {match[0]}"
         for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
