@@ -473,7 +473,8 @@ class GraphConfig:
         8.0,
         12.0,
     )
-    """Weights to choose from; a single one is used as it is, and (0.0,) leaves the graph out."""
+    """Weights to choose from; a single one is used as it is, and (0.0,) leaves the graph out. Where
+    nobody validates, the middle one is used."""
     cold_factor: NotNegative = 2.0
     """Factor on the weight for cold items, about which the retriever knows little."""
 
