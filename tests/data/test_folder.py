@@ -250,3 +250,24 @@ def test_events_are_rows_that_fulfil_the_conditions(tmp_path: Path) -> None:
     assert users("rating >= 4", "user_id = v", "ts > 6") == ["v"]
     with pytest.raises(DataError, match="expected rows that fulfil .* found none of 3"):
         users("rating > 5")
+
+
+@pytest.mark.parametrize(
+    ("log", "items"),
+    [("events.csv", None), ("ratings.tsv", "products.csv"), ("what_they_took.csv", None)],
+)
+def test_tables_of_other_names_are_found_and_said(
+    log: str, items: str | None, tmp_path: Path
+) -> None:
+    separator = "\t" if log.endswith("tsv") else ","
+    rows = [("user_id", "item_id"), ("u", "a"), ("u", "b"), ("v", "b"), ("v", "a")]
+    (tmp_path / log).write_text("".join(separator.join(row) + "\n" for row in rows))
+    (tmp_path / "README.txt").write_text("about the shop\n")
+    if items:
+        (tmp_path / items).write_text("item_id,title\na,Lamp\nb,Vase\n")
+    tables = read_folder(DatasetConfig(folder=str(tmp_path)))
+    assert tables.items["item_id"].to_list() == ["a", "b"]
+    assert ("title" in tables.items.columns) == bool(items)
+    said = [decision.text for decision in tables.decisions]
+    assert f"{tmp_path / log}: taken for the log" in said
+    assert (f"{tmp_path}/{items}: taken for the items" in said) == bool(items)

@@ -111,6 +111,16 @@ def has_table(folder: Path, stem: str) -> bool:
     return others or bool(tables_named(folder, stem))
 
 
+def only_tables(folder: Path, except_for: str | None = None) -> list[TableFiles]:
+    """All tables of a folder that say by their suffix that they are one, but those of a name."""
+    taken = {path for table in tables_named(folder, except_for or "") for path in table.parts}
+    return [
+        TableFiles((path,))
+        for path in _entries(folder)
+        if path.is_file() and path not in taken and _suffix(path) not in ("", ".txt", ".zip")
+    ]
+
+
 def tables_named(folder: Path, stem: str) -> list[TableFiles]:
     """All tables of a name in a folder."""
     found: list[TableFiles] = []

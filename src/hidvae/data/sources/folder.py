@@ -30,6 +30,7 @@ from hidvae.data.table_files import (
     TableFiles,
     find_table,
     has_table,
+    only_tables,
     read_table,
     scan_table,
     tables_named,
@@ -39,6 +40,19 @@ from hidvae.errors import ConfigError, DataError
 
 _WANTED = f"items.* and interactions.* tables ({FORMATS}) or RecBole's *.inter and *.item files"
 _SETTING = "DatasetConfig.column_names"
+_ITEMS = ("items", "products", "catalogue", "catalog", "articles")
+_LOG = (
+    "interactions",
+    "events",
+    "log",
+    "ratings",
+    "transactions",
+    "purchases",
+    "orders",
+    "clicks",
+    "views",
+)
+"""Names of the tables, the usual one first; a single table of any name is the log."""
 
 
 def source_files(config: DatasetConfig) -> dict[str, Path]:
@@ -98,7 +112,8 @@ def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
     items_path, log_path = _find_files(folder)
     entries = split_entries(config.column_names)
     notes = Notes(strict=config.strict)
-    if _has_own_tables(folder):
+    if not recbole.has_atomic_files(folder):
+        _say_names(items_path, log_path, notes)
         items = None if items_path is None else read_items(items_path, entries, config, notes)
         log = scan_log(log_path, entries, config, notes)
         tables = rename_tables(name, items, items_path, log, log_path, config, notes)
@@ -304,8 +319,11 @@ def _has_own_tables(folder: Path) -> bool:
 def _find_files(folder: Path) -> tuple[TableFiles | None, TableFiles]:
     """Items, if there are any, and interactions."""
     if not recbole.has_atomic_files(folder):
-        items = find_table(folder, "items") if has_table(folder, "items") else None
-        return items, find_table(folder, "interactions")
+        found = [_named(folder, names) for names in (_ITEMS, _LOG)]
+        items = None if found[0] is None else find_table(folder, found[0])
+        if found[1] is None and len(others := only_tables(folder, except_for=found[0])) == 1:
+            return items, others[0]
+        return items, find_table(folder, found[1] or _LOG[0])
     if _has_own_tables(folder):
         raise DataError(
             f"{folder}: expected either items.* and interactions.* or RecBole's files; found both; "
@@ -313,6 +331,17 @@ def _find_files(folder: Path) -> tuple[TableFiles | None, TableFiles]:
         )
     item_file, log_file = recbole.atomic_files(folder)
     return (None if item_file is None else TableFiles.of(item_file)), TableFiles.of(log_file)
+
+
+def _named(folder: Path, names: Sequence[str]) -> str | None:
+    """The first of the names that a table of the folder has."""
+    return next((name for name in names if has_table(folder, name)), None)
+
+
+def _say_names(items: TableFiles | None, log: TableFiles, notes: Notes) -> None:
+    for table, names, role in ((items, _ITEMS, "items"), (log, _LOG, "log")):
+        if table is not None and not Path(str(table)).name.lower().startswith(names[0]):
+            notes.decide(f"{table}: taken for the {role}", f"name it {names[0]}.*")
 
 
 def split_entries(column_names: Sequence[str]) -> list[tuple[str, str]]:
