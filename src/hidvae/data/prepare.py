@@ -207,7 +207,7 @@ def prepare(run: Run, config: Config, stage: StageWriter) -> None:
     stage.facts["users_repeat_items"] = _do_users_repeat(made.split.train)
     if run.tables:
         stage.facts[_GIVEN] = True
-    if Path(tables.items_file).is_file():  # where an item's image path starts
+    if Path(tables.items_file).exists():  # where an item's image path starts
         stage.facts["folder"] = str(Path(tables.items_file).resolve().parent)
 
 
