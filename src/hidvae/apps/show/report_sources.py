@@ -84,7 +84,7 @@ def manifest_parts(run: Path) -> Iterator[Markup]:
             name,
             folder.fingerprint[:_FINGERPRINT_LETTERS],
             NOTHING if folder.manifest["seed"] is None else str(folder.manifest["seed"]),
-            folder.manifest["versions"]["hidvae"],
+            folder.manifest["versions"].get("hidvae", NOTHING),
             (folder.manifest["git_commit"] or NOTHING)[:_FINGERPRINT_LETTERS],
             folder.manifest["machine"],
         )
