@@ -456,6 +456,23 @@ def test_broken_files_of_lcrec(tmp_path: Path, kind: str, content: str, fault: s
         made(tmp_path)
 
 
+@pytest.mark.parametrize("has_times", [True, False])
+def test_recbole_in_parts(has_times: bool, tmp_path: Path) -> None:
+    header = ["user_id:token", "item_id:token", *(["timestamp:float"] if has_times else [])]
+    for part, steps in (("train", (0, 1)), ("valid", (2,)), ("test", (3,))):
+        rows = [(f"u{u}", f"i{i}", 5)[: len(header)] for u, i, step in PAIRS if step in steps]
+        write_csv(tmp_path / f"toy.{part}.inter", ",".join(header), rows, "\t")
+    assembled, said = made(tmp_path)
+    assert said[0].startswith(
+        "this folder holds a benchmark of RecBole (toy.train.inter, toy.valid"
+    )
+    history = histories(assembled)["u1"]
+    assert (set(history[:2]), history[2:]) == ({"i2", "i3"}, ["i4", "i5"])
+    items = [(f"i{i}", f"Item {i}") for i in ITEMS]
+    write_csv(tmp_path / "toy.item", "item_id:token,title:token_seq", items, "\t")
+    assert made(tmp_path)[0].items["title"][0] == "Item 1"
+
+
 def test_p5_of_yelp_has_items_with_ids_only(tmp_path: Path) -> None:
     names = {f"b{i}": str(i) for i in ITEMS}
     maps = {"item2id": names, "user2id": {f"u{u}": str(u) for u in USERS}}

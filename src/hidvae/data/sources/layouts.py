@@ -24,6 +24,7 @@ from hidvae.data.sources import (
     lcrec,
     mind,
     movielens,
+    recbole_parts,
     retailrocket,
 )
 from hidvae.data.sources.delimited import read_with_notes
@@ -260,6 +261,19 @@ def _of_own_module(folder: Path) -> Recognised | None:
     return None
 
 
+def _recbole_parts(folder: Path) -> Recognised | None:
+    files = recbole_parts.find_files(folder)
+    if files is None:
+        return None
+    return Recognised(
+        "a benchmark of RecBole",
+        files,
+        partial(recbole_parts.read, folder, files),
+        "its parts train, valid and test are read as one log, in this order, and split anew",
+        "",
+    )
+
+
 def _declared(folder: Path) -> Recognised | None:
     for layout in LAYOUTS:
         if files := layout.find(folder):
@@ -280,6 +294,7 @@ _FINDERS: tuple[Callable[[Path], Recognised | None], ...] = (
     _amazon_p5,
     _amazon,
     _lcrec,
+    _recbole_parts,
     _of_own_module,
     _declared,
 )
