@@ -32,6 +32,7 @@ from hidvae.data.sources.folder import has_tables, read_folder
 from hidvae.data.sources.folder import source_files as folder_files
 from hidvae.data.sources.locate import locate_folder
 from hidvae.data.sources.public_tables import LAYOUTS
+from hidvae.data.table_files import has_table
 from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError
 from hidvae.store.artifacts import Decision
@@ -98,7 +99,7 @@ def _look(config: DatasetConfig) -> Recognised | None:
     if config.column_names or not config.folder:
         return None
     folder = locate_folder(config, wanted="tables", has_files=has_tables)
-    return None if any(folder.glob("interactions.*")) else recognise(folder)
+    return None if has_table(folder, "interactions") else recognise(folder)
 
 
 def recognise(folder: Path) -> Recognised | None:

@@ -38,7 +38,7 @@ def read(folder: Path, files: Mapping[str, Path], config: DatasetConfig) -> Sour
     """
     notes = Notes(strict=config.strict)
     logs = [path for name, path in files.items() if ".inter" in name]
-    items = next((path for name, path in files.items() if ".inter" not in name), None)
+    items = [TableFiles.of(path) for name, path in files.items() if ".inter" not in name]
     scans = [recbole.scan_atomic(TableFiles.of(path), config, notes) for path in logs]
     log = pl.concat(scan.drop(LINE, strict=False) for scan in scans)
     if Columns.TIMESTAMP in names_of(log):
@@ -48,8 +48,8 @@ def read(folder: Path, files: Mapping[str, Path], config: DatasetConfig) -> Sour
         )
     tables = rename_tables(
         folder.resolve().name,
-        recbole.read_atomic(TableFiles.of(items), config, notes) if items else None,
-        items,
+        recbole.read_atomic(items[0], config, notes) if items else None,
+        items[0] if items else None,
         log,
         ", ".join(map(str, logs)),
         config,
