@@ -37,6 +37,8 @@ MAY_NAME_THEM = {
     "docs/journal.md": "tells the past",
     "docs/results.md": "shows measurements under the names they were made with",
     "docs/extending.md": "has a shop that exports its orders",
+    "docs/data-format.md": "has tables of orders",
+    "docs/your-data.md": "the same",
     "docs/decisions/0007-fusion.md": "its own name is older",
     "docs/decisions/0010-rooms.md": "tells the past",
 }

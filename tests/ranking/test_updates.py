@@ -329,7 +329,6 @@ def test_bad_rows_are_refused(recommender: Recommender) -> None:
         ([like(recommender, 7, "new"), like(recommender, 8, "new")], "each item once"),
         ([{"item_id": "new"}], "expected"),
         ([like(recommender, 7, "new") | {"tittle": "x"}], "did you mean 'title'"),
-        ([like(recommender, 7, "new", categories=7)], "categories"),
         (["new"], "a mapping"),
     ]:
         with pytest.raises(DataError, match=message):

@@ -388,7 +388,7 @@ def add_items(
     notes = Notes()
     rows = read_table(items, [Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS], notes=notes)
     for decision in notes.decisions:
-        typer.echo(decision.said, err=True)
+        logger.info("%s", decision.said)
     changed = recommender.update_items(rows) if update else recommender.add_items(rows)
     version = changed.save_changes()
     print_items(changed, rows[Columns.ITEM].str.strip_chars().to_list())

@@ -110,7 +110,7 @@ def test_words_come_from_the_text_columns_and_else_from_text(catalogue_of: Catal
         text=["x"] * 3,
     )
     words = words_to_name_by(catalogue, ("title", "keywords", "price", "missing"))
-    assert words is not None and words.to_list() == ["Comb . a b", "", "c"]
+    assert words is not None and words.to_list() == ["Comb . a, b", "", "c"]
     words = words_to_name_by(catalogue, ("missing",))
     assert words is not None and words.to_list() == ["x"] * 3
     assert words_to_name_by(catalogue_of(price=[1, 2]), ("price",)) is None

@@ -88,8 +88,9 @@ def test_constant_leading_levels_are_skipped(
 
 
 def test_equal_joined_paths_of_different_labels_stay_apart(catalogue_of: CatalogueOf) -> None:
-    ids, _ = tags_of(catalogue_of, [["A > B", "C"], ["A", "B > C"], ["D", "E"]], num_levels=2)
-    assert len({row[1] for row in ids}) == 3
+    plain = [["D", "E"], ["D", "F"], ["G", "H"]]  # most, so that an arrow is part of a label
+    ids, _ = tags_of(catalogue_of, [["A > B", "C"], ["A", "B > C"], *plain], num_levels=2)
+    assert len({row[1] for row in ids}) == 5
 
 
 def test_a_path_ends_before_a_blank_label() -> None:
