@@ -7,6 +7,7 @@ line on stderr and exit code 2; results go to stdout, log lines to stderr.
 from __future__ import annotations
 
 import csv
+import logging
 import shlex
 import sys
 import traceback
@@ -388,7 +389,7 @@ def add_items(
     notes = Notes()
     rows = read_table(items, [Columns.ITEM, Columns.CATEGORIES, *TEXT_COLUMNS], notes=notes)
     for decision in notes.decisions:
-        logger.info("%s", decision.said)
+        logging.getLogger(__name__).info("%s", decision.said)
     changed = recommender.update_items(rows) if update else recommender.add_items(rows)
     version = changed.save_changes()
     print_items(changed, rows[Columns.ITEM].str.strip_chars().to_list())
