@@ -110,7 +110,7 @@ def with_events(
 
 def test_without_transitions_there_is_nothing_to_learn(folders: Folders, tmp_path: Path) -> None:
     short = with_events(
-        folders["dataset"], tmp_path / "dataset", lambda log: log.filter(pl.col("position") < 3)
+        folders["dataset"], tmp_path / "dataset", lambda log: log.filter(pl.col("position") < 1)
     )
     folder = fit({**folders, "dataset": short}, tmp_path / "retriever")
     (decision,) = folder.decisions

@@ -100,7 +100,7 @@ def test_other_places_are_refused_in_one_line(
     with pytest.raises(ArtifactError, match="found one of the stage tag"):
         describe(run / "tags")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="expected a table items"):
+    with pytest.raises(DataError, match="expected a table interactions"):
         describe(tmp_path / "empty")
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +13,9 @@ from hidvae.apps.show.figures import (
     heatmap,
     intervals,
     lines,
-    plotly_script,
     stacked_rows,
     treemap,
 )
-from hidvae.errors import MissingExtraError
 
 DRAWN: dict[str, Callable[[str], str]] = {
     "bars": lambda label: bars("f", [label, "b"], [1, 2], x="x", y="y"),
@@ -34,13 +31,6 @@ DRAWN: dict[str, Callable[[str], str]] = {
 def data_of(html: str) -> list[dict[str, Any]]:
     start = html.index("[", html.index("Plotly.newPlot("))
     return json.JSONDecoder().raw_decode(html[start:])[0]
-
-
-def test_without_plotly_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "plotly", None)
-    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "hidvae\[report\]"'):
-        plotly_script()
 
 
 @pytest.mark.parametrize("kind", DRAWN)

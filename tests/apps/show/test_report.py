@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tests.apps.show.pages import Page
 from hidvae.apps.show.formats import percent
 from hidvae.apps.show.report import run_page, write_report
 from hidvae.data.prepare import load_dataset
-from hidvae.errors import MissingExtraError, NotTrainedError
+from hidvae.errors import NotTrainedError
 from hidvae.ranking.recommender import Recommender
 from hidvae.store.artifacts import read_stage
 
@@ -360,13 +359,4 @@ def test_no_run_is_one_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(NotTrainedError, match="is no run.+hidvae run --output") as caught:
         write_report(tmp_path / name)
     assert "\n" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
-
-
-def test_without_plotly_nothing_is_written(
-    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
-    with pytest.raises(MissingExtraError, match=r"hidvae\[report\]"):
-        write_report(tiny_run, tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
