@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import unquote
 
 PASSWORD_VARIABLE = "HIDVAE_DB_PASSWORD"
 """Environment variable with the password of the database; never stored."""
@@ -47,7 +48,11 @@ def has_password(text: str) -> bool:
 
     One that was not percent-encoded is seen too: no port is a word, no path holds an ``@``.
     """
+    text = as_written(text.strip())
+    text = re.sub(r"^jdbc:", "", text, flags=re.IGNORECASE)
     scheme = _ADDRESS.match(text)
+    if scheme and _PARAMETER.search(unquote(text.partition("?")[2])):
+        return True
     if (scheme or re.search(r"\b(host|dbname)\s*=", text)) and _PARAMETER.search(text):
         return True
     if not scheme or scheme[0][:-3].lower().startswith(_FILE_SCHEMES):

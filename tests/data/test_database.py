@@ -388,6 +388,11 @@ def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
         "mysql://me:s3cret@host/shop",
         "duckdb:///x.db?motherduck_token=s3cret",
         "host=h user=me password=s3cret",
+        " postgresql://me:s3cret@host/shop",
+        "postgresql:/me:s3cret@host/shop",
+        "jdbc:postgresql://host/shop?user=me&password=s3cret",
+        "postgresql://me@host/shop?pass%77ord=s3cret",
+        "postgresql://me@host/shop?options=-c%20password%3Ds3cret",
     ],
 )
 def test_an_address_with_a_password_is_never_a_setting(address: str, tmp_path: Path) -> None:

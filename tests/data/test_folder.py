@@ -271,3 +271,35 @@ def test_tables_of_other_names_are_found_and_said(
     said = [decision.text for decision in tables.decisions]
     assert f"{tmp_path / log}: taken for the log" in said
     assert (f"{tmp_path}/{items}: taken for the items" in said) == bool(items)
+
+
+@pytest.mark.parametrize("name", ["product", "movie"])
+def test_an_id_comes_before_a_name(name: str, tmp_path: Path) -> None:
+    items = f"id,{name},category\n1,Oil,a\n2,Salt,b\n"
+    tables = read_folder(config_of(shop(tmp_path, items, "user_id,item_id\nu,1\nu,2\n")))
+    assert tables.items["item_id"].to_list() == ["1", "2"]
+
+
+def test_locations_are_no_levels(tmp_path: Path) -> None:
+    items = "item_id,category,location1,location2,application_1,application_2\n1,Oil,B,X,p,q\n"
+    tables = read_folder(config_of(shop(tmp_path, items, "user_id,item_id\nu,1\n")))
+    assert tables.items["categories"].to_list() == ["Oil"]
+
+
+def test_a_position_does_not_hide_the_time(tmp_path: Path) -> None:
+    log = "user_id,item_id,date,position\nu,1,2014-01-03,9\nu,2,2014-01-04,2\n"
+    tables = read_folder(config_of(shop(tmp_path, "item_id\n1\n2\n", log)))
+    assert tables.interactions.collect()["timestamp"].to_list() == ["2014-01-03", "2014-01-04"]
+
+
+def test_conditions_on_truth_and_on_what_is_no_number(tmp_path: Path) -> None:
+    log = "user_id,item_id,bought,status\nu,1,True,1\nv,1,false,new\nw,1,true,\n"
+    folder = shop(tmp_path, "item_id\n1\n", log)
+
+    def users(condition: str) -> list[str]:
+        tables = read_folder(DatasetConfig(folder=str(folder), events_where=(condition,)))
+        return tables.interactions.collect()["user_id"].to_list()
+
+    assert users("bought = True") == users("bought != false") == ["u", "w"]
+    assert users("status != 1") == ["v"]
+    assert users("status != 1 | old") == ["v"]

@@ -21,6 +21,7 @@ from hidvae.config import DatasetConfig
 from hidvae.data.check import find_problems
 from hidvae.data.notes import Notes
 from hidvae.data.prepare import Assembled, assemble, raw_fingerprints, read_source
+from hidvae.data.sources import layouts
 from hidvae.data.sources.layouts import recognise
 from hidvae.errors import DataError
 
@@ -603,3 +604,43 @@ def test_kuairand_written_by_pandas(tmp_path: Path) -> None:
     again = read_source(config)
     assert again.interactions.collect().equals(events)
     assert again.items.drop("text").equals(items.drop("text"))
+
+
+OWN_LOG = {
+    "ratings.csv": [
+        "userId,movieId,rating\n1,1,4\n1,2,5\n2,1,3\n2,2,3\n",
+        "userId,movieId,rating,timestamp\n1,1,4,2014-01-03\n1,2,5,2014-01-04\n2,1,3,2014-01-05\n",
+        "userId,movieId,rating,timestamp\nu1,1,4,5\nu1,2,5,6\nu2,1,3,7\nu2,2,3,8\n",
+    ],
+    "events.csv": ["timestamp,visitorid,event,itemid\n5,u,view,1\n6,u,view,2\n7,v,view,1\n"],
+}
+
+
+@pytest.mark.parametrize(
+    ("log", "items", "text"),
+    [("ratings.csv", "movies.csv", text) for text in OWN_LOG["ratings.csv"]]
+    + [("events.csv", items, OWN_LOG["events.csv"][0]) for items in ("items.csv", "products.csv")],
+)
+def test_ones_own_tables_under_the_names_of_a_layout(
+    log: str, items: str, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / log).write_text(text)
+    key = "movieId" if items == "movies.csv" else "itemid"
+    (tmp_path / items).write_text(f"{key},title,genres\n1,Oil,a\n2,Salt,b\n")
+    tables = layouts.read(DatasetConfig(folder=str(tmp_path)))
+    assert not any("this folder holds" in decision.said for decision in tables.decisions)
+    assert tables.items["title"].to_list() == ["Oil", "Salt"]
+    assert assemble(tables, DatasetConfig(), Notes()).metrics["num_users"] == 2
+
+
+def test_an_online_shop_whose_days_cannot_be_told_from_months(tmp_path: Path) -> None:
+    header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+    rows = ["1,a,Oil,1,05/01/2011 10:00,1,u,UK", "2,b,Salt,1,03/02/2011 10:00,1,u,UK"]
+    rows += ["3,a,Oil,1,01/03/2011 10:00,1,v,UK", "4,b,Salt,1,02/01/2011 10:00,1,v,UK"]
+    (tmp_path / "sales.csv").write_text("\n".join([header, *rows, ""]))
+    config = DatasetConfig(folder=str(tmp_path))
+    with pytest.raises(DataError, match="expected dates that show which number is the day"):
+        assemble(layouts.read(config), config, Notes())
+    config = DatasetConfig(folder=str(tmp_path), time_format="%d/%m/%Y %H:%M")
+    found = assemble(layouts.read(config), config, Notes())
+    assert found.split.sequences.items.tolist() == [0, 1, 1, 0]

@@ -245,3 +245,9 @@ def test_an_empty_time_column_is_none() -> None:
     log = pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "timestamp": [" "]})
     assert check_events(log, "f", notes=notes).columns == ["user_id", "item_id", "row"]
     assert notes.decisions[0].text == "f: column timestamp is empty and orders nothing"
+
+
+def test_words_for_no_id_in_categories_of_a_frame() -> None:
+    log = pl.DataFrame({"user_id": ["NA", "u"], "item_id": ["a", "b"]})
+    log = log.with_columns(pl.col("user_id").cast(pl.Categorical))
+    assert check_events(log, "log.csv")["user_id"].to_list() == ["u"]

@@ -76,6 +76,12 @@ def test_the_part_above_12_is_the_day(values: list[object], said: str) -> None:
             "DatasetConfig.time_format='%m/%d/%Y %I:%M %p'",
         ),
         (["13.01.2014", "01.13.2014"], "both in the first and in the second place"),
+        (
+            ["14-01-03", "13-02-05", "14-12-31"],
+            "two digits of it that may stand first, as in '14-01-03'; set "
+            "DatasetConfig.time_format='%y-%m-%d', or DatasetConfig.time_format='%d-%m-%y' if",
+        ),
+        ([31012014, 5022013], "dates as digits with the year last, such as 31012014; set"),
         ([time(3)], "found times of day, which order no events"),
         ([1_600_000_000, 1_600_000_000_000], "1 event in seconds and 1 in milliseconds"),
     ],

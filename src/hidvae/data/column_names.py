@@ -95,7 +95,10 @@ _LEVELS = (
     ("department", "aisle", "shelf"),
 )
 """Columns that are the levels of one path."""
-_LEVEL_STEM = re.compile(r"^(?:l|lvl|level|.*(?:categor|cat|cate|taxonomy|hierarchy).*)$")
+_LEVEL_STEM = re.compile(
+    r"^(?:l|lvl|level|.*(?:categor|taxonomy|hierarchy).*"
+    r"|(?:item|product|prod|goods|shop|main|sub)?cate?(?:l|lvl|level|id|name)?)$"
+)
 
 
 def may_be_text(name: str) -> bool:
@@ -134,8 +137,6 @@ def recognise_log(
     """
     names = [name for name in log.collect_schema().names() if name != LINE]
     roles: dict[str, tuple[tuple[str, ...], ...]] = dict(_EVENT_ROLES)
-    if Columns.POSITION in names:
-        del roles[Columns.TIMESTAMP]
     if with_items:
         roles |= _ITEM_ROLES
     times = [name for name in names if _matches(name, Columns.TIMESTAMP, _TIME_NAMES)]
@@ -147,7 +148,10 @@ def recognise_log(
 
 def recognise_items(names: Sequence[str], file: str, notes: Notes) -> dict[str, str]:
     """Which columns of an items table get our names; see ``recognise_log``."""
-    item_names = (*_ITEM_NAMES, ("id",))
+    first, codes, words = _ITEM_NAMES
+    nouns = ("product", *words)  # beside an id, a name: id,product,price
+    others = tuple(name for name in codes if name != "product")
+    item_names = (first, others, ("id",), nouns)
     return _recognise(names, {Columns.ITEM: item_names, **_ITEM_ROLES}, file, notes)
 
 

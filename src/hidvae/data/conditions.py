@@ -35,11 +35,13 @@ class Condition:
         number = text.cast(pl.Float64, strict=False)
         if self.operator in ("=", "!="):
             equal = [
-                number == float(value) if _is_number(value) else text == value
+                (number == float(value)).fill_null(value=False)
+                if _is_number(value)
+                else _same_text(text, value)
                 for value in self.values
             ]
             met = pl.any_horizontal(equal)
-            met = ~met if self.operator == "!=" else met
+            met = ~met & text.is_not_null() if self.operator == "!=" else met
         else:
             limit = float(self.values[0])
             met = {
@@ -91,6 +93,13 @@ def keep_events(log: pl.LazyFrame, conditions: Sequence[str], file: str) -> pl.L
             )
         log = log.filter(condition.is_met)
     return log
+
+
+def _same_text(text: pl.Expr, value: str) -> pl.Expr:
+    """Whether text is a value; ``True`` is ``true``, as each program writes it."""
+    if value.lower() in ("true", "false"):
+        return text.str.to_lowercase() == value.lower()
+    return text == value
 
 
 def _is_number(value: str) -> bool:

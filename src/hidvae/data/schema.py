@@ -268,7 +268,10 @@ def _leave_out_empty(
         is_empty, name = values.is_null(), values.name
         share = 1.0 if name in _NO_WORD else MAX_BROKEN_SHARE
         _leave_out(is_empty, raw, name, _NEEDED[name], file, notes, first_row, share)
-        if name in _NO_WORD and raw.schema[name] == pl.String:
+        is_text = raw.schema[name] == pl.String or isinstance(
+            raw.schema[name], (pl.Categorical, pl.Enum)
+        )
+        if name in _NO_WORD and is_text:
             is_word = is_no_id(values)
             _leave_out(is_word, raw, name, _NO_WORD[name], file, notes, first_row)
             is_empty |= is_word

@@ -212,6 +212,15 @@ def say_times(
                 )
             )
             return
+        if not name and _are_dates(times, "%d%m%Y", 8):
+            notes.refuse(
+                DataError(
+                    f"{where}: expected numbers that rise with time; found dates as digits with "
+                    f"the year last, such as {_plain(times[0])}; set {SETTING}=%d%m%Y, with text "
+                    "of eight digits, or write the year first"
+                )
+            )
+            return
         if not name:
             low, high = (_plain(value) for value in (times.min(), times.max()))
             notes.decide(
@@ -319,9 +328,26 @@ def _decide_order(
             day_first=((first > 12) & (second <= 12)).sum(),
             month_first=((second > 12) & (first <= 12)).sum(),
             of=first.count(),
+            num_first=first.n_unique(),
+            num_last=parts.field("year").n_unique(),
+            may_be_day=(parts.field("year").str.len_chars() == 2).all()
+            & parts.field("year").cast(pl.Int16).is_between(1, 31).all(),
         ).collect(engine="streaming")
-    day_first, month_first, num_dates = counted.row(0)
+    day_first, month_first, num_dates, num_first, num_last, may_be_day = counted.row(0)
     shown = next((value for value in sample if re.match(_YEAR_LAST, value)), "")
+    if (
+        may_be_day and day_first and num_last > num_first
+    ):  # days vary more than years, as in 14-01-31
+        year_first = _format_of(shown, is_day_first=True)
+        year_first = year_first.replace("%y", "%D").replace("%d", "%y").replace("%D", "%d")
+        notes.refuse(
+            DataError(
+                f"{file}, column {column}: expected dates that show which number is the year; "
+                f"found two digits of it that may stand first, as in {show_value(shown)}; set "
+                f"{SETTING}={year_first!r}, or {SETTING}="
+                f"{_format_of(shown, is_day_first=True)!r} if it stands last"
+            )
+        )
     if min(day_first, month_first) > MAX_BROKEN_SHARE * num_dates or not day_first + month_first:
         formats = " or ".join(
             f"{SETTING}={_format_of(shown, is_day)!r}" for is_day in (True, False)
@@ -393,6 +419,20 @@ def _as_digits(times: NDArray[Any]) -> tuple[str, str] | None:
             return None
     shown = [str(int(number))[:8] for number in (low, high)]
     return tuple(f"{text[:4]}-{text[4:6]}-{text[6:]}" for text in shown)  # type: ignore[return-value]
+
+
+def _are_dates(times: NDArray[Any], pattern: str, digits: int) -> bool:
+    """Whether numbers, with leading zeros, are all dates of a form, and not all the same day."""
+    if times.min() == times.max():
+        return False
+    for number in times[:: max(1, times.size // _SAMPLE)]:
+        try:
+            date = datetime.strptime(f"{int(number):0{digits}}", pattern)
+        except ValueError:
+            return False
+        if number != int(number) or not 1970 <= date.year <= 2100:
+            return False
+    return True
 
 
 def _plain(number: Any) -> int | float:

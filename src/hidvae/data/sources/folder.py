@@ -40,7 +40,7 @@ from hidvae.errors import ConfigError, DataError
 
 _WANTED = f"items.* and interactions.* tables ({FORMATS}) or RecBole's *.inter and *.item files"
 _SETTING = "DatasetConfig.column_names"
-_ITEMS = ("items", "products", "catalogue", "catalog", "articles")
+ITEM_TABLES = ("items", "products", "catalogue", "catalog", "articles", "movies", "books")
 _LOG = (
     "interactions",
     "events",
@@ -319,7 +319,7 @@ def _has_own_tables(folder: Path) -> bool:
 def _find_files(folder: Path) -> tuple[TableFiles | None, TableFiles]:
     """Items, if there are any, and interactions."""
     if not recbole.has_atomic_files(folder):
-        found = [_named(folder, names) for names in (_ITEMS, _LOG)]
+        found = [_named(folder, names) for names in (ITEM_TABLES, _LOG)]
         items = None if found[0] is None else find_table(folder, found[0])
         if found[1] is None and len(others := only_tables(folder, except_for=found[0])) == 1:
             return items, others[0]
@@ -339,7 +339,7 @@ def _named(folder: Path, names: Sequence[str]) -> str | None:
 
 
 def _say_names(items: TableFiles | None, log: TableFiles, notes: Notes) -> None:
-    for table, names, role in ((items, _ITEMS, "items"), (log, _LOG, "log")):
+    for table, names, role in ((items, ITEM_TABLES, "items"), (log, _LOG, "log")):
         if table is not None and not Path(str(table)).name.lower().startswith(names[0]):
             notes.decide(f"{table}: taken for the {role}", f"name it {names[0]}.*")
 

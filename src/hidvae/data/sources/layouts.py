@@ -99,7 +99,8 @@ def _look(config: DatasetConfig) -> Recognised | None:
     if config.column_names or not config.folder:
         return None
     folder = locate_folder(config, wanted="tables", has_files=has_tables)
-    return None if has_table(folder, "interactions") else recognise(folder)
+    is_own = has_table(folder, "interactions") or has_table(folder, "items")
+    return None if is_own else recognise(folder)
 
 
 def recognise(folder: Path) -> Recognised | None:

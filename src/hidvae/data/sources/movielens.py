@@ -100,7 +100,7 @@ def release_of(folder: Path) -> str:
         is_10m = find_file([folder], "tags.dat") or folder.resolve().name == _FOLDERS["10m"]
         return "10m" if is_10m else "1m"
     ratings, movies = (find_file([folder], name) for name in _COMMAS)
-    if not (ratings and movies and {"userId", "movieId"} <= set(header_of(ratings))):
+    if not (ratings and movies and _is_official(ratings, movies)):
         return ""
     readme = folder / "README.txt"
     start = readme.read_bytes()[:1000].decode("latin-1") if readme.is_file() else ""
@@ -108,6 +108,18 @@ def release_of(folder: Path) -> str:
         if (named := re.search(r"\bml-([\w-]+)", text)) and _FILES.get(named[1]) == _COMMAS:
             return named[1]
     return "latest"
+
+
+def _is_official(ratings: Path, movies: Path) -> bool:
+    """Whether two tables are written as GroupLens does, and not a stranger's of the same names."""
+    if header_of(ratings) != ["userId", "movieId", _RATING, "timestamp"]:
+        return False
+    if header_of(movies)[:3] != ["movieId", "title", "genres"]:
+        return False
+    first = scan_lines(ratings).slice(1, _FIRST_LINES)
+    lines = collect(first, ratings)["line"].drop_nulls()
+    is_number = lines.str.contains(r'^"?\d+"?,"?\d+"?,"?[\d.]+"?,"?\d+"?\s*$')
+    return not lines.len() or 2 * int(is_number.sum()) >= lines.len()
 
 
 def read_movielens(config: DatasetConfig) -> SourceTables:

@@ -127,7 +127,7 @@ class TableLayout:
     item: str
     time: str = ""
     time_formats: tuple[str, ...] = ()
-    """How times are written; the one that most rows have counts. Empty: numbers."""
+    """How times are written; the one that most rows have counts. Empty: as ``data.times`` finds."""
     position: tuple[str, ...] = ()
     """Whole numbers that order a user's events, most important first."""
     where: tuple[str, ...] = ()
@@ -257,7 +257,6 @@ def _online_retail(name: str, invoice: str, customer: str, price: str) -> TableL
         user=customer,
         item="StockCode",
         time="InvoiceDate",
-        time_formats=("%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", _SECOND, "%Y-%m-%d %H:%M"),
         float_ids=(customer,),
         never=((invoice, "^[Cc]"), ("Quantity", "^-")),
         item_columns={"Description": Columns.TITLE},

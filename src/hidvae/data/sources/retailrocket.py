@@ -16,7 +16,9 @@ import polars as pl
 from hidvae.config import DatasetConfig
 from hidvae.data.schema import Columns
 from hidvae.data.sources.delimited import collect, find_file
+from hidvae.data.sources.folder import ITEM_TABLES
 from hidvae.data.sources.public_tables import RawTable, TableLayout
+from hidvae.data.table_files import has_table
 from hidvae.data.tables import SourceTables
 
 EVENTS = TableLayout(
@@ -36,8 +38,11 @@ _DEEPEST = 20
 
 
 def find_files(folder: Path) -> dict[str, Path] | None:
-    """The log, then the properties and the tree as far as they are there; None without a log."""
-    if not (found := EVENTS.find(folder)):
+    """The log, then the properties and the tree as far as they are there; None without a log.
+
+    The columns of the log are usual ones: beside a table of items it is a stranger's own.
+    """
+    if any(has_table(folder, name) for name in ITEM_TABLES) or not (found := EVENTS.find(folder)):
         return None
     more = {name: find_file([folder], name) for name in (*_PROPERTIES, *_TREE.files)}
     return found | {name: path for name, path in more.items() if path is not None}
