@@ -55,10 +55,10 @@ def describe(place: Path | str, num_samples: int = 3) -> DatasetFacts:
         HidvaeError: If there is no dataset, or it breaks its contract.
     """
     place = as_written(place)
+    config = DatasetConfig(source="folder", folder=place)  # refuses a password
     folder = None if is_database(place) else _find_stage(Path(place))
     if folder is not None:
         return _describe_stage(folder, num_samples)
-    config = DatasetConfig(source="folder", folder=place)
     with tempfile.TemporaryDirectory() as temporary:
         run = Run(temporary)
         run.make(Config(dataset=config), only="prepare")
