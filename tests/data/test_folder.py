@@ -303,3 +303,9 @@ def test_conditions_on_truth_and_on_what_is_no_number(tmp_path: Path) -> None:
     assert users("bought = True") == users("bought != false") == ["u", "w"]
     assert users("status != 1") == ["v"]
     assert users("status != 1 | old") == ["v"]
+
+
+def test_a_second_log_is_said_not_to_be_read(tmp_path: Path) -> None:
+    folder = shop(tmp_path, "item_id\n1\n", "user_id,item_id\nu,1\n")
+    (folder / "purchases.csv").write_text("user_id,item_id\nu,1\n")
+    assert said_of(read_folder(config_of(folder)))[0].endswith(": purchases.csv not read")

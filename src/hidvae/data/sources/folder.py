@@ -114,6 +114,7 @@ def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
     notes = Notes(strict=config.strict)
     if not recbole.has_atomic_files(folder):
         _say_names(items_path, log_path, notes)
+        _say_unread(folder, items_path, log_path, notes)
         items = None if items_path is None else read_items(items_path, entries, config, notes)
         log = scan_log(log_path, entries, config, notes)
         tables = rename_tables(name, items, items_path, log, log_path, config, notes)
@@ -342,6 +343,14 @@ def _say_names(items: TableFiles | None, log: TableFiles, notes: Notes) -> None:
     for table, names, role in ((items, ITEM_TABLES, "items"), (log, _LOG, "log")):
         if table is not None and not Path(str(table)).name.lower().startswith(names[0]):
             notes.decide(f"{table}: taken for the {role}", f"name it {names[0]}.*")
+
+
+def _say_unread(folder: Path, items: TableFiles | None, log: TableFiles, notes: Notes) -> None:
+    """Say which tables have a usual name and are not read, as another one came first."""
+    read = {path for table in (items, log) if table is not None for path in table.parts}
+    tables = [each for name in (*ITEM_TABLES, *_LOG) for each in tables_named(folder, name)]
+    if unread := [Path(str(each)).name for each in tables if not read & set(each.parts)]:
+        notes.decide(f"{folder}: {', '.join(unread)} not read", "join them with the table that is")
 
 
 def split_entries(column_names: Sequence[str]) -> list[tuple[str, str]]:
