@@ -380,6 +380,7 @@ def add_items(
 ) -> None:
     """Add new items to a run without training; from now on they are recommended."""
     from hidvae.apps.show.terminal import print_items
+    from hidvae.data.given import given_ids
     from hidvae.data.notes import Notes
     from hidvae.data.schema import TEXT_COLUMNS, Columns
     from hidvae.data.table_files import read_table
@@ -392,7 +393,7 @@ def add_items(
         logging.getLogger(__name__).info("%s", decision.said)
     changed = recommender.update_items(rows) if update else recommender.add_items(rows)
     version = changed.save_changes()
-    print_items(changed, rows[Columns.ITEM].str.strip_chars().to_list())
+    print_items(changed, given_ids(rows[Columns.ITEM], "items"))
     _echo(f"catalogue version {version}, {changed.catalogue.num_items} items")
 
 
