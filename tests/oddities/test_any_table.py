@@ -10,7 +10,7 @@ from tests.oddities.grammar import draw
 
 DRAWS, PER_TEST = 200, 20
 ONCE_BROKEN = (10155,)
-"""Seeds that the long job found: items whose ids are floats were added, and could not be printed."""
+"""Seeds that the long job found: added items whose ids are floats could not be printed."""
 
 
 @pytest.mark.parametrize("first", range(0, DRAWS, PER_TEST))
