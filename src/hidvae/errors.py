@@ -23,6 +23,10 @@ from __future__ import annotations
 class HidvaeError(Exception):
     """Base of every error that is the user's to mend; the CLI prints it as one line."""
 
+    def __str__(self) -> str:
+        """One line, also where it repeats a value of the user's that has several."""
+        return " ".join(super().__str__().splitlines())
+
 
 class ConfigError(HidvaeError):
     """A configuration key is unknown or its value is out of range."""
