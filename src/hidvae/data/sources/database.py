@@ -20,6 +20,7 @@ import shutil
 import sqlite3
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -406,22 +407,22 @@ class _Place:
             ) from None
 
 
-class _Database:
+class _Database(ABC):
     """How one kind of database is read."""
 
     package = ""
 
+    @abstractmethod
     def errors(self) -> tuple[type[Exception], ...]:
         """What the driver raises; ImportError if it is not there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def connect(self) -> Any:
         """Open it, for reading only, in one transaction."""
-        raise NotImplementedError
 
+    @abstractmethod
     def list_tables(self, connection: Any) -> list[str]:
         """Names of tables and views."""
-        raise NotImplementedError
 
     def cursor(self, connection: Any) -> AbstractContextManager[Any]:
         """What runs a query."""
