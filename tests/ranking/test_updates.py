@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tests.retriever.tiny import all_log_probs, ranked
 
 from hidvae.apps.batch import recommend_shards
 from hidvae.config import load_config
+from hidvae.data.interactions import Sequences
 from hidvae.errors import ArtifactError, ConfigError, DataError, FingerprintMismatch
+from hidvae.features.item_graph import ItemGraph
 from hidvae.ranking.filters import Filters
 from hidvae.ranking.item_changes import FOLDER, version_on_disk
 from hidvae.ranking.recommender import Recommender
@@ -122,8 +125,6 @@ def test_removed_items_are_never_listed(recommender: Recommender, history: list[
 
 
 def after_histories(recommender: Recommender, histories: list[list[str]]) -> Any:
-    from hidvae.data.interactions import Sequences
-
     return Sequences.from_lists([recommender.catalogue.index_of(each) for each in histories])
 
 
@@ -148,6 +149,10 @@ def test_an_update_changes_the_row_and_keeps_the_place(
     other = recommender.update_items([like(recommender, 90, item_id, title="Another thing")])
     assert other.catalogue.titles[7] == "Another thing"
     assert other.catalogue.item_ids == recommender.catalogue.item_ids
+    added = other.add_items([like(recommender, 7, "new"), like(recommender, 8, "newer")])
+    again = added.update_items([like(recommender, 9, "new")])
+    assert again.catalogue.item_ids == added.catalogue.item_ids
+    assert again.catalogue.titles[-2] == recommender.catalogue.titles[9]
     np.testing.assert_array_equal(other.item_tags.tag_ids[7], recommender.item_tags.tag_ids[90])
 
 
@@ -160,6 +165,41 @@ def test_neighbours_are_those_of_a_graph_made_anew(recommender: Recommender) -> 
     graph = updates._graph.over(items.catalogue.num_items, updates.content(items), items.tfidf)
     expected = graph.neighbours(count=300).toarray()  # more than there are items: all of them
     np.testing.assert_allclose(after.graph.neighbours.toarray(), expected, atol=1e-6)
+
+
+def test_a_change_compares_what_it_changes_and_nothing_else(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same result as when all changes are taken up at once, from the disk."""
+    compared, scores = [], ItemGraph.scores
+
+    def counted(graph: ItemGraph, histories: Sequences) -> Any:
+        compared.append(histories.num_users)
+        return scores(graph, histories)
+
+    first = Recommender.load(run, device="cpu")
+    item_ids = first.catalogue.item_ids
+    monkeypatch.setattr(ItemGraph, "scores", counted)
+    steps: list[tuple[Callable[[Recommender], Recommender], int]] = [
+        (lambda now: now.add_items([like(first, item, f"new-{item}") for item in range(20)]), 20),
+        (lambda now: now.add_items([like(first, 90, "one more")]), 1),
+        (lambda now: now.update_items([like(first, 3, "new-5"), like(first, 8, item_ids[9])]), 2),
+        (lambda now: now.remove_items(["new-7", item_ids[4]]), 0),
+        (lambda now: now.add_items([like(first, 60, item_ids[4])]), 1),
+    ]
+    now = first
+    for change, count in steps:
+        compared.clear()
+        now = change(now)
+        assert sum(compared) == count
+    now.save_changes()
+    compared.clear()
+    loaded = Recommender.load(run, device="cpu")
+    assert sum(compared) == 20 + 1 + 1 + 1
+    assert now.graph is not None and loaded.graph is not None
+    np.testing.assert_allclose(
+        now.graph.neighbours.toarray(), loaded.graph.neighbours.toarray(), atol=1e-6
+    )
 
 
 def test_a_history_may_hold_added_items(recommender: Recommender) -> None:

@@ -127,6 +127,8 @@ class ItemChanges:
     """n items that were added or changed, as they are now."""
     removed: tuple[str, ...] = ()
     """Items that may not be recommended."""
+    latest: tuple[str, ...] = ()
+    """Items that the last change added or changed; unknown of changes that were read."""
 
     @classmethod
     def none(cls, items: RunItems) -> Self:
@@ -134,24 +136,19 @@ class ItemChanges:
         return cls(0, items.take([]))
 
     def with_items(self, items: RunItems) -> ItemChanges:
-        """Further items, or the same ones anew."""
+        """Further items, or the same ones anew, which keep their place."""
         new = set(items.catalogue.item_ids)
-        kept = [i for i, name in enumerate(self.items.catalogue.item_ids) if name not in new]
         return ItemChanges(
             self.version + 1,
-            _joined(self.items.take(kept), items),
+            self.items.changed(ItemChanges(0, items)),
             tuple(name for name in self.removed if name not in new),
+            tuple(items.catalogue.item_ids),
         )
 
     def without(self, item_ids: Sequence[str]) -> ItemChanges:
         """Further items removed."""
         removed = tuple(dict.fromkeys([*self.removed, *item_ids]))
-        return replace(self, version=self.version + 1, removed=removed)
-
-
-def _joined(first: RunItems, second: RunItems) -> RunItems:
-    changes = ItemChanges(0, second)
-    return first.changed(changes)
+        return replace(self, version=self.version + 1, removed=removed, latest=())
 
 
 def write_changes(

@@ -105,9 +105,11 @@ class Recommender:
         return Run(run, device).recommender
 
     @classmethod
-    def of_run(cls, updates: ItemUpdates, changes: ItemChanges) -> Recommender:
-        """Of a run as it was trained, and what was changed since."""
-        items, retriever, graph = updates.serving(changes)
+    def of_run(
+        cls, updates: ItemUpdates, changes: ItemChanges, before: GraphScore | None = None
+    ) -> Recommender:
+        """Of a run as it was trained, and what was changed since; see ``ItemUpdates.serving``."""
+        items, retriever, graph = updates.serving(changes, before)
         recommender = cls(
             items.catalogue,
             items.ids,
@@ -216,7 +218,7 @@ class Recommender:
 
     def _changed(self, changes: ItemChanges) -> Recommender:
         updates, _ = self._changeable
-        other = Recommender.of_run(updates, changes)
+        other = Recommender.of_run(updates, changes, self.graph)
         other.beam_width, other._version_on_disk = self.beam_width, self._version_on_disk
         return other
 

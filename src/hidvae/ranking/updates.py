@@ -23,7 +23,7 @@ from hidvae.data.tables import LINE, reading
 from hidvae.errors import DataError
 from hidvae.features.item_graph import ItemGraph
 from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder, check_trusted
-from hidvae.ranking.changed_neighbours import changed_neighbours
+from hidvae.ranking.changed_neighbours import changed_neighbours, scores_to_beat
 from hidvae.ranking.extend import over_catalogue
 from hidvae.ranking.graph_score import GraphScore
 from hidvae.ranking.graph_weight import NUM_NEIGHBOURS, build_graph
@@ -77,8 +77,14 @@ class ItemUpdates:
         names = ("dataset", "embeddings", "tags", "semantic_ids")
         return {name: self.run.folder(name).fingerprint for name in names}
 
-    def serving(self, changes: ItemChanges) -> Serving:
-        """The run with changes; what does not change is shared."""
+    def serving(self, changes: ItemChanges, before: GraphScore | None = None) -> Serving:
+        """The run with changes; what does not change is shared.
+
+        Args:
+            changes: All of them.
+            before: The graph score before the last of them, to which only that one is added; None
+                compares all changed items with the catalogue.
+        """
         if changes.version == 0:
             return self._as_trained
         items = self.items.changed(changes)
@@ -90,7 +96,7 @@ class ItemUpdates:
             scaled_content(self.config, changes.items.vectors, self.items.vectors),
             changed,
         )
-        return Serving(items, retriever, self._changed_graph_score(items, changed))
+        return Serving(items, retriever, self._changed_graph_score(items, changes, before))
 
     def content(self, items: RunItems) -> np.ndarray:
         """See ``ItemEmbeddings.content``."""
@@ -197,7 +203,9 @@ class ItemUpdates:
         start, end = self._embeddings.parts.get("cooccurrence", (0, 0))
         features.vectors[is_old, start:end] = now.vectors[index[is_old], start:end]
 
-    def _changed_graph_score(self, items: RunItems, changed: np.ndarray) -> GraphScore | None:
+    def _changed_graph_score(
+        self, items: RunItems, changes: ItemChanges, before: GraphScore | None
+    ) -> GraphScore | None:
         trained = self._as_trained.graph
         if trained is None:
             return None
@@ -207,8 +215,16 @@ class ItemUpdates:
             content if content.shape[1] else None,
             tfidf if tfidf.shape[1] else None,
         )
+        ever = changes.items.catalogue.item_ids
+        latest = ever if before is None else changes.latest
         neighbours = changed_neighbours(
-            trained.neighbours, graph, changed, items.is_removed, NUM_NEIGHBOURS
+            (trained if before is None else before).neighbours,
+            graph,
+            items.catalogue.index_of(latest),
+            items.catalogue.index_of(sorted({*ever} - {*latest})),
+            items.is_removed,
+            scores_to_beat(trained.neighbours, NUM_NEIGHBOURS),
+            NUM_NEIGHBOURS,
         )
         return trained.over(neighbours, items.is_known)
 
