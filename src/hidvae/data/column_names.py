@@ -119,15 +119,16 @@ def _names_for(roles: Sequence[str]) -> frozenset[str]:
 
 
 def recognise_log(
-    log: pl.LazyFrame, file: str, notes: Notes, *, with_items: bool
+    log: pl.LazyFrame, file: str, notes: Notes, *, with_items: bool, time_format: str = ""
 ) -> dict[str, str]:
-    """Which columns of a log get our names.
+    """Which columns of a log get our names; of several times none (``time_columns``).
 
     Args:
         log: Under the user's names, as far as ``column_names`` did not change them.
         file: Where it came from, for messages.
         notes: Told what was taken, and what could not be decided.
         with_items: Whether the log also says what its items are.
+        time_format: ``DatasetConfig.time_format``.
 
     Returns:
         Your name -> our name.
@@ -140,10 +141,21 @@ def recognise_log(
     if with_items:
         roles |= _ITEM_ROLES
     times = [name for name in names if _matches(name, Columns.TIMESTAMP, _TIME_NAMES)]
-    if Columns.TIMESTAMP in roles and Columns.TIMESTAMP not in names and times:
-        looked = _first_rows(log, times, file)
-        names = [name for name in names if name not in times or looks_like_times(looked[name])]
+    if Columns.TIMESTAMP not in names and times:
+        looked = first_rows(log, times, file)
+        are_times = {name for name in times if looks_like_times(looked[name], time_format)}
+        names = [name for name in names if name not in times or name in are_times]
+        if len(usual_times(names)) > 1:
+            del roles[Columns.TIMESTAMP]
     return _recognise(names, roles, file, notes)
+
+
+def usual_times(names: Sequence[str]) -> list[str]:
+    """Columns with the most usual of the names of times that are there."""
+    for row in ((Columns.TIMESTAMP,), *_TIME_NAMES):
+        if found := [name for name in names if plain_name(name) in row]:
+            return found
+    return []
 
 
 def recognise_items(names: Sequence[str], file: str, notes: Notes) -> dict[str, str]:
@@ -208,20 +220,6 @@ def _one_label(name: str, dtype: pl.DataType, file: str) -> pl.Expr:
     return as_text(values, dtype).str.strip_chars()
 
 
-def say_file_order(log: pl.LazyFrame, file: str, notes: Notes) -> None:
-    """Say that nothing orders the events but the file, and which column looks like a time."""
-    known = (Columns.USER, Columns.ITEM, *ITEM_COLUMNS, LINE)
-    names = [name for name in log.collect_schema().names() if name not in known]
-    looked = _first_rows(log, names, file)
-    times = [name for name in names if looks_like_times(looked[name])]
-    hint = f"; {' and '.join(map(repr, times))} look{'s' * (len(times) == 1)} like a time"
-    notes.decide(
-        f"{file}: no timestamp and no position, so events count in the order of the file"
-        f"{hint if times else ''}",
-        f'{SETTING}=["timestamp={times[0] if times else "YOURS"}"]',
-    )
-
-
 def plain_name(name: str) -> str:
     """A name without case, blanks and signs: "User ID" is "userid"."""
     return re.sub(r"[\W_]", "", name.lower())
@@ -283,6 +281,7 @@ def _is_level(name: str) -> bool:
     return plain[-1:].isdecimal() and plain[-1:].isascii() and bool(_LEVEL_STEM.match(plain[:-1]))
 
 
-def _first_rows(log: pl.LazyFrame, names: Sequence[str], file: str) -> pl.DataFrame:
+def first_rows(log: pl.LazyFrame, names: Sequence[str], file: str) -> pl.DataFrame:
+    """Some columns of the first rows of a log."""
     with reading(file):
         return log.select(names).head(_SAMPLE).collect(engine="streaming")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,15 @@ _PATTERNS = {
     "day, name of the month, year": _DAY_NAMED,
     "name of the month, day, year": _NAMED_DAY,
 }
+_TIME_OF_DAY = (
+    r"^(?:1899-12-3[01][T ])?(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?"
+    r"(?:\s*[AaPp]\.?[Mm]\.?)?$"
+)
+"""A time without a date; a spreadsheet's day 0 stands before some."""
+_HOUR = re.compile(r"(?:^|[\W_])(?:hour|hr)(?:$|[\W_])|hourofday", re.IGNORECASE)
+_HOUR_MINUTE = re.compile(r"(?:^|[\W_])(?:hourmin|hourminute|hhmm)(?:$|[\W_])", re.IGNORECASE)
+"""Names of columns with whole numbers such as 9 or 905 for a time of day."""
+_MIDNIGHT = r"[T ]0?0:00(?::00(?:\.0+)?)?$"
 _NUMBERS = "numbers"
 _MICROSECONDS = 1_000_000
 _UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
@@ -148,6 +157,15 @@ def find_time_form(
         return NUMBERS
     sample = _first_values(log, column, file)
     form = recognise(sample)
+    if time_of_day(sample) is not None:
+        notes.refuse(
+            DataError(
+                f"{file}, column {column}: expected dates; found times of day, such as "
+                f"{show_value(sample[0])}, which order no events; name the column of the date, or "
+                "join it with them"
+            )
+        )
+        return NUMBERS
     return _decide_order(log, column, file, sample, notes) if form.name == "year last" else form
 
 
@@ -162,10 +180,19 @@ def recognise(sample: pl.Series) -> TimeForm:
     return TimeForm(best, _PATTERNS[best], units=_MICROSECONDS)
 
 
-def looks_like_times(values: pl.Series) -> bool:
-    """Whether nearly all values of a sample are times: dates, or numbers in a unit since 1970."""
+def looks_like_times(values: pl.Series, time_format: str = "") -> bool:
+    """Whether nearly all values of a sample are times.
+
+    They are dates, numbers in a unit since 1970, or in the user's format. A time of day is none.
+    """
     if values.dtype in (pl.Date, pl.Datetime):
         return True
+    if time_of_day(values) is not None:
+        return False
+    if time_format and (values.dtype == pl.String or values.dtype.is_numeric()):
+        num_read = _set_form(time_format).read(values).count()
+        if num_read and num_read >= _LIKELY * values.len():
+            return True
     if values.dtype == pl.String:
         values = values.str.strip_chars()
         values = values.filter(values != "")
@@ -176,6 +203,79 @@ def looks_like_times(values: pl.Series) -> bool:
     if numbers.size < max(1.0, _LIKELY * values.len()):
         return False
     return _unit_of(numbers)[0] != "" or _as_digits(numbers) is not None
+
+
+def time_of_day(values: pl.Series) -> pl.Expr | None:
+    """The column of a sample as text such as 10:05, null where nothing stands.
+
+    None if it holds no times of day. Whole numbers are some if the column is called so ("hour").
+    """
+    column = pl.col(values.name)
+    if values.dtype == pl.Time:
+        return column.dt.to_string("%H:%M:%S%.f")
+    if values.dtype == pl.String:
+        filled = values.str.strip_chars().drop_nulls()
+        filled = filled.filter(filled != "")
+        num_fit = int(filled.str.contains(_TIME_OF_DAY).sum())
+        if num_fit and num_fit >= _LIKELY * filled.len():
+            text = column.str.strip_chars().str.replace(r"^\d{4}-\d\d-\d\d[T ]", "")
+            return text.replace("", None)
+    per_hour = 1 if _HOUR.search(values.name) else 100 if _HOUR_MINUTE.search(values.name) else 0
+    if not per_hour:
+        return None
+    numbers = read_numbers(values).drop_nulls()
+    is_time = numbers.is_between(0, 24 * per_hour - 1) & (numbers % per_hour < 60)
+    if not numbers.len() or numbers.dtype != pl.Int64 or not is_time.all():
+        return None
+    number = column.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+    parts = [(number // per_hour), (number % per_hour)]
+    hour, minute = (part.cast(pl.Int64).cast(pl.String).str.zfill(2) for part in parts)
+    return hour + ":" + minute
+
+
+def date_alone(values: pl.Series) -> pl.Expr | None:
+    """The column of a sample as text such as 2014-01-03, null where nothing stands.
+
+    None if it holds anything but dates without a time of day; midnight everywhere is none.
+    """
+    column = pl.col(values.name)
+    if values.dtype == pl.Date:
+        return column.cast(pl.String)
+    if values.dtype == pl.Datetime:
+        is_midnight = (values.dt.time() == time(0)).all()
+        return column.dt.date().cast(pl.String) if is_midnight else None
+    if not (values.dtype == pl.String or values.dtype.is_integer()):
+        return None
+    text = column.cast(pl.String).str.strip_chars().str.replace(_MIDNIGHT, "").replace("", None)
+    digits = r"^(\d{4})(\d\d)(\d\d)$"
+    text = text.str.replace(digits, "$1-$2-$3")
+    dates = values.to_frame().select(text).to_series().drop_nulls()
+    if not dates.len() or dates.str.contains(":", literal=True).any():
+        return None
+    form = recognise(dates)
+    if not form.pattern or form.pattern == _COMPACT:
+        return None
+    num_dates = int(dates.str.contains(form.pattern).sum())
+    return text if num_dates >= _LIKELY * dates.len() else None
+
+
+def has_clock(time_format: str) -> bool:
+    """Whether a format of strptime has hours."""
+    return bool(re.search(r"%[HIkl]|%[TRsXrc+]", time_format))
+
+
+def in_seconds(values: pl.Series, file: str, time_format: str) -> pl.Series:
+    """Times of some rows in seconds since 1970, to compare columns; null where a value is none."""
+    log, notes = values.to_frame().lazy(), Notes(go_on=True)
+    form = find_time_form(log, values.name, file, time_format, notes)
+    times = form.read(values)
+    if form.units:
+        return times * 86400.0 if form.units < 0 else times / form.units
+    numbers = times.drop_nulls().to_numpy()
+    if numbers.size and _as_digits(numbers):
+        text = times.cast(pl.Int64).cast(pl.String).str.pad_end(14, "0")
+        return text.str.to_datetime("%Y%m%d%H%M%S", strict=False).dt.epoch("s").cast(pl.Float64)
+    return times / _UNITS.get(_unit_of(numbers)[0], 1)
 
 
 def say_times(
@@ -268,7 +368,7 @@ def _set_form(time_format: str) -> TimeForm:
 
 def _by_format(values: pl.Series, chrono: str) -> pl.Series:
     text = values.cast(pl.String).str.strip_chars()
-    if not re.search(r"%[HIkl]|%[TRsXrc+]", chrono):
+    if not has_clock(chrono):
         days = text.str.to_date(chrono, strict=False)
         return days.cast(pl.Datetime("us")).to_physical()
     read = text.str.to_datetime(chrono, strict=False, time_unit="us")

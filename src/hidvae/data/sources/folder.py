@@ -16,7 +16,6 @@ from hidvae.data.column_names import (
     join_levels,
     recognise_items,
     recognise_log,
-    say_file_order,
 )
 from hidvae.data.conditions import keep_events, parse_condition
 from hidvae.data.items_of_log import items_of_log
@@ -36,6 +35,7 @@ from hidvae.data.table_files import (
     tables_named,
 )
 from hidvae.data.tables import LINE, SourceTables, names_of, nearest, reading, require_rows
+from hidvae.data.time_columns import say_file_order, with_times
 from hidvae.errors import ConfigError, DataError
 
 _WANTED = f"items.* and interactions.* tables ({FORMATS}) or RecBole's *.inter and *.item files"
@@ -168,16 +168,29 @@ def rename_tables(
     log = keep_events(log, theirs, log_name).rename(renames[log_name])
     require_rows(every, log_name)
     named = log.drop(levels, strict=False)
-    log = log.rename(recognise_log(named, log_name, notes, with_items=items is None))
+    found = recognise_log(
+        named, log_name, notes, with_items=items is None, time_format=config.time_format
+    )
+    log = with_times(
+        log.rename(found),
+        log_name,
+        config.time_format,
+        notes,
+        named={ours: theirs for theirs, ours in found.items()}.get(
+            Columns.TIMESTAMP, Columns.TIMESTAMP
+        ),
+        is_set=Columns.TIMESTAMP in dict(split_entries(config.column_names)),
+    )
     log = keep_events(log, ours, log_name)
     if config.events_where:
         _say_events(every, log, log_name, config.events_where, notes)
-    found = names_of(log)
-    if is_ordered and not {Columns.TIMESTAMP, Columns.POSITION} & set(found):
+    columns_of_log = names_of(log)
+    if is_ordered and not {Columns.TIMESTAMP, Columns.POSITION} & set(columns_of_log):
         say_file_order(log, log_name, notes)
     counts = {}
     if items is None:
-        levels = levels or ([] if Columns.CATEGORIES in found else find_levels(found))
+        has_path = Columns.CATEGORIES in columns_of_log
+        levels = levels or ([] if has_path else find_levels(columns_of_log))
         items = items_of_log(log, log_name, [*ITEM_COLUMNS, *levels], notes)
         counts["items_from_log"] = items.height
     else:
