@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -8,10 +9,11 @@ from tests.stages import prepare
 
 from hidvae.config import DatasetConfig
 from hidvae.data.check import ProblemReport, find_problems
-from hidvae.data.prepare import read_source
+from hidvae.data.notes import Notes
+from hidvae.data.prepare import assemble, read_source
 from hidvae.data.sources.folder import read_folder
 from hidvae.data.tables import SourceTables
-from hidvae.errors import DataError
+from hidvae.errors import ConfigError, DataError
 
 GOOD_ITEMS = "item_id,categories\na,A > B\nb,\nc,A\n"
 GOOD_LOG = "user_id,item_id,timestamp\n" + "".join(
@@ -169,3 +171,93 @@ def test_the_check_and_prepare_agree(
 def test_generated_data_has_no_problems() -> None:
     config = DatasetConfig(source="demo", demo_num_items=60, demo_num_users=20)
     assert find_problems(read_source(config), config).is_clean
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_a_row_of_a_table_in_parts_is_that_of_its_part(tmp_path: Path, suffix: str) -> None:
+    items = [
+        pl.DataFrame({"item_id": ["1", "2"], "categories": ["A > B", "A"]}),
+        pl.DataFrame({"item_id": ["3", "1"], "categories": ["A > > C", "B"]}),
+    ]
+    logs = [
+        pl.DataFrame({"user_id": ["u", "v"], "item_id": ["1", "2"], "timestamp": ["3", "4"]}),
+        pl.DataFrame({"user_id": ["v", "u"], "item_id": ["1", "2"], "timestamp": ["5", "6"]}),
+        pl.DataFrame({"user_id": ["NA", "u"], "item_id": ["2", "9"], "timestamp": ["7", "8"]}),
+    ]
+    for stem, parts in (("items", items), ("interactions", logs)):
+        for number, part in enumerate(parts, 1):
+            path = tmp_path / f"{stem}-{number}.{suffix}"
+            if suffix == "csv":
+                part.write_csv(path)
+            elif suffix == "jsonl":
+                part.write_ndjson(path)
+            else:
+                part.write_parquet(path)
+    first = 2 if suffix == "csv" else 1
+    place = "row" if suffix == "parquet" else "line"
+    config = DatasetConfig(folder=str(tmp_path))
+    said = " ".join(find_problems(read_source(config), config).lines())
+    for where in (
+        f"repeating an item is left out ({place} {first + 1} of items-2.{suffix})",
+        f"cut before an empty label ({place} {first} of items-2.{suffix}: 'A > > C')",
+        f"such as NA or null, is left out ({place} {first} of interactions-3.{suffix})",
+        f"lacks is left out ({place} {first + 1} of interactions-3.{suffix})",
+    ):
+        assert where in said, said
+    strict = DatasetConfig(folder=str(tmp_path), strict=True)
+    problems = find_problems(read_source(strict), strict).problems
+    last = tmp_path / f"interactions-3.{suffix}"
+    assert any((problem.file, problem.row) == (str(last), first) for problem in problems)
+    assert any(f"{last}, {place} {first}, column user_id" in each.message for each in problems)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"csv_separator": ";"}, "csv_separator=';' had no effect, as no table of text with"),
+        ({"csv_quote": "single"}, "csv_quote='single' had no effect, as no table of text with"),
+        ({"csv_encoding": "latin-1"}, "csv_encoding='latin-1' had no effect, as no table of text"),
+        ({"time_format": "%d.%m.%Y"}, "time_format='%d.%m.%Y' had no effect, as no time is"),
+        ({"category_separator": "/"}, "category_separator='/' had no effect, as no category path"),
+        ({"match_ids": "loose"}, "match_ids='loose' had no effect, as no id of the log"),
+        ({"demo_num_items": 99}, "demo_num_items=99 had no effect, as the dataset is not the demo"),
+    ],
+)
+def test_settings_without_effect_are_said(
+    tmp_path: Path, settings: dict[str, object], said: str
+) -> None:
+    days = [datetime(2014, 1, day) for day in (13, 14, 15, 16)]
+    log = pl.DataFrame({"user_id": list("uuvv"), "item_id": list("abab"), "timestamp": days})
+    log.write_parquet(tmp_path / "interactions.parquet")
+    pl.DataFrame({"item_id": ["a", "b"], "categories": [["A"], ["B"]]}).write_parquet(
+        tmp_path / "items.parquet"
+    )
+    config = DatasetConfig(folder=str(tmp_path), **settings)  # type: ignore[arg-type]
+    found = find_problems(read_source(config), config)
+    assert found.is_clean
+    assert [d.said for d in found.decisions if "no effect" in d.said] == [
+        d.said for d in found.decisions if d.said.startswith(f"DatasetConfig.{said}")
+    ]
+    assert any(d.said.startswith(f"DatasetConfig.{said}") for d in found.decisions)
+    for stem in ("items", "interactions"):
+        frame = pl.read_parquet(tmp_path / f"{stem}.parquet")
+        (tmp_path / f"{stem}.parquet").unlink()
+        if stem == "items":
+            frame = frame.with_columns(pl.col("categories").list.join("/"))
+        else:
+            frame = frame.with_columns(
+                pl.col("timestamp").dt.strftime("%d.%m.%Y"),
+                item_id=pl.col("item_id").str.to_uppercase(),
+            )
+        frame.write_csv(tmp_path / f"{stem}.csv", separator=str(settings.get("csv_separator", ",")))
+    if "match_ids" not in settings:
+        log = (tmp_path / "interactions.csv").read_text().replace("A", "a").replace("B", "b")
+        (tmp_path / "interactions.csv").write_text(log)
+    used = find_problems(read_source(config), config)
+    assert any("no effect" in d.said for d in used.decisions) == ("demo_num_items" in settings)
+
+
+def test_conditions_that_a_dataset_cannot_meet_are_refused() -> None:
+    config = DatasetConfig(source="demo", events_where=("rating >= 4",))
+    with pytest.raises(ConfigError, match="events_where: expected conditions on columns of the"):
+        assemble(read_source(config), config, Notes())

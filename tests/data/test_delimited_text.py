@@ -264,3 +264,21 @@ def test_large_odd_files_go_through_temporary_parts(
     found, _ = read(tmp_path / "items.csv", f"item_id,title\n{rows}\n")
     assert found["item_id"].to_list() == [str(n) for n in range(1000)]
     assert found[LINE].to_list() == list(range(2, 2002, 2))
+
+
+@pytest.mark.parametrize(
+    ("separator", "text", "found"),
+    [
+        (";", "item_id,title\n1,a\n", "';', which leaves one column, while commas make several"),
+        ("tab", "item_id;title\n1;a\n", "'tab', which leaves one column, while semicolons make"),
+        ("::", "item_id\ttitle\n1\ta\n", "'::', which leaves one column, while tabs make"),
+    ],
+)
+def test_a_set_separator_that_is_not_there(
+    tmp_path: Path, separator: str, text: str, found: str
+) -> None:
+    with pytest.raises(ConfigError, match="csv_separator: expected what stands between") as caught:
+        read(tmp_path / "items.csv", text, csv_separator=separator)
+    assert found in str(caught.value) and "items.csv" in str(caught.value)
+    one, _ = read(tmp_path / "items.csv", "item_id\n1\n", csv_separator=separator)
+    assert one.rows() == [(2, "1")]

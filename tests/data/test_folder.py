@@ -301,3 +301,63 @@ def test_a_second_log_is_said_not_to_be_read(tmp_path: Path) -> None:
     folder = shop(tmp_path, "item_id\n1\n", "user_id,item_id\nu,1\n")
     (folder / "purchases.csv").write_text("user_id,item_id\nu,1\n")
     assert said_of(read_folder(config_of(folder)))[0].endswith(": purchases.csv not read")
+
+
+@pytest.mark.parametrize(
+    ("values", "condition", "kept"),
+    [
+        (("True", "False", "true"), "bought = 1", "uw"),
+        (("True", "False", "true"), "bought != 0", "uw"),
+        (("True", "False", "true"), "bought >= 1", "uw"),
+        (("True", "", "true"), "bought = yes", "uw"),
+        (("1", "0", "1.0"), "bought = true", "uw"),
+        (("1", "0", "1"), "bought = False", "v"),
+        (("yes", "no", "Yes"), "bought = true", "uw"),
+        (("Y", "N", "y"), "bought = 1", "uw"),
+        (("1", "0", "4"), "bought >= 1", "uw"),
+        (("t", "1", "tall"), "bought = 1", "v"),
+    ],
+)
+def test_true_is_written_in_many_ways(
+    tmp_path: Path, values: tuple[str, ...], condition: str, kept: str
+) -> None:
+    rows = "".join(f"{user},1,{value}\n" for user, value in zip("uvw", values, strict=True))
+    folder = shop(tmp_path, "item_id\n1\n", f"user_id,item_id,bought\n{rows}")
+    config = DatasetConfig(folder=str(folder), events_where=(condition,))
+    assert "".join(read_folder(config).interactions.collect()["user_id"]) == kept
+
+
+@pytest.mark.parametrize("condition", ["bought = 1", "bought = true", "bought = yes", "bought > 0"])
+def test_true_as_a_type(tmp_path: Path, condition: str) -> None:
+    folder = shop(tmp_path, "item_id\n1\n", "")
+    (folder / "interactions.csv").unlink()
+    log = pl.DataFrame({"user_id": ["u", "v"], "item_id": ["1", "1"], "bought": [True, False]})
+    for dtype in (pl.Boolean, pl.Int8, pl.Float64):
+        log.with_columns(pl.col("bought").cast(dtype)).write_parquet(folder / "events.parquet")
+        tables = read_folder(DatasetConfig(folder=str(folder), events_where=(condition,)))
+        assert tables.interactions.collect()["user_id"].to_list() == ["u"]
+
+
+def test_a_condition_that_no_row_meets_says_what_there_is(tmp_path: Path) -> None:
+    log = "user_id,item_id,event\nu,1,Purchase\nu,1,view\nu,1,Purchase\n"
+    config = DatasetConfig(
+        folder=str(shop(tmp_path, "item_id\n1\n", log)), events_where=("event = purchase",)
+    )
+    with pytest.raises(DataError, match="none of 3; event holds 'Purchase', 'view'; correct"):
+        read_folder(config)
+
+
+def test_columns_by_number_are_those_of_a_header_too(tmp_path: Path) -> None:
+    log = "kunde,artikel,datum\nu,1,2014-01-03\nv,1,2014-01-04\n"
+    numbers = ("user_id=1", "item_id=2")
+    tables = read_folder(config_of(shop(tmp_path / "1", "item_id\n1\n", log), *numbers))
+    assert tables.interactions.collect().rows() == [
+        (2, "u", "1", "2014-01-03"),
+        (3, "v", "1", "2014-01-04"),
+    ]
+    log = "user_id,item_id,other\nu,1,x\n"
+    exchanged = ("user_id=3", "item_id=2")
+    tables = read_folder(config_of(shop(tmp_path / "2", "item_id\n1\n", log), *exchanged))
+    assert tables.interactions.drop(LINE).collect().rows(named=True) == [
+        {"item_id": "1", "user_id": "x"}
+    ]

@@ -29,6 +29,7 @@ def test_whole_numbers_are_the_same_in_every_type() -> None:
         (pl.Series([1.0, 2.0**53]), "row 2: 9007199254740992.0"),
         (pl.Series([2.0**24], dtype=pl.Float32), "row 1: 16777216.0"),
         (pl.Series(["1.23457E+12"]), "row 1: '1.23457E+12'"),
+        (pl.Series(["100000", "1e+16"]), "row 2: '1e+16'"),
     ],
 )
 def test_ids_that_lost_digits_are_refused(values: pl.Series, shown: str) -> None:
@@ -137,3 +138,26 @@ def test_two_ids_of_one_table_stay_apart(items: list[str], log: list[str], messa
     tables, checked = tables_of(items, log)
     with pytest.raises(DataError, match=message):
         read_events(tables, checked, Notes(), DatasetConfig(match_ids="loose"))
+
+
+def test_numbers_with_an_exponent_are_the_numbers() -> None:
+    notes = Notes()
+    log = pl.DataFrame({"user_id": ["1e+05", "100000"], "item_id": ["1.2E+07", "12000000"]})
+    events = check_events(log, "f", notes=notes)
+    assert events.select("user_id", "item_id").rows() == [("100000", "12000000")] * 2
+    assert [decision.text for decision in notes.decisions] == [
+        f"f, column {name}: whole numbers written with an exponent, such as 1e+05 for 100000, are "
+        "taken for the numbers"
+        for name in ("user_id", "item_id")
+    ]
+    others = ["1e05", "1e+5", "e+05", "x1e+05"]
+    assert as_text(pl.Series(others)) == others
+
+
+@pytest.mark.parametrize(
+    ("items", "log"), [(["1e+05", "7"], ["100000", "7"]), (["100000", "7"], ["1e+05", "7"])]
+)
+def test_an_exponent_in_one_table(items: list[str], log: list[str]) -> None:
+    tables, checked = tables_of(items, log)
+    events, size = read_events(tables, checked, Notes())
+    assert (events.item.tolist(), size.num_unknown) == ([0, 1], 0)

@@ -166,7 +166,7 @@ def test_parts_of_parquet_with_other_types(tmp_path: Path) -> None:
     pl.DataFrame({"item_id": ["a"], "n": [1], "c": [None]}).write_parquet(folder / "0.parquet")
     pl.DataFrame({"item_id": [7], "n": [2.5], "c": ["x"]}).write_parquet(folder / "1.parquet")
     found = read_table(folder, ["item_id"])
-    assert found.rows() == [("a", 1.0, None), ("7", 2.5, "x")]
+    assert found.drop(LINE).rows() == [("a", 1.0, None), ("7", 2.5, "x")]
     pl.DataFrame({"item_id": [["b"]], "n": [1], "c": [""]}).write_parquet(folder / "2.parquet")
     with pytest.raises(DataError, match=r"2\.parquet, column item_id: expected String as"):
         read_table(folder, ["item_id"])

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from hidvae.data.ids import NO_ID_WORDS
-from hidvae.data.notes import MAX_SHOWN, BadRows, Notes, count_of, show_value
+from hidvae.data.notes import MAX_SHOWN, BadRows, Notes, Parts, count_of, show_value
 from hidvae.data.other_columns import as_text
 from hidvae.data.text import blank_to_null, clean_text
 from hidvae.errors import DataError
@@ -70,10 +70,11 @@ def parse_categories(
     """
     notes = notes or Notes()
     dtype, name = values.dtype, values.name
-    where = _Where(values, file, lines)
+    where = _Where(values, file, lines, notes.parts.get(file))
     if dtype == pl.Null:
         return values.cast(pl.List(pl.String))
     if dtype == pl.String or isinstance(dtype, (pl.Categorical, pl.Enum)):
+        notes.use("category_separator")
         paths = _from_text(blank_to_null(values.cast(pl.String)), where, notes, separator)
     else:
         as_text = _label_expr(pl.col(name), dtype)
@@ -95,8 +96,10 @@ def parse_categories(
 class _Where:
     """A column of a table, to name its rows."""
 
-    def __init__(self, values: pl.Series, file: str, lines: pl.Series | None) -> None:
-        self.values, self.file, self.lines = values, file, lines
+    def __init__(
+        self, values: pl.Series, file: str, lines: pl.Series | None, parts: Parts | None = None
+    ) -> None:
+        self.values, self.file, self.lines, self.parts = values, file, lines, parts
 
     def __str__(self) -> str:
         return f"{self.file}, column {self.values.name}"
@@ -114,12 +117,13 @@ class _Where:
             count=chosen.len(),
             advice=rule[1],
             place="row" if self.lines is None else "line",
+            parts=self.parts,
         )
 
     def shown(self, chosen: pl.Series) -> str:
         """The first of some rows, such as "line 30: 'Home'"."""
         bad = self.rows(chosen, ("", ""))
-        return f"{bad.place} {bad.rows[0]}: {show_value(bad.values[0])}"
+        return f"{bad.where(bad.rows[0])}: {show_value(bad.values[0])}"
 
 
 def _label_expr(value: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:

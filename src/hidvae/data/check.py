@@ -132,11 +132,12 @@ def _rows_of(error: DataError) -> Iterator[Problem]:
         return
     column = f", column {error.column}" if error.column else ""
     for row, value in zip(error.rows, error.values, strict=True):
+        file, number = error.locate(row)
         message = (
-            f"{error.file}, {error.place} {row}{column}: expected {error.expected}; "
+            f"{file}, {error.place} {number}{column}: expected {error.expected}; "
             f"found {show_value(value)}; {error.advice}"
         )
-        yield Problem(message, error.file, row, error.column, value)
+        yield Problem(message, file, number, error.column, value)
 
 
 def _rule(error: DataError) -> str:

@@ -8,11 +8,17 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from hidvae.data.tables import nearest
+from hidvae.data.tables import nearest, reading
 from hidvae.errors import ConfigError
 
 _SHAPE = re.compile(r"^\s*(?P<column>.+?)\s*(?P<operator><=|>=|!=|==|=|<|>)\s*(?P<value>.+?)\s*$")
 _SETTING = "DatasetConfig.events_where"
+_TRUTH = {
+    **dict.fromkeys(("true", "1", "1.0", "yes", "y", "t"), True),
+    **dict.fromkeys(("false", "0", "0.0", "no", "n", "f"), False),
+}
+"""How programs write what is true and false, in lower case."""
+_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -25,18 +31,25 @@ class Condition:
     values: tuple[str, ...]
     """One value, or several of which one has to be met (``event_type = cart | purchase``)."""
 
-    @property
-    def is_met(self) -> pl.Expr:
+    def is_met(self, *, is_truth: bool = False) -> pl.Expr:
         """Whether a row meets it; a value that is missing or no number where one is needed doesn't.
 
         Numbers are compared as numbers, so that ``4`` is ``4.0``, everything else as text.
+
+        Args:
+            is_truth: Whether the column says true or false, in whatever way; then ``1``, ``true``
+                and ``yes`` are the same.
         """
         text = pl.col(self.column).cast(pl.String).str.strip_chars()
         number = text.cast(pl.Float64, strict=False)
+        if is_truth:
+            lower = text.str.to_lowercase()
+            truth = lower.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
+            number = pl.coalesce(number, truth.cast(pl.Float64))
         if self.operator in ("=", "!="):
             equal = [
-                (number == float(value)).fill_null(value=False)
-                if _is_number(value)
+                (number == _as_number(value, is_truth=is_truth)).fill_null(value=False)
+                if _is_number(value) or (is_truth and value.lower() in _TRUTH)
                 else _same_text(text, value)
                 for value in self.values
             ]
@@ -83,7 +96,7 @@ def keep_events(log: pl.LazyFrame, conditions: Sequence[str], file: str) -> pl.L
     Raises:
         ConfigError: If a condition is malformed, or its column is not there.
     """
-    names = log.collect_schema().names() if conditions else []
+    every, names = log, log.collect_schema().names() if conditions else []
     for condition in map(parse_condition, conditions):
         if condition.column not in names:
             near = nearest(condition.column, names)
@@ -91,8 +104,25 @@ def keep_events(log: pl.LazyFrame, conditions: Sequence[str], file: str) -> pl.L
             raise ConfigError(
                 f"{_SETTING}: expected a column of {file}; found {condition.column!r}; {hint}"
             )
-        log = log.filter(condition.is_met)
+        log = log.filter(condition.is_met(is_truth=_says_truth(every, condition.column, file)))
     return log
+
+
+def _says_truth(log: pl.LazyFrame, column: str, file: str) -> bool:
+    """Whether a column says nothing but true or false, to judge by its first rows."""
+    if log.collect_schema()[column] == pl.Boolean:
+        return True
+    text = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
+    with reading(file):
+        first = log.select(text).head(_SAMPLE).drop_nulls().collect(engine="streaming").to_series()
+    first = first.filter(first != "")
+    return bool(first.len() and first.is_in(list(_TRUTH)).all())
+
+
+def _as_number(value: str, *, is_truth: bool) -> float:
+    if is_truth and value.lower() in _TRUTH:
+        return float(_TRUTH[value.lower()])
+    return float(value)
 
 
 def _same_text(text: pl.Expr, value: str) -> pl.Expr:

@@ -132,6 +132,9 @@ def scan_delimited(
         DataError: If the file is empty or has no header, or too many of its lines are no rows.
     """
     encoding = find_encoding(file, config.csv_encoding)
+    notes.use("csv_encoding", "csv_separator")
+    if not layout.quote:
+        notes.use("csv_quote")
     dialect = _recognise(file, encoding, layout, config)
     shape = _check(file, dialect)
     if shape is _OTHER_BYTES:
@@ -171,6 +174,8 @@ def _recognise(file: TextFile, encoding: str, layout: Layout, config: DatasetCon
     wanted = _WRITTEN.get(config.csv_separator, config.csv_separator)
     separator = wanted or separator or _likely_separator(lines, quote, layout)
     header, rows, height = _sample(lines, separator, quote)
+    if wanted and len(header) == 1:
+        _refuse_other_separator(file, lines, quote, layout, config.csv_separator)
     dialect = _Dialect(
         separator=separator,
         quote=quote,
@@ -191,6 +196,20 @@ def _recognise(file: TextFile, encoding: str, layout: Layout, config: DatasetCon
         header="".join(line for _, line in lines[:height]).rstrip("\r\n"),
         first_line=lines[0][0] + height,
     )
+
+
+def _refuse_other_separator(
+    file: TextFile, lines: list[tuple[int, str]], quote: str, layout: Layout, setting: str
+) -> None:
+    """Refuse a separator that is set, leaves one column, and where another one makes several."""
+    likely = _likely_separator(lines, quote, layout)
+    if len(_sample(lines, likely, quote)[0]) > 1:
+        raise ConfigError(
+            f"DatasetConfig.csv_separator: expected what stands between the values of {file.name}; "
+            f"found {show_value(setting)}, which leaves one column, while {SEPARATORS[likely]} "
+            f"make several; set DatasetConfig.csv_separator={likely!r}, or leave it out, and the "
+            "separator of each table is recognised"
+        )
 
 
 def name_columns(
@@ -215,9 +234,14 @@ def name_columns(
         ConfigError: If columns are named by numbers that there are not.
         DataError: If there is no header, or a name that we know is there twice.
     """
-    if layout.numbers and not _is_header(first, layout):
+    if layout.numbers:
         width = Counter(map(len, [first, *rows])).most_common(1)[0][0]
-        return _columns_by_number(layout.numbers, width, file), False
+        columns = _columns_by_number(layout.numbers, width, file)
+        if not (_is_header(first, layout) or _is_above_values(first, rows)):
+            return columns, False
+        named = _columns_of_header(first, layout, file, line)
+        others = [f"{name}_{n}" if name in columns else name for n, name in enumerate(named, 1)]
+        return tuple(layout.numbers.get(n, name) for n, name in enumerate(others, 1)), True
     if not layout.has_header and _looks_like_data(first, rows, layout):
         example = ["user_id=1", "item_id=2", "timestamp=3"][: max(2, len(first))]
         shown = ", ".join(f'"{entry}"' for entry in example)
@@ -311,6 +335,16 @@ def _looks_like_data(first: Sequence[str], rows: Sequence[Sequence[str]], layout
                 return False
         is_alike |= value in below
     return is_alike
+
+
+def _is_above_values(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line has a word above numbers or dates, as a header has."""
+    for place, value in enumerate(first):
+        below = [_kind(row[place]) for row in rows if len(row) == len(first) and row[place].strip()]
+        num_fit = sum(kind in ("number", "date") for kind in below)
+        if below and num_fit >= 0.9 * len(below) and _kind(value) == "words" and value.strip():
+            return True
+    return False
 
 
 def _kind(value: str) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hidvae.config import DatasetConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.ids import find_spelling, join_spellings
-from hidvae.data.notes import MAX_SHOWN, BadRows, Notes, count_of, show_value
+from hidvae.data.notes import MAX_SHOWN, BadRows, Notes, count_of, show_value, where_is
 from hidvae.data.schema import ROW, Columns, check_events, find_log_form, place_of
 from hidvae.data.tables import SourceTables, read_batches
 from hidvae.data.times import say_times
@@ -227,6 +227,8 @@ def _with_spellings(
     joined = join_spellings(
         tables.interactions, index[Columns.ITEM], files, notes, drop_zero=drop_zero
     )
+    if joined:
+        notes.use("match_ids")
     others = pl.DataFrame(
         {"other": list(joined), Columns.ITEM: list(joined.values())},
         schema={"other": pl.String, Columns.ITEM: pl.String},
@@ -346,6 +348,7 @@ def unknown_items(
         count=unknown.height,
         advice=f"{near}; write the ids alike in both tables, or add the items",
         place=place,
+        parts=tables.parts.get(tables.interactions_file),
     )
 
 
@@ -368,12 +371,13 @@ def ids_do_not_match(
             "`hidvae prepare --check`"
         )
     item, row = unknown[Columns.ITEM][0], unknown[ROW][0]
+    where = where_is(row, place, tables.parts.get(tables.interactions_file))
     near = spelling or Catalogue(items).nearest(item).replace(";", ",", 1)
     advice = "write the ids alike in both tables, or add the items"
     return DataError(
         f"{tables.interactions_file}: expected ids of {tables.items_file} in column "
         f"{Columns.ITEM}; found items that are not there in {num_unknown} of {num_events} events, "
-        f"such as {show_value(item)} ({place} {row}){near}; {advice}"
+        f"such as {show_value(item)} ({where}){near}; {advice}"
     )
 
 

@@ -23,7 +23,10 @@ NO_ID_WORDS = (
 """What programs write in place of an id that is missing, in lower case."""
 _LOOSE = "DatasetConfig.match_ids=loose"
 _POINT_ZERO = r"^[+-]?\d+\.0+$"
-_SHORTENED = r"^[+-]?\d\.\d+[eE]\+\d{2,}$"
+_EXPONENT = r"^[+-]?\d(?:\.\d+)?[eE]\+\d{2,}$"
+_EXACT = r"^[+-]?\d(?:\.\d{1,3})?[eE]\+\d{2}$"
+"""Numbers with an exponent that kept all digits, such as 1e+05 of R: a spreadsheet that cuts digits
+keeps five behind the point."""
 _SAMPLE = 1000
 _DIGITS: dict[object, int] = {pl.Float16: 2**11, pl.Float32: 2**24}
 """From here on whole numbers are too long for the type, and neighbours become one; 2^53 for
@@ -76,7 +79,17 @@ def ids_as_text(
         return text.str.replace(r"\.0+$", "")
     if not is_text:
         return text
-    _refuse_lost_digits(raw, name, file, notes, first_row, text.str.contains(_SHORTENED), "")
+    has_exponent = text.str.contains(_EXPONENT)
+    if has_exponent.any():
+        numbers = text.cast(pl.Float64, strict=False)
+        is_whole = text.str.contains(_EXACT) & (numbers.abs() < 2**53) & (numbers % 1 == 0)
+        _refuse_lost_digits(raw, name, file, notes, first_row, has_exponent & ~is_whole, "")
+        whole = numbers.cast(pl.Int64, strict=False).cast(pl.String)
+        text = whole.zip_with(is_whole.fill_null(value=False), text)
+        notes.decide(
+            f"{file}, column {name}: whole numbers written with an exponent, such as 1e+05 for "
+            "100000, are taken for the numbers"
+        )
     return text.str.replace(r"\.0+$", "") if drop_zero else text
 
 
@@ -130,6 +143,7 @@ def _refuse_lost_digits(
             count=rows.len(),
             advice="export the ids as text or whole numbers",
             place="line" if LINE in raw.columns else "row",
+            parts=notes.parts.get(file),
         )
     )
 

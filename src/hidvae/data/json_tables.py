@@ -71,6 +71,7 @@ def scan_json(
         DataError: If there are no objects, or too many lines are none.
     """
     encoding = find_encoding(file, config.csv_encoding)
+    notes.use("csv_encoding")
     head = list(islice(_filled(read_lines(file.path, encoding)), _LOOKED_AT))
     if not head:
         raise empty_file(file.name)

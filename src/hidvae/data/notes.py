@@ -8,8 +8,9 @@ first fault, the second notes it and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hidvae.errors import DataError
 from hidvae.store.artifacts import Decision
@@ -19,6 +20,23 @@ MAX_SHOWN = 10
 MAX_BROKEN_SHARE = 0.01
 """Largest share of a table's rows that may be broken and left out; one may always be."""
 _SHOWN_IN_LINE = 3
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a table that was read as one, to say in which of them a row stands."""
+
+    files: Mapping[str, Path]
+    """By the name for messages, in the order in which they were read."""
+    place: str
+    """What a row of a part is named by, "line" or "row"."""
+    ROWS = 2**40
+    """The number of a row is that within its part, plus this for each part before."""
+
+    def locate(self, number: int) -> tuple[str, int]:
+        """The part's name, and the row within it."""
+        part, row = divmod(number, self.ROWS)
+        return list(self.files)[part], row
 
 
 class BadRows(DataError):
@@ -34,6 +52,7 @@ class BadRows(DataError):
         advice: What to do.
         place: What ``rows`` counts: "line" of a text file as an editor counts them, or "row" of
             another table, of which the first is 1.
+        parts: Of a table that has several; then they say what ``rows`` counts.
 
     Args:
         found: For the line, in place of the count and the first rows.
@@ -50,20 +69,32 @@ class BadRows(DataError):
         count: int,
         advice: str,
         place: str = "row",
+        parts: Parts | None = None,
         found: str = "",
     ) -> None:
         self.file, self.column, self.expected, self.advice = file, column, expected, advice
         self.rows, self.values, self.count = rows[:MAX_SHOWN], values[:MAX_SHOWN], count
-        self.place = place
+        self.parts, self.place = parts, parts.place if parts else place
         found = found or self._summary()
         where = f"{file}, column {column}" if column else file
         super().__init__(f"{where}: expected {expected}; found {found}; {advice}")
 
     def _summary(self) -> str:
         pairs = list(zip(self.rows, self.values, strict=True))[:_SHOWN_IN_LINE]
-        shown = ", ".join(f"{self.place} {row}: {show_value(value)}" for row, value in pairs)
+        shown = ", ".join(f"{self.where(row)}: {show_value(value)}" for row, value in pairs)
         more = f" and {self.count - len(pairs)} more" if self.count > len(pairs) else ""
         return f"{self.count} bad {'row' if self.count == 1 else 'rows'} ({shown}{more})"
+
+    def where(self, row: int) -> str:
+        """One of ``rows`` in words, such as "line 3" or "line 3 of events-2.csv"."""
+        return where_is(row, self.place, self.parts)
+
+    def locate(self, row: int) -> tuple[str, int]:
+        """The file that one of ``rows`` is in, and its line or row there."""
+        if self.parts is None:
+            return self.file, row
+        name, row = self.parts.locate(row)
+        return str(self.parts.files[name]), row
 
     def with_more(self, later: BadRows) -> BadRows:
         """The same rule over two parts of a table."""
@@ -76,6 +107,7 @@ class BadRows(DataError):
             count=self.count + later.count,
             advice=self.advice,
             place=self.place,
+            parts=self.parts,
         )
 
 
@@ -100,8 +132,16 @@ class Notes:
         self.strict, self.go_on = strict, go_on
         self.problems: list[DataError] = []
         """Faults that were refused, in the order in which they were found."""
+        self.parts: dict[str, Parts] = {}
+        """Of each table that has several, by its name for messages."""
+        self.used: set[str] = set()
+        """Settings of ``DatasetConfig`` that said how the tables are read; see ``use``."""
         self._decided: dict[str, Decision] = {}
         self._left_out: dict[tuple[str, str, str], _LeftOut] = {}
+
+    def use(self, *settings: str) -> None:
+        """Take note that settings had an effect, so that they are not said to have none."""
+        self.used.update(settings)
 
     def decide(self, text: str, change: str = "") -> None:
         """Say what was chosen for the user; the same text twice is one decision.
@@ -164,13 +204,28 @@ class Notes:
             Decision(
                 f"{left.rows.file}: {count_of(left.rows.count, 'row')} {left.what} "
                 f"{'is' if left.rows.count == 1 else 'are'} left out "
-                f"({left.rows.place} {', '.join(map(str, left.rows.rows[:_SHOWN_IN_LINE]))}"
-                f"{', …' if left.rows.count > _SHOWN_IN_LINE else ''})",
+                f"({_places(left.rows)}{', …' if left.rows.count > _SHOWN_IN_LINE else ''})",
                 left.change or "DatasetConfig.strict=True",
             )
             for left in self._left_out.values()
         ]
         return [*self._decided.values(), *left_out]
+
+
+def where_is(row: int, place: str, parts: Parts | None = None) -> str:
+    """Where a row is in words: "line 3", or "line 3 of events-2.csv" in a table of parts."""
+    if parts is None:
+        return f"{place} {row}"
+    name, row = parts.locate(row)
+    return f"{parts.place} {row} of {name}"
+
+
+def _places(bad: BadRows) -> str:
+    """The first rows in words, such as "line 3, 7"."""
+    first = bad.rows[:_SHOWN_IN_LINE]
+    if bad.parts is None:
+        return f"{bad.place} {', '.join(map(str, first))}"
+    return ", ".join(map(bad.where, first))
 
 
 def count_of(number: int, noun: str) -> str:

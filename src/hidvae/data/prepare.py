@@ -224,6 +224,14 @@ def assemble(tables: SourceTables, config: DatasetConfig, notes: Notes) -> Assem
     """
     for decision in tables.decisions:
         notes.decide(*decision)
+    notes.parts.update(tables.parts)
+    notes.use(*tables.used)
+    if config.events_where and "events_where" not in notes.used:
+        raise ConfigError(
+            f"DatasetConfig.events_where: expected conditions on columns of the events; found "
+            f"{' and '.join(config.events_where)}, but {tables.name} has nothing but user, item "
+            "and order; remove the setting"
+        )
     items = check_items(
         tables.items, tables.items_file, notes, category_separator=config.category_separator
     )
@@ -248,6 +256,7 @@ def assemble(tables: SourceTables, config: DatasetConfig, notes: Notes) -> Assem
     }
     _say_what_is_left_out(notes, num_duplicates, num_repeated, left_out, config)
     _say_who_is_tested(notes, sequences, split)
+    _say_without_effect(notes, config)
     return Assembled(items, users, split, {**found, **left_out, **tables.counts})
 
 
@@ -289,6 +298,32 @@ def _say_who_is_tested(notes: Notes, sequences: Sequences, split: Split) -> None
             f"no user has more than {MIN_EVENTS} events: all but the last train, and nobody "
             "validates"
         )
+
+
+_NO_TEXT = "no table of text with separators was read"
+_WITHOUT_EFFECT = {
+    "column_names": "the columns of a known dataset have their names",
+    "csv_separator": _NO_TEXT,
+    "csv_quote": _NO_TEXT,
+    "csv_encoding": "no table of text was read",
+    "time_format": "no time is written as text or as a number",
+    "category_separator": "no category path is written as text",
+    "match_ids": "no id of the log is an item's in another spelling",
+    "queries": "no database was read",
+    "demo_num_items": "the dataset is not the demo",
+    "demo_num_users": "the dataset is not the demo",
+}
+"""Settings that say how tables are read, and why one may say nothing."""
+
+
+def _say_without_effect(notes: Notes, config: DatasetConfig) -> None:
+    """Name the settings that were set and did nothing, as they were set for a reason."""
+    usual = DatasetConfig()
+    for name, reason in _WITHOUT_EFFECT.items():
+        value = getattr(config, name)
+        if value != getattr(usual, name) and name not in notes.used:
+            shown = f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else repr(value)
+            notes.decide(f"DatasetConfig.{name}={shown} had no effect, as {reason}")
 
 
 def raw_inputs(run: Run, config: Config) -> dict[str, str]:
@@ -346,7 +381,8 @@ def read_source(config: DatasetConfig) -> SourceTables:
     if config.source == "demo":
         demo = generate_demo(config.demo_num_items, config.demo_num_users, DEMO_SEED)
         log = demo.interactions.lazy()
-        return SourceTables("demo", demo.items, log, "demo items", "demo interactions")
+        used = frozenset({"demo_num_items", "demo_num_users"})
+        return SourceTables("demo", demo.items, log, "demo items", "demo interactions", used=used)
     if is_database(config.folder):
         return read_database(config)
     if config.queries:

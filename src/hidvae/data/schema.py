@@ -304,6 +304,7 @@ def _leave_out(
         count=rows.len(),
         advice=advice,
         place=place_of(raw),
+        parts=notes.parts.get(file),
     )
     notes.leave_out(bad, what, at_most=at_most)
 

@@ -22,7 +22,7 @@ from hidvae.data.json_tables import scan_json
 from hidvae.data.notes import Notes, count_of
 from hidvae.data.schema import EVENT_COLUMNS, TEXT_COLUMNS, Columns
 from hidvae.data.spreadsheets import read_sheet
-from hidvae.data.tables import LINE, names_of, reading, require_rows
+from hidvae.data.tables import join_parts, names_of, reading, require_rows
 from hidvae.data.text_files import COMPRESSIONS, TextFile, unpack
 from hidvae.errors import DataError
 
@@ -185,7 +185,7 @@ def scan_table(
         notes: Told of what was recognised and what is left out.
 
     Returns:
-        The columns under their own names; first ``LINE``, if the table is one file of text.
+        The columns under their own names; also ``LINE`` in text, and in a table of several parts.
 
     Raises:
         ConfigError: If a setting does not go with the table.
@@ -227,7 +227,7 @@ def _scan(
     for part in files.parts:
         scan = reader.scan(part)
         scans.append(scan.with_columns(_from_folders(part, files.folder, scan)))
-    return scans[0] if len(scans) == 1 else _joined(files, scans)
+    return scans[0] if len(scans) == 1 else _joined(files, scans, notes)
 
 
 @dataclass(frozen=True)
@@ -342,13 +342,13 @@ def _from_folders(part: Path, folder: Path | None, scan: pl.LazyFrame) -> list[p
     ]
 
 
-def _joined(files: TableFiles, scans: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
-    """The rows of all parts; a line of one of them would not say where it is.
+def _joined(files: TableFiles, scans: Sequence[pl.LazyFrame], notes: Notes) -> pl.LazyFrame:
+    """The rows of all parts; ``notes`` is told how they are numbered.
 
     Raises:
         DataError: If a part has other columns than the first, or values of another kind.
     """
-    scans = [scan.drop(LINE, strict=False) for scan in scans]
+    scans, notes.parts[str(files)] = join_parts(scans, files.by_name())
     schemas = [scan.collect_schema() for scan in scans]
     is_sparse = _kind(files.parts[0]) in _JSON  # an object leaves out what it does not have
     for part, schema in zip(files.parts, schemas, strict=True):

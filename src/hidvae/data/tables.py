@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from hidvae.data.notes import Notes
+from hidvae.data.notes import Notes, Parts
 from hidvae.errors import DataError
 from hidvae.store.artifacts import Decision
 
@@ -45,6 +45,10 @@ class SourceTables:
     """What the source decided about the tables, for the summary."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """What the tables hold, by table, where they were handed over and no source can say it."""
+    parts: Mapping[str, Parts] = field(default_factory=dict)
+    """Of a table that has several: how its rows are numbered, by its name for messages."""
+    used: frozenset[str] = frozenset()
+    """Settings of ``DatasetConfig`` that said how the tables are read."""
     holds: object = None
     """What must live as long as the tables, such as a temporary folder with the log."""
 
@@ -127,6 +131,26 @@ def require_columns(
                 f"found {', '.join(names_of(frame))}; {hint}"
             )
         )
+
+
+def join_parts(
+    scans: Sequence[pl.LazyFrame], files: Mapping[str, Path]
+) -> tuple[list[pl.LazyFrame], Parts]:
+    """Scans of the parts of a table with ``LINE`` numbered as ``Parts`` says, ready to be joined.
+
+    Args:
+        scans: A part each; without ``LINE`` in one of them, rows are counted in all.
+        files: The parts by their name for messages.
+    """
+    has_lines = all(LINE in scan.collect_schema() for scan in scans)
+    parts = Parts(files, "line" if has_lines else "row")
+    numbered = []
+    for part, scan in enumerate(scans):
+        rows = scan
+        if not has_lines:
+            rows = scan.drop(LINE, strict=False).with_row_index(LINE, offset=1)
+        numbered.append(rows.with_columns(pl.col(LINE).cast(pl.Int64) + part * parts.ROWS))
+    return numbered, parts
 
 
 def names_of(frame: pl.DataFrame | pl.LazyFrame) -> list[str]:

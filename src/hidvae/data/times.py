@@ -152,6 +152,7 @@ def find_time_form(
     if dtype == pl.Date:
         return TimeForm("dates", units=-1)
     if time_format and (dtype == pl.String or dtype.is_numeric()):
+        notes.use("time_format")
         return _set_form(time_format)
     if dtype != pl.String:
         return NUMBERS

@@ -91,6 +91,7 @@ def read_database(config: DatasetConfig) -> SourceTables:
         items = read.get(ITEMS)
         frame = None if items is None else _with_lists(items.rows.collect())
         log, notes = read[INTERACTIONS], Notes(strict=config.strict)
+        notes.use("queries")
         items_said = items.said if items else None
         tables = rename_tables(
             place.name, frame, items_said, log.rows, log.said, config, notes, is_ordered=False

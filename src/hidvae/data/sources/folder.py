@@ -19,7 +19,7 @@ from hidvae.data.column_names import (
 )
 from hidvae.data.conditions import keep_events, parse_condition
 from hidvae.data.items_of_log import items_of_log
-from hidvae.data.notes import Notes, count_of
+from hidvae.data.notes import Notes, count_of, show_value
 from hidvae.data.schema import EVENT_COLUMNS, TEXT_COLUMNS, Columns
 from hidvae.data.sources import recbole
 from hidvae.data.sources.locate import locate_folder
@@ -40,6 +40,7 @@ from hidvae.errors import ConfigError, DataError
 
 _WANTED = f"items.* and interactions.* tables ({FORMATS}) or RecBole's *.inter and *.item files"
 _SETTING = "DatasetConfig.column_names"
+_LOOKED_AT, _SHOWN = 1000, 4
 ITEM_TABLES = ("items", "products", "catalogue", "catalog", "articles", "movies", "books")
 _LOG = (
     "interactions",
@@ -182,6 +183,7 @@ def rename_tables(
         is_set=Columns.TIMESTAMP in dict(split_entries(config.column_names)),
     )
     log = keep_events(log, ours, log_name)
+    notes.use("column_names", "events_where")
     if config.events_where:
         _say_events(every, log, log_name, config.events_where, notes)
     columns_of_log = names_of(log)
@@ -214,6 +216,8 @@ def rename_tables(
         items_file=str(items_file or log_file),
         interactions_file=log_name,
         counts=counts,
+        parts=notes.parts,
+        used=frozenset(notes.used),
     )
 
 
@@ -251,14 +255,28 @@ def _say_events(
     num_rows, num_events = (frame.item() for frame in counted)
     said = " and ".join(conditions)
     if not num_events:
+        found = "".join(
+            f"; {column} holds {_values_of(every, column, file)}"
+            for column in dict.fromkeys(parse_condition(each).column for each in conditions)
+            if column in names_of(every)
+        )
         raise DataError(
             f"{file}: expected rows that fulfil DatasetConfig.events_where ({said}); found none of "
-            f"{num_rows}; correct the condition"
+            f"{num_rows}{found}; correct the condition"
         )
     notes.decide(
         f"{file}: {num_events:,} of {count_of(num_rows, 'row')} are events, as {said}",
         "DatasetConfig.events_where",
     )
+
+
+def _values_of(log: pl.LazyFrame, column: str, file: str) -> str:
+    """The first values of a column for a message."""
+    with reading(file):
+        values = log.select(column).drop_nulls().head(_LOOKED_AT).collect(engine="streaming")
+    distinct = values.to_series().unique(maintain_order=True).head(_SHOWN + 1).to_list()
+    shown = ", ".join(map(show_value, distinct[:_SHOWN]))
+    return (shown or "nothing") + (", …" if len(distinct) > _SHOWN else "")
 
 
 def match_columns(

@@ -118,6 +118,7 @@ def _read(config: DatasetConfig, notes: Notes) -> SourceTables:
         items_file=str(files[basic]),
         interactions_file=", ".join(str(files[name]) for name in logs),
         counts=counts | more,
+        used=frozenset({"events_where"}),
     )
 
 
@@ -172,7 +173,7 @@ def _scan_events(
         rows, broken = drop_broken_lines(scanned, is_usable, path, notes=notes)
         parts.append(rows)
         num_broken += broken
-    events = pl.concat(parts).filter(*(condition.is_met for condition in conditions))
+    events = pl.concat(parts).filter(*(condition.is_met() for condition in conditions))
     columns = {Columns.USER: "user_id", Columns.ITEM: "video_id", Columns.TIMESTAMP: "time_ms"}
     return events.select(**columns), {"broken_lines": num_broken}
 

@@ -160,6 +160,7 @@ def _read(config: DatasetConfig, notes: Notes) -> SourceTables:
         items_file=str(movies_path),
         interactions_file=str(ratings_path),
         counts={"broken_lines": num_broken, **counts},
+        used=frozenset({"events_where"}),
     )
 
 

@@ -187,6 +187,7 @@ class TableLayout:
             interactions=events.select(*line, **columns),
             items_file=items_file,
             interactions_file=", ".join(str(path) for path in self.events.find(folder)),
+            used=frozenset({"events_where"}),
         )
 
     def _time(self, events: pl.LazyFrame, path: Path) -> pl.Expr:

@@ -15,7 +15,7 @@ from hidvae.data.sources import recbole
 from hidvae.data.sources.delimited import find_file
 from hidvae.data.sources.folder import rename_tables
 from hidvae.data.table_files import TableFiles
-from hidvae.data.tables import LINE, SourceTables, names_of
+from hidvae.data.tables import SourceTables, join_parts, names_of
 
 _PARTS = ("train", "valid", "test")
 
@@ -40,10 +40,12 @@ def read(folder: Path, files: Mapping[str, Path], config: DatasetConfig) -> Sour
     logs = [path for name, path in files.items() if ".inter" in name]
     items = [TableFiles.of(path) for name, path in files.items() if ".inter" not in name]
     scans = [recbole.scan_atomic(TableFiles.of(path), config, notes) for path in logs]
-    log = pl.concat(scan.drop(LINE, strict=False) for scan in scans)
+    log_file = ", ".join(map(str, logs))
+    scans, notes.parts[log_file] = join_parts(scans, {path.name: path for path in logs})
+    log = pl.concat(scans)
     if Columns.TIMESTAMP in names_of(log):
         log = pl.concat(
-            scan.drop(LINE, strict=False).with_columns(pl.lit(str(part)).alias(Columns.POSITION))
+            scan.with_columns(pl.lit(str(part)).alias(Columns.POSITION))
             for part, scan in enumerate(scans)
         )
     tables = rename_tables(
@@ -51,7 +53,7 @@ def read(folder: Path, files: Mapping[str, Path], config: DatasetConfig) -> Sour
         recbole.read_atomic(items[0], config, notes) if items else None,
         items[0] if items else None,
         log,
-        ", ".join(map(str, logs)),
+        log_file,
         config,
         notes,
         name_items=recbole.name_fields,
