@@ -18,7 +18,8 @@ _FILE_SCHEMES = ("sqlite", "duckdb")
 _SERVER_SCHEMES = ("postgresql", "postgres")
 _ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # two letters: C:// is a drive
 _COLLAPSED = re.compile(rf"^({'|'.join((*_FILE_SCHEMES, *_SERVER_SCHEMES))}):/(?!/)")
-_WITH_PASSWORD = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:@/?]*:)\S*@", re.IGNORECASE)
+_WITH_PASSWORD = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:@/?]*?(?::|%3a))\S*@", re.IGNORECASE)
+"""An encoded colon is part of the user's name, unless someone encoded the password with it."""
 _PARAMETER = re.compile(
     r"(\b\w*(?:password|passwd|pwd|secret|token)\s*=\s*)(?:'[^']*'|[^\s&;,)]+)", re.IGNORECASE
 )

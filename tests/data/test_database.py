@@ -107,6 +107,36 @@ def test_tables_called_items_and_events_are_read_and_said(shop: str) -> None:
     assert set(tables.fingerprints) == {"items", "interactions"}
 
 
+@pytest.mark.parametrize(
+    ("items", "log"), [("books", "events"), ("Products", "ratings"), ("catalogue", "interactions")]
+)
+def test_tables_of_other_usual_names(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, items: str, log: str
+) -> None:
+    monkeypatch.setenv("HIDVAE_DB_PASSWORD", PASSWORD)
+    named = [each.replace("items", f'"{items}"').replace("events", log) for each in SHOP]
+    places = [
+        make_sqlite(tmp_path / "shop.db", named),
+        make_duckdb(tmp_path / "shop.duckdb", named),
+        fill_postgres(postgres, named),
+    ]
+    for place in places:
+        tables = read_database(config(place))
+        assert tables.items["title"].to_list() == ["Tea", "Mug"]
+        assert [d.text for d in tables.decisions] == [
+            f"{place}: the table {log} and the table {items} read, as no query was given"
+        ]
+
+
+def test_several_tables_of_events_are_refused(tmp_path: Path) -> None:
+    two = [*SHOP[1:-1], *(each.replace("events", "ratings") for each in SHOP[1:-1])]
+    assert read_database(config(make_sqlite(tmp_path / "1.db", two))).name == "1"
+    two = [each.replace("events", "clicks") for each in two]
+    address = make_sqlite(tmp_path / "2.db", two)
+    with pytest.raises(DataError, match="a table called .*; found clicks, ratings; say what"):
+        read_database(config(address))
+
+
 def test_queries_name_and_order_what_they_like(shop: str) -> None:
     tables = read_database(
         config(
@@ -482,6 +512,29 @@ def test_no_file_or_line_holds_the_password(
             assert PASSWORD.encode() not in file.read_bytes(), file
     dataset = load_dataset(Run(tmp_path / "run").folder("dataset"))
     assert dataset.name == "postgres" and dataset.interactions.user_ids == ["u", "v", "w"]
+
+
+def test_a_user_and_a_password_of_any_letters(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    user, password = "me:x@corp/y?z%", "p@ss:w/rd%41"
+    with psycopg.connect(fill_postgres(postgres), password=PASSWORD, autocommit=True) as connection:
+        connection.execute(f'DROP ROLE IF EXISTS "{user}"')
+        connection.execute(f"CREATE ROLE \"{user}\" SUPERUSER LOGIN PASSWORD '{password}'")
+    address = postgres.replace("tester@", "me%3Ax%40corp%2Fy%3Fz%25@")
+    monkeypatch.setenv("HIDVAE_DB_PASSWORD", password)
+    said = run_and_listen(["prepare", "--check", "--data", address])
+    assert "no problems in 2 items and 6 events" in said
+    assert "postgresql://me%3A***@127.0.0.1" in said and "corp" not in said
+    for odd in (
+        address.replace("@127", ":p%40ss%3Aw%2Frd%2541@127"),
+        postgres.replace("tester@", "tester:p%40ss%3Aw%2Frd%2541@"),
+    ):
+        said = run_and_listen(["prepare", "--check", "--data", odd])
+        assert "folder: expected no password" in said and "%3Aw" not in said
+    assert sql_has_password("ATTACH 'postgresql://me%3As3cret@host/x'")
 
 
 def test_inspect_and_check_take_an_address(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from hidvae.addresses import PASSWORD_VARIABLE, hide_passwords, is_address
 from hidvae.config import DatasetConfig
 from hidvae.data.notes import Notes
 from hidvae.data.schema import Columns
-from hidvae.data.sources.folder import rename_tables
+from hidvae.data.sources.folder import ITEM_TABLES, LOG_TABLES, rename_tables
 from hidvae.data.sources.frames import INTERACTIONS, ITEMS, fingerprint_rows
 from hidvae.data.tables import SourceTables
 from hidvae.errors import ConfigError, DataError, MissingExtraError
@@ -47,7 +47,9 @@ ROWS_PER_PART = 50_000
 _FORMS = "postgresql://user@host/database, sqlite:///file or duckdb:///file"
 _SETTING = "DatasetConfig.queries"
 _EXAMPLE = f'--set "{_SETTING}=SELECT ... AS user_id, ... AS item_id FROM ..."'
-_EVENT_TABLES = (INTERACTIONS, "events")
+_LOGS = (LOG_TABLES[:2], tuple(name for name in LOG_TABLES[2:] if name != "orders"))
+"""Names of the table of events, the usual ones first, then those that may be it; the orders of a
+database seldom name items, which stand in another table."""
 _CONNECT_SECONDS = 10
 _MAX_SHOWN = 20
 _LARGEST_EXACT = 2**53
@@ -147,17 +149,18 @@ def _queries(
     with place.speaking("the list of tables"):
         tables = place.database.list_tables(connection)
     by_name = {name.lower(): name for name in tables}
-    logs = [by_name[name] for name in _EVENT_TABLES if name in by_name]
+    present = [[by_name[name] for name in names if name in by_name] for names in _LOGS]
+    logs = next(filter(None, present), [])
     if len(logs) != 1:
         found = ", ".join(tables[:_MAX_SHOWN]) or "no table"
         more = f" and {len(tables) - _MAX_SHOWN} more" if len(tables) > _MAX_SHOWN else ""
         raise DataError(
-            f"{place.address}: expected a table called {' or '.join(_EVENT_TABLES)}; found "
+            f"{place.address}: expected a table called {' or '.join(_LOGS[0])}; found "
             f"{found}{more}; say what to read with {_EXAMPLE}"
         )
     chosen = {INTERACTIONS: logs[0]}
-    if ITEMS in by_name:
-        chosen = {ITEMS: by_name[ITEMS], **chosen}
+    if catalogues := [by_name[name] for name in ITEM_TABLES if name in by_name]:
+        chosen = {ITEMS: catalogues[0], **chosen}
     queries = {
         what: _Query(f"SELECT * FROM {_quoted(name)}", f"{place.address} table {name}")
         for what, name in chosen.items()
@@ -355,7 +358,7 @@ class _Place:
 
     @classmethod
     def of(cls, folder: str) -> _Place:
-        kind = _kind_of_file(folder)
+        kind, shown = _kind_of_file(folder), hide_passwords(folder)
         if kind:
             return cls(folder, _FILES[kind](folder), Path(folder).stem)
         scheme, _, rest = folder.partition("://")
@@ -365,9 +368,9 @@ class _Place:
             return cls(folder, _FILES[scheme](path), Path(path).stem)
         if scheme in ("postgresql", "postgres"):
             name = rest.partition("?")[0].partition("/")[2] or "postgres"
-            return cls(folder, _PostgreSQL(f"postgresql://{rest}"), unquote(name))
+            return cls(shown, _PostgreSQL(f"postgresql://{rest}"), unquote(name))
         raise DataError(
-            f"{folder}: expected a folder, or a database as {_FORMS}; found the scheme "
+            f"{shown}: expected a folder, or a database as {_FORMS}; found the scheme "
             f"{scheme}://; save the tables as Parquet or CSV in a folder"
         )
 

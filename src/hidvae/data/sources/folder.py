@@ -42,7 +42,7 @@ _WANTED = f"items.* and interactions.* tables ({FORMATS}) or RecBole's *.inter a
 _SETTING = "DatasetConfig.column_names"
 _LOOKED_AT, _SHOWN = 1000, 4
 ITEM_TABLES = ("items", "products", "catalogue", "catalog", "articles", "movies", "books")
-_LOG = (
+LOG_TABLES = (
     "interactions",
     "events",
     "log",
@@ -351,11 +351,11 @@ def _has_own_tables(folder: Path) -> bool:
 def _find_files(folder: Path) -> tuple[TableFiles | None, TableFiles]:
     """Items, if there are any, and interactions."""
     if not recbole.has_atomic_files(folder):
-        found = [_named(folder, names) for names in (ITEM_TABLES, _LOG)]
+        found = [_named(folder, names) for names in (ITEM_TABLES, LOG_TABLES)]
         items = None if found[0] is None else find_table(folder, found[0])
         if found[1] is None and len(others := only_tables(folder, except_for=found[0])) == 1:
             return items, others[0]
-        return items, find_table(folder, found[1] or _LOG[0])
+        return items, find_table(folder, found[1] or LOG_TABLES[0])
     if _has_own_tables(folder):
         raise DataError(
             f"{folder}: expected either items.* and interactions.* or RecBole's files; found both; "
@@ -371,7 +371,7 @@ def _named(folder: Path, names: Sequence[str]) -> str | None:
 
 
 def _say_names(items: TableFiles | None, log: TableFiles, notes: Notes) -> None:
-    for table, names, role in ((items, ITEM_TABLES, "items"), (log, _LOG, "log")):
+    for table, names, role in ((items, ITEM_TABLES, "items"), (log, LOG_TABLES, "log")):
         if table is not None and not Path(str(table)).name.lower().startswith(names[0]):
             notes.decide(f"{table}: taken for the {role}", f"name it {names[0]}.*")
 
@@ -379,7 +379,7 @@ def _say_names(items: TableFiles | None, log: TableFiles, notes: Notes) -> None:
 def _say_unread(folder: Path, items: TableFiles | None, log: TableFiles, notes: Notes) -> None:
     """Say which tables have a usual name and are not read, as another one came first."""
     read = {path for table in (items, log) if table is not None for path in table.parts}
-    tables = [each for name in (*ITEM_TABLES, *_LOG) for each in tables_named(folder, name)]
+    tables = [each for name in (*ITEM_TABLES, *LOG_TABLES) for each in tables_named(folder, name)]
     if unread := [Path(str(each)).name for each in tables if not read & set(each.parts)]:
         notes.decide(f"{folder}: {', '.join(unread)} not read", "join them with the table that is")
 
