@@ -659,7 +659,7 @@ def _records(
             joined = "".join(line for _, line in span).rstrip("\r\n")
             fields = _strict(joined, separator, quote) if len(span) > 1 else None
             if fields is not None and len(fields) == num_columns:
-                if is_certain or not _is_rows(span, separator, num_columns):
+                if is_certain or not _is_rows(span, separator, quote, num_columns):
                     yield _Record(number, fields, joined, _How.NEEDED, len(span))
                     continue
             ahead.extendleft(reversed(span[1:]))
@@ -694,14 +694,27 @@ def _span(
     return span[:1]
 
 
-def _is_rows(span: list[tuple[int, str]], separator: str, num_columns: int) -> bool:
+def _is_rows(span: list[tuple[int, str]], separator: str, quote: str, num_columns: int) -> bool:
     """Whether lines are whole rows, so that no value spans them.
 
     In a table of two columns a line of a text with one comma looks like a row; many of them in a
-    line do not.
+    line do not. In a wider one, lines of a text seldom have numbers where the row has them.
     """
-    are_rows = all(len(line.split(separator)) == num_columns for _, line in span)
-    return are_rows and (num_columns > 2 or (num_columns == 2 and len(span) > _MANY_LINES))
+    lines = [line.rstrip("\r\n").split(separator) for _, line in span]
+    if num_columns < 2 or any(len(fields) != num_columns for fields in lines):
+        return False
+    if num_columns == 2:
+        return len(span) > _MANY_LINES
+    first, last = lines[0], lines[-1]
+    opening = max(n for n, text in enumerate(first) if quote in text)
+    closing = min(n for n, text in enumerate(last) if quote in text)
+    pairs = [(first[n], fields[n]) for fields in lines[1:] for n in range(opening)]
+    pairs += [
+        (last[n], fields[n]) for fields in lines[:-1] for n in range(closing + 1, num_columns)
+    ]
+    kinds = [{_kind(text.strip(quote)) for text in pair} for pair in pairs if all(pair)]
+    differs = ["words" in pair for pair in kinds if pair != {"words"}]
+    return 2 * sum(differs) <= len(differs)
 
 
 class _Open(list[str]):
