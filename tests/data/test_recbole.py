@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from hidvae.config import DatasetConfig
+from hidvae.data.prepare import read_source
 from hidvae.data.schema import check_events, check_items
 from hidvae.data.sources.folder import has_tables, read_folder, source_files
 from hidvae.data.sources.recbole import name_fields
@@ -115,6 +116,46 @@ def test_files_that_break_the_format(tmp_path: Path, files: dict[str, str], expe
     with pytest.raises(DataError, match=expected) as caught:
         checked(read_folder(config))
     assert "\n" not in str(caught.value)
+
+
+LISTS = "user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float\n"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["a b\tc", "a\tb", "a b c\td"],
+        ["a b c\td"],
+        ["a\tb", "a b c\td"],
+        ["a\tb", "a b\tc", "b c\td"],  # lists of two at most
+        ["\ta", "a\tb", "a b\tc", "a b c\td"],
+    ],
+)
+def test_rows_with_the_history_before_the_target(tmp_path: Path, rows: list[str]) -> None:
+    lines = [f"u\t{row}\t9\n" for row in rows]
+    other = "v\tc\td\t7\n"
+    _, events = checked(read_folder(dataset(tmp_path, inter=LISTS + other + "".join(lines))))
+    histories = {
+        user: events.filter(user_id=user).sort("position")["item_id"].to_list() for user in "uv"
+    }
+    assert histories == {"u": ["a", "b", "c", "d"], "v": ["c", "d"]}
+    assert events.filter(user_id="v")["row"].to_list() == [2, 2]
+
+
+def test_histories_in_parts(tmp_path: Path) -> None:
+    header = LISTS.replace("user_id", "session_id")
+    parts = {"train": "u\ta\tb\t1", "valid": "u\ta b\tc\t2", "test": "u\ta b c\td\t3"}
+    files = {f"{part}.inter": f"{header}{row}\n" for part, row in parts.items()}
+    tables = read_source(dataset(tmp_path, **files))
+    assert tables.interactions.collect().sort("position")["item_id"].to_list() == list("abcd")
+    assert any("a user's history, item_id_list" in each.text for each in tables.decisions)
+
+
+@pytest.mark.parametrize("field", ["user_id", "item_id"])
+def test_histories_without_user_or_target(tmp_path: Path, field: str) -> None:
+    inter = LISTS.replace(f"{field}:", "other:") + "u\ta\tb\t1\n"
+    with pytest.raises(DataError, match="expected the fields user_id and item_id, the target"):
+        read_folder(dataset(tmp_path, inter=inter))
 
 
 def test_two_formats_at_once(tmp_path: Path) -> None:

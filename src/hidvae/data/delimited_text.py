@@ -7,7 +7,8 @@ skipped, and a line with another number of values than the header is left out an
 
 **Quotation.** A value in quotation marks may hold separators, line breaks and doubled marks (RFC
 4180). A mark that encloses nothing, such as that of ``12" lamp``, is a letter. Lines that are whole
-rows on their own are never taken for parts of a quoted value, which would swallow them.
+rows on their own are not taken for parts of a quoted value, which would swallow them, unless they
+have words where the row has numbers.
 """
 
 from __future__ import annotations

@@ -122,6 +122,7 @@ def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
         return replace(tables, decisions=notes.decisions)
     items = None if items_path is None else recbole.read_atomic(items_path, config, notes)
     log = recbole.scan_atomic(log_path, config, notes)
+    log = recbole.with_histories(log, str(log_path), config, notes)
     tables = rename_tables(
         name, items, items_path, log, log_path, config, notes, name_items=recbole.name_fields
     )

@@ -17,7 +17,7 @@ from hidvae.data.delimited_text import Layout, scan_delimited
 from hidvae.data.notes import Notes
 from hidvae.data.schema import EVENT_COLUMNS, Columns
 from hidvae.data.table_files import TableFiles
-from hidvae.data.tables import names_of, reading, require_rows
+from hidvae.data.tables import LINE, names_of, reading, require_rows
 from hidvae.data.text_files import COMPRESSIONS, TextFile
 from hidvae.errors import DataError
 
@@ -26,6 +26,9 @@ TITLE_FIELDS = ("title", "item_name", "movie_title", "movie_name", "name")
 CATEGORY_FIELDS = ("categories", "category", "class", "genre", "genres")
 """Fields of items that are taken for the category path: the first that is there."""
 
+_USER_FIELDS = (Columns.USER, "session_id")
+_LIST = "_list"
+"""Ends the name of a field that holds the history before another one."""
 _TYPES = ("token", "token_seq", "float", "float_seq")
 
 
@@ -100,6 +103,57 @@ def scan_atomic(table: TableFiles, config: DatasetConfig, notes: Notes) -> pl.La
             f"{path}: expected each field once; found {twice!r} with two types; remove one of them"
         )
     return scan.rename({column: parts[0] for column, parts in fields.items()})
+
+
+def with_histories(
+    log: pl.LazyFrame, file: str, config: DatasetConfig, notes: Notes
+) -> pl.LazyFrame:
+    """A log as events, where its rows are a target and the list of items before it.
+
+    Of a user's rows the one with the shortest list comes first; each adds what its list has beyond
+    the one before, then its target. So it does not matter which way the rows are sorted, whether
+    some are missing, or whether lists were cut to a length.
+
+    Args:
+        log: As ``scan_atomic`` gives it.
+        file: Where it came from, for messages.
+        config: ``column_names``, if the fields have other names.
+        notes: Told.
+
+    Returns:
+        The log itself if it has no such list; else the fields of user and item, ``position`` and
+        ``LINE``.
+
+    Raises:
+        DataError: If the field of the user or of the target is missing.
+    """
+    names, theirs = names_of(log), [entry.partition("=") for entry in config.column_names]
+    items = [name.strip() for ours, _, name in theirs if ours.strip() == Columns.ITEM]
+    item = next((name for name in (*items, Columns.ITEM) if f"{name}{_LIST}" in names), "")
+    if not item:
+        return log
+    users = [name.strip() for ours, _, name in theirs if ours.strip() == Columns.USER]
+    user = next((name for name in (*users, *_USER_FIELDS) if name in names), "")
+    if not user or item not in names:
+        raise DataError(
+            f"{file}: expected the fields {_USER_FIELDS[0]} and {item}, the target, beside "
+            f"{item}{_LIST}; found {', '.join(names)}; add what is missing, or remove the list"
+        )
+    history = pl.col(f"{item}{_LIST}").str.extract_all(r"\S+").fill_null([])
+    rows = log.with_columns(history=history).with_columns(size=pl.col("history").list.len())
+    rows = rows.cast({"size": pl.Int64}).sort("size", maintain_order=True)
+    num_new = pl.col("size") - pl.col("size").shift(1).over(user).fill_null(-1) - 1
+    new = pl.col("history").list.tail(num_new.clip(lower_bound=0))
+    found = rows.select(LINE, user, pl.concat_list(new, pl.concat_list(item)).alias(item))
+    events = found.explode(item).with_columns(
+        pl.int_range(pl.len()).over(user).alias(Columns.POSITION)
+    )
+    notes.decide(
+        f"{file}: a row is a user's history, {item}{_LIST}, and the item that follows, {item}; "
+        "times and other fields are those of the last item only and left out"
+    )
+    with reading(file):
+        return events.collect().lazy()
 
 
 def name_fields(items: pl.DataFrame) -> pl.DataFrame:

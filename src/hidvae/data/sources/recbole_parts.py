@@ -42,7 +42,7 @@ def read(folder: Path, files: Mapping[str, Path], config: DatasetConfig) -> Sour
     scans = [recbole.scan_atomic(TableFiles.of(path), config, notes) for path in logs]
     log_file = ", ".join(map(str, logs))
     scans, notes.parts[log_file] = join_parts(scans, {path.name: path for path in logs})
-    log = pl.concat(scans)
+    log = recbole.with_histories(pl.concat(scans), log_file, config, notes)
     if Columns.TIMESTAMP in names_of(log):
         log = pl.concat(
             scan.with_columns(pl.lit(str(part)).alias(Columns.POSITION))
