@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from tests.data.amazon_samples import asin, write_2014, write_2023
+from tests.data.spreadsheet import write_excel
 from tests.data.test_kuairand import write_release as write_kuairand
 from tests.data.test_movielens import WRITERS
 
@@ -287,6 +288,114 @@ def test_cancelled_invoices_and_guests(tmp_path: Path) -> None:
     assembled, said = made(tmp_path)
     assert histories(assembled)["1"][0] == "82A"
     assert any("without a user id is left out (line 6)" in line for line in said)
+
+
+def test_online_retail_in_excel(tmp_path: Path) -> None:
+    pytest.importorskip("fastexcel", reason="no package for Excel here: pip install fastexcel")
+    for number, write_as_csv in enumerate((online_retail, online_retail_2)):
+        folder = tmp_path / str(number)
+        write_as_csv(folder)
+        source = next(folder.glob("*.csv"))
+        rows = list(csv.reader(source.read_bytes().decode("cp1252").splitlines()))
+        half = len(rows) // 2
+        sheets = {"one": rows[:half], "two": [rows[0], *rows[half:]]}
+        (folder / "csv").mkdir()
+        source.rename(folder / "csv" / source.name)
+        write_excel(folder / "retail.xlsx", sheets)
+        found = recognise(folder)
+        assert found is not None and list(found.files) == ["retail.xlsx"]
+        assert found.name == ("Online Retail", "Online Retail II")[number]
+        assert histories(made(folder)[0]) == histories(made(folder / "csv")[0])
+
+
+def steam(folder: Path, *, is_json: bool = False) -> None:
+    def line(record: dict[str, object]) -> str:
+        return json.dumps(record) if is_json else re.sub(r"(?<=[{ \[])'", "u'", repr(record))
+
+    reviews = [
+        {
+            "username": f"O'Neil \\ \u2122 {u}" if u == 1 else f'"User" {u}',
+            "hours": 2.5,
+            "products": 41.0,
+            "product_id": f"{700 + i}",
+            "page_order": 0,
+            "date": f"2017-12-1{step}",
+            "text": "bad, 'product_id': '1'",
+            "early_access": False,
+        }
+        for u, i, step in reversed(PAIRS)
+    ]
+    write(folder / "steam_reviews.json.gz", map(line, reviews))
+    games = [
+        {
+            "publisher": "P",
+            "genres": ["Indie", "Action"] if i % 2 else ["Action"],
+            "app_name": f"Game {i}",
+            "title": f"Game's {i}",
+            "id": f"{700 + i}",
+            "developer": "Dev",
+            "sentiment": "Mixed",
+        }
+        for i in ITEMS
+    ]
+    write(folder / "steam_games.json.gz", map(line, games))
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_steam(tmp_path: Path, is_json: bool) -> None:
+    steam(tmp_path, is_json=is_json)
+    assembled, said = made(tmp_path)
+    assert said[0].startswith("this folder holds Steam (steam_reviews.json, steam_games.json): a")
+    expected = {
+        f"O'Neil \\ \u2122 {u}" if u == 1 else f'"User" {u}': [
+            f"{700 + i}" for user, i, _ in PAIRS if user == u
+        ]
+        for u in USERS
+    }
+    assert histories(assembled) == expected
+    first = assembled.items.row(0, named=True)
+    assert (first["title"], first["categories"]) == ("Game's 1", ["Action", "Indie"])
+    assert "sentiment" not in first
+
+
+def test_steam_of_australian_users(tmp_path: Path) -> None:
+    dates = ("November 5, 2011", "July 15, 2014", "June 24", "September 8")
+    by_user = {u: [(i, step) for user, i, step in PAIRS if user == u] for u in USERS}
+    reviews = [
+        {
+            "user_id": f"u{u}",
+            "reviews": [
+                {"item_id": f"{i}", "posted": f"Posted {dates[step]}.", "recommend": True}
+                for i, step in reversed(events)
+            ],
+        }
+        for u, events in by_user.items()
+    ]
+    owned = [
+        {
+            "user_id": f"u{u}",
+            "items_count": 4,
+            "items": [{"item_id": f"{i}", "item_name": f"Game {i}"} for i, _ in events],
+        }
+        for u, events in by_user.items()
+    ]
+    expected = {f"u{u}": [f"{i}" for i, _ in events] for u, events in by_user.items()}
+    write(tmp_path / "australian_users_items.json.gz", map(repr, owned))
+    assembled, said = made(tmp_path)
+    assert "in the order of their list, as there are no times" in said[0]
+    assert histories(assembled) == expected
+    write(tmp_path / "australian_user_reviews.json.gz", map(repr, reviews))
+    assembled, said = made(tmp_path)
+    assert histories(assembled) == expected
+    assert assembled.items["title"][0] == f"Game {assembled.items['item_id'][0]}"
+
+
+def test_broken_lines_of_steam(tmp_path: Path) -> None:
+    steam(tmp_path)
+    with gzip.open(tmp_path / "steam_reviews.json.gz", "at") as file:
+        file.write("{u'username': u'x'}\n")
+    with pytest.raises(DataError, match="an object with username, product_id and date.*line 25"):
+        made(tmp_path)
 
 
 def test_times_of_online_retail_by_the_order_that_fits(tmp_path: Path) -> None:

@@ -59,6 +59,25 @@ def read_sheet(path: Path, stem: str, layout: Layout, notes: Notes) -> pl.DataFr
     return table[1:] if is_named else table
 
 
+def read_sheets(path: Path) -> list[pl.DataFrame]:
+    """All sheets as text, with the names of their first row; none if they cannot be read here."""
+    try:
+        import fastexcel
+    except ImportError:
+        return []
+    try:
+        book = fastexcel.read_excel(path)
+        sheets = [_values(book, name).drop(LINE) for name in book.sheet_names]
+    except fastexcel.FastExcelError:
+        return []
+    named = []
+    for values in sheets:
+        header = [str(name or "").strip() for name in values.row(0)] if values.height else []
+        names = {name: at for at, name in reversed(list(enumerate(header))) if name}
+        named.append(values[1:].select(pl.nth(at).alias(name) for name, at in names.items()))
+    return named
+
+
 def _values(book: Any, name: str) -> pl.DataFrame:
     """The rows of a sheet that are not empty, and their numbers."""
     values: pl.DataFrame = book.load_sheet(

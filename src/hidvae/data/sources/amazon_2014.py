@@ -7,10 +7,6 @@ far more items than the log.
 
 from __future__ import annotations
 
-import ast
-import json
-import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +24,7 @@ from hidvae.data.sources.amazon_lines import (
     scan_numbered,
 )
 from hidvae.data.sources.delimited import collect, find_file
+from hidvae.data.sources.literals import parse_object, whole_text
 from hidvae.data.sources.remote import (
     AMAZON_2014,
     AMAZON_2014_SHORT,
@@ -114,7 +111,8 @@ def read_metadata(
     wanted = asin.is_null() | asin.is_in(item_ids.implode())
     lines = collect(scan_numbered(path).filter(wanted), path)
     # three quarters of a line are lists of related items, which nobody asks for
-    records = _parse(lines[LINE].str.replace(_RELATED, "${1}related${1}: {}"))
+    shorter = lines[LINE].str.replace(_RELATED, "${1}related${1}: {}")
+    records = [_parse(line) for line in shorter]
     is_broken = pl.Series([record is None for record in records], dtype=pl.Boolean)
     check_broken(
         path,
@@ -128,31 +126,14 @@ def read_metadata(
     return pl.DataFrame(rows, schema=METADATA_SCHEMA), int(is_broken.sum())
 
 
-def _parse(lines: Iterable[str]) -> list[dict[str, Any] | None]:
-    """Each line as a dictionary with asin, or None.
+def _parse(line: str) -> dict[str, Any] | None:
+    """A line as a dictionary with asin, or None.
 
     A Python literal can only be read by Python, line after line; that is why only the lines of
-    the log's items come here.
+    the log's items come here. Some copies were written again as JSON.
     """
-    with warnings.catch_warnings():  # a broken line may hold an escape that Python warns of
-        warnings.simplefilter("ignore", SyntaxWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return [_parse_line(line) for line in lines]
-
-
-def _parse_line(line: str) -> dict[str, Any] | None:
-    try:  # some copies were written again as JSON, of which hardly any line is a Python literal
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        record = _parse_literal(line)
-    return record if isinstance(record, dict) and record.get("asin") else None
-
-
-def _parse_literal(line: str) -> Any:
-    try:
-        return ast.literal_eval(line.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+    record = parse_object(line)
+    return record if record and record.get("asin") else None
 
 
 def _metadata_row(record: dict[str, Any]) -> dict[str, Any]:
@@ -161,17 +142,12 @@ def _metadata_row(record: dict[str, Any]) -> dict[str, Any]:
     paths = paths if isinstance(paths, list) else []
     return {
         Columns.ITEM: str(record["asin"]),
-        Columns.TITLE: _text(record.get("title")),
-        Columns.BRAND: _text(record.get("brand")),
-        Columns.PRICE: _text(record.get("price")),
-        Columns.DESCRIPTION: _text(record.get("description")),
-        Columns.IMAGE: _text(record.get("imUrl")),
-        ALL_PATHS: [[_text(label) for label in path] for path in paths if isinstance(path, list)],
+        Columns.TITLE: whole_text(record.get("title")),
+        Columns.BRAND: whole_text(record.get("brand")),
+        Columns.PRICE: whole_text(record.get("price")),
+        Columns.DESCRIPTION: whole_text(record.get("description")),
+        Columns.IMAGE: whole_text(record.get("imUrl")),
+        ALL_PATHS: [
+            [whole_text(label) for label in path] for path in paths if isinstance(path, list)
+        ],
     }
-
-
-def _text(value: object) -> str | None:
-    """As text; halves of a character that a Python literal writes as two are put together."""
-    if value is None:
-        return None
-    return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -26,6 +26,7 @@ from hidvae.data.sources import (
     movielens,
     recbole_parts,
     retailrocket,
+    steam,
 )
 from hidvae.data.sources.delimited import read_with_notes
 from hidvae.data.sources.folder import has_tables, read_folder
@@ -260,6 +261,13 @@ def _of_own_module(folder: Path) -> Recognised | None:
             'DatasetConfig.events_where="event = addtocart | transaction"',
         )
         return Recognised("Retailrocket", files, read, retailrocket.EVENTS.said, hint=hint)
+    if files := steam.find_files(folder):
+        title = folder.resolve().name
+
+        def read_steam(config: DatasetConfig) -> SourceTables:
+            return read_with_notes(config, lambda notes: steam.read(files, title, notes))
+
+        return Recognised("Steam", files, read_steam, steam.said_of(files))
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -17,10 +18,13 @@ from hidvae.data.conditions import keep_events
 from hidvae.data.schema import Columns
 from hidvae.data.sources.delimited import header_of, scan_lines
 from hidvae.data.sources.paths import most_common_first, path_of
+from hidvae.data.spreadsheets import read_sheets
 from hidvae.data.tables import LINE, SourceTables, reading, require_columns
 from hidvae.data.text_files import COMPRESSIONS
 from hidvae.errors import DataError
 from hidvae.store.artifacts import Decision
+
+_EXCEL = ".xlsx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,9 @@ class RawTable:
     def _fits(self, path: Path) -> bool:
         if self.is_json or not self.has_header:
             return True
+        if path.suffix == _EXCEL:
+            sheets = _sheet_names(path, path.stat().st_mtime_ns)
+            return any(set(self.columns) <= names for names in sheets)
         return set(self.columns) <= set(header_of(path, self.separator))
 
     def scan(self, folder: Path) -> pl.LazyFrame:
@@ -71,13 +78,16 @@ class RawTable:
         paths = self.find(folder)[: len(self.files)]
         rows = pl.concat([self._scan(path) for path in paths])
         if len(paths) > 1:
-            rows = rows.drop(LINE)
+            rows = rows.drop(LINE, strict=False)
         for table, key in self.also:
             other = table.scan(folder).drop(LINE, strict=False).unique(key, keep="first")
             rows = rows.join(other, on=key, how="left", maintain_order="left")
         return rows
 
     def _scan(self, path: Path) -> pl.LazyFrame:
+        if path.suffix == _EXCEL:
+            sheets = [each for each in read_sheets(path) if set(self.columns) <= set(each.columns)]
+            return pl.concat(sheet.select(self.columns) for sheet in sheets).lazy()
         if self.is_json:
             lines = scan_lines(path).with_row_index(LINE, offset=1)
             value = {name: pl.col("line").str.json_path_match(f"$.{name}") for name in self.columns}
@@ -102,6 +112,12 @@ class RawTable:
             pl.DataFrame(schema=[name.strip() for name in names]), self.columns, str(path)
         )
         return rows.select(LINE, *self.columns)
+
+
+@lru_cache
+def _sheet_names(path: Path, _: int) -> list[set[str]]:
+    """The columns of each sheet of a file; read once, as they cannot be had alone."""
+    return [set(sheet.columns) for sheet in read_sheets(path)]
 
 
 def _utf8(path: Path) -> Path | bytes:
@@ -236,13 +252,13 @@ _DAY, _SECOND = "%Y-%m-%d", "%Y-%m-%d %H:%M:%S"
 _ISO = "%Y-%m-%dT%H:%M:%S%.fZ"
 
 
-def _online_retail(name: str, invoice: str, customer: str, price: str) -> TableLayout:
+def _online_retail(name: str, invoice: str, customer: str, price: str, suffix: str) -> TableLayout:
     return TableLayout(
         name=name,
         said="a line of an invoice is an event, a StockCode an item, titled by its first "
         "Description; cancelled invoices (C…) and lines without a customer are left out",
         events=RawTable(
-            files=("*.csv",),
+            files=(f"*{suffix}",),
             is_latin=True,
             columns=(
                 invoice,
@@ -372,8 +388,14 @@ LAYOUTS = (
         item_columns={"product_name": Columns.TITLE},
         path=("department", "aisle"),
     ),
-    _online_retail("Online Retail", "InvoiceNo", "CustomerID", "UnitPrice"),
-    _online_retail("Online Retail II", "Invoice", "Customer ID", "Price"),
+    *(
+        layout
+        for suffix in (".csv", _EXCEL)
+        for layout in (
+            _online_retail("Online Retail", "InvoiceNo", "CustomerID", "UnitPrice", suffix),
+            _online_retail("Online Retail II", "Invoice", "Customer ID", "Price", suffix),
+        )
+    ),
     TableLayout(
         name="Yoochoose (RecSys Challenge 2015)",
         said="a click is an event, a session a user, an item has its id only; the category of a "
