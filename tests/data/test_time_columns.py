@@ -67,6 +67,11 @@ def clocks(days: list[str]) -> list[str]:
             "or values are no times of the events themselves",
         ),
         (
+            {"created_at": ["2010-01-02"] * 3 + ["2011-03-04"] * 3, "bought": DAYS},
+            "'bought' is taken for the timestamp, as its values are times; 'created_at' by name "
+            "or values are no times of the events themselves",
+        ),
+        (
             {"paid": DAYS, "stamp": clocks(DAYS)},
             "'stamp' is taken for the timestamp, which orders the events as 'paid' does",
         ),
@@ -100,6 +105,12 @@ def test_the_time_of_the_events_is_chosen_and_said(
         assert found == BACKWARDS
         name = taken.split("'")[1]
         assert f'interactions: {taken} (DatasetConfig.column_names=["timestamp={name}"])' in said
+
+
+def test_usual_names_of_other_times() -> None:
+    usual = {"ts": [DAYS[0]] * 3 + [DAYS[3]] * 3, "date": ["2014-01-01"] * 6}
+    assert read({**usual, "bought": DAYS})[0] == BACKWARDS
+    assert read(usual)[0] == {"u": ["a", "b", "c"], "v": ["b", "a", "c"]}
 
 
 def test_times_that_tell_two_orders_are_refused() -> None:

@@ -65,6 +65,9 @@ def with_times(
         DataError: If several columns may say it, which order the events differently.
     """
     names = _free(log)
+    if named != Columns.TIMESTAMP and _is_of_another(log, names, file, time_format):
+        log = log.rename({Columns.TIMESTAMP: named})
+        names = _free(log)
     if Columns.TIMESTAMP not in log.collect_schema():
         candidates = _candidates(log, names, file, time_format)
         named = _choose(log, candidates, file, time_format, notes) if candidates else ""
@@ -99,10 +102,22 @@ def _free(log: pl.LazyFrame) -> list[str]:
 
 
 def _candidates(log: pl.LazyFrame, names: Sequence[str], file: str, time_format: str) -> list[str]:
-    """Columns whose values are times: those with a usual name, else, without position, any."""
+    """Columns whose values are times; none if a position orders the events and no name is usual."""
     looked = first_rows(log, names, file)
     times = [name for name in names if looks_like_times(looked[name], time_format)]
-    return usual_times(times) or ([] if Columns.POSITION in log.collect_schema() else times)
+    is_ordered = Columns.POSITION in log.collect_schema()
+    return [] if is_ordered and len(usual_times(times)) < 2 else times
+
+
+def _is_of_another(log: pl.LazyFrame, names: Sequence[str], file: str, time_format: str) -> bool:
+    """Whether ``timestamp`` was recognised by its name, is of users or items, and others are not.
+
+    Only with another column of times it matters whose time it is.
+    """
+    looked = first_rows(log, names, file)
+    if not any(looks_like_times(looked[name], time_format) for name in names):
+        return False
+    return not _of_events(log, [Columns.TIMESTAMP], file)[0]
 
 
 def _choose(
@@ -113,15 +128,9 @@ def _choose(
     Raises:
         DataError: If it cannot be known.
     """
-    kept = [name for name in candidates if not _begins(name, _NOT_OF_EVENTS)]
-    schema = log.collect_schema()
-    ids = [
-        name for name in (Columns.USER, Columns.ITEM) if schema.get(name, pl.Object) != pl.Object
-    ]
-    with reading(file):
-        rows = log.select(*ids, *kept).head(_LOOKED_AT).collect(engine="streaming")
-    kept = [name for name in kept if not any(_belongs_to(rows, each, name) for each in ids)]
+    kept, rows = _of_events(log, candidates, file)
     kept = [name for name in kept if not _begins(name, _AFTERWARDS)] or kept
+    kept = usual_times(kept) or kept
     if not kept:
         return ""
     chosen, reason = kept[0], ", as its values are times"
@@ -144,6 +153,20 @@ def _choose(
         f'{SETTING}=["timestamp={chosen}"]',
     )
     return chosen
+
+
+def _of_events(
+    log: pl.LazyFrame, candidates: Sequence[str], file: str
+) -> tuple[list[str], pl.DataFrame]:
+    """The candidates that are no times of users or items, and their first rows with the ids."""
+    kept = [name for name in candidates if not _begins(name, _NOT_OF_EVENTS)]
+    schema = log.collect_schema()
+    ids = [
+        name for name in (Columns.USER, Columns.ITEM) if schema.get(name, pl.Object) != pl.Object
+    ]
+    with reading(file):
+        rows = log.select(*ids, *kept).head(_LOOKED_AT).collect(engine="streaming")
+    return [name for name in kept if not any(_belongs_to(rows, each, name) for each in ids)], rows
 
 
 def _best(rows: pl.DataFrame, names: list[str], file: str, time_format: str) -> tuple[str, str]:
