@@ -1038,6 +1038,7 @@ def _as_literal(name: str, value: str, macros: set[str]) -> str:
     return stripped
 
 
+@functools.cache
 def _hint_of(name: str) -> Any:
     """Type of a setting; None of a name that is none."""
     owner, _, key = name.partition(".")

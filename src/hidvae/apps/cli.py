@@ -4,16 +4,16 @@ Heavy modules are imported inside the commands, so that ``--help`` is quick. A u
 line on stderr and exit code 2; results go to stdout, log lines to stderr.
 """
 
-from __future__ import annotations
-
+# No annotations of the future: Typer would evaluate the text of each four times, at every start.
 import csv
+import functools
 import logging
 import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -791,7 +791,7 @@ def _require(option: str, values: Sequence[str] | None, file: Path | None) -> No
 
 
 def _item_ids(
-    option: str, values: Sequence[str] | None, file: Path | None, known: Catalogue
+    option: str, values: Sequence[str] | None, file: Path | None, known: "Catalogue"
 ) -> list[str]:
     """Item ids from a file and from the command line.
 
@@ -847,7 +847,7 @@ def run_app(program: typer.Typer, name: str, arguments: Sequence[str] | None = N
     words = [word for word in words if word != "--debug"]
     try:
         with logging_to_stderr():
-            code = program(words, name, standalone_mode=False) or 0
+            code = _built(program)(words, name, standalone_mode=False) or 0
     except (HidvaeError, OSError, _UsageError) as error:
         if is_debug:
             traceback.print_exc()
@@ -857,6 +857,12 @@ def run_app(program: typer.Typer, name: str, arguments: Sequence[str] | None = N
     if code == _INTERRUPTED:  # Typer may turn Ctrl-C into an exit code of its own
         return _fail("stopped; run the same command again to continue", code)
     return int(code)
+
+
+@functools.cache
+def _built(program: typer.Typer) -> Callable[..., Any]:
+    """The commands and their options, which take longer to read than many a command to run."""
+    return typer.main.get_command(program)
 
 
 def make_app(command: Callable[..., None]) -> typer.Typer:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -339,11 +340,18 @@ def fingerprint_file(path: Path) -> str:
 
 def library_versions() -> dict[str, str]:
     """Versions of the packages that can change a result."""
-    versions = {"python": platform.python_version()}
-    for name in _RECORDED_PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
+    found = {name: _version(name) for name in _RECORDED_PACKAGES}
+    known = {name: version for name, version in found.items() if version is not None}
+    return {"python": platform.python_version(), **known}
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    """Its version, which a run of all stages asks for ten times; None if it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def describe_machine() -> str:
@@ -360,8 +368,12 @@ def describe_machine() -> str:
     return ", ".join([*parts, f"{platform.system()} {platform.machine()}"])
 
 
+@functools.cache
 def git_commit() -> str | None:
-    """Commit of the package's checkout, with ``+changes`` if it is modified; None outside git."""
+    """Commit of the package's checkout, with ``+changes`` if it is modified; None outside git.
+
+    As it was when first asked: a process runs the code that it has loaded.
+    """
     try:
         commit = _git("rev-parse", "HEAD")
         return commit + ("+changes" if _git("status", "--porcelain", "-uno") else "")

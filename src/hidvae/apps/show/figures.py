@@ -1,10 +1,14 @@
 """Tables in, figures out: parts of a page that Plotly draws, in its colours.
 
-Plotly reads a small HTML of its own in labels, so names from the data are escaped here.
+A figure is written as Plotly's JavaScript takes it: the classes of its Python package check every
+property of every figure, which takes longer than all the rest of a report. Plotly reads a small
+HTML of its own in labels, so names from the data are escaped here.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -26,7 +30,21 @@ _MAX_TILES = 3000
 _HEIGHT = 320
 _ROW_HEIGHT = 26
 _CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False}
-_AXIS = {"automargin": True, "fixedrange": True, "gridcolor": "#d9dfe5", "title_standoff": 8}
+_AXIS = {"automargin": True, "fixedrange": True, "gridcolor": "#d9dfe5"}
+_STANDOFF = 8
+_LAYOUT = {
+    "margin": {"l": 8, "r": 24, "t": 8, "b": 8},
+    "paper_bgcolor": "rgba(0, 0, 0, 0)",
+    "plot_bgcolor": "rgba(0, 0, 0, 0)",
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+    "legend": {"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bottom", "x": 0},
+    "dragmode": False,
+}
+_IN_SCRIPT = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>\u2028\u2029"}
+"""What could end a script, or a line of it, as JSON writes it otherwise."""
+
+Parts = Mapping[str, Any]
+"""Part of a figure, as Plotly's JavaScript names it."""
 
 
 def plotly_script() -> str:
@@ -46,12 +64,13 @@ def bars(name: str, labels: Sequence[str], values: ArrayLike, *, x: str, y: str)
         x: Title of the labels.
         y: Title of the values.
     """
-    go = _plotly()
-    shown = [_label(label) for label in labels]
-    figure = go.Figure(go.Bar(x=shown, y=np.asarray(values).tolist(), marker_color=COLORS[0]))
-    figure.update_xaxes(type="category", showgrid=False, title_text=x)
-    figure.update_yaxes(title_text=y)
-    return _to_html(figure, name)
+    trace = {
+        "type": "bar",
+        "x": [_label(label) for label in labels],
+        "y": np.asarray(values).tolist(),
+        "marker": {"color": COLORS[0]},
+    }
+    return _to_html(name, [trace], _axis(x, type="category", showgrid=False), _axis(y))
 
 
 def grouped_bars(
@@ -71,23 +90,19 @@ def grouped_bars(
         x: Title of the labels.
         y: Title of the values.
     """
-    go = _plotly()
     shown = [_label(label) for label in labels]
-    figure = go.Figure(
-        [
-            go.Bar(
-                x=shown,
-                y=list(values),
-                name=_label(group),
-                marker_color=COLORS[number % len(COLORS)],
-            )
-            for number, (group, values) in enumerate(groups.items())
-        ]
-    )
-    figure.update_layout(barmode="group", showlegend=True)
-    figure.update_xaxes(type="category", showgrid=False, title_text=x)
-    figure.update_yaxes(title_text=y)
-    return _to_html(figure, name)
+    traces = [
+        {
+            "type": "bar",
+            "x": shown,
+            "y": list(values),
+            "name": _label(group),
+            "marker": {"color": COLORS[number % len(COLORS)]},
+        }
+        for number, (group, values) in enumerate(groups.items())
+    ]
+    upright = _axis(x, type="category", showgrid=False)
+    return _to_html(name, traces, upright, _axis(y), barmode="group", showlegend=True)
 
 
 def intervals(
@@ -107,25 +122,23 @@ def intervals(
         bounds: (n,) lower and upper ends.
         x: Title of the values.
     """
-    go = _plotly()
     ends = [bound or (value, value) for bound, value in zip(bounds, values, strict=True)]
-    figure = go.Figure(
-        go.Scatter(
-            x=list(values),
-            y=[_label(label) for label in labels],
-            mode="markers",
-            marker={"size": 9, "color": COLORS[0]},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [high - value for (_, high), value in zip(ends, values, strict=True)],
-                "arrayminus": [value - low for (low, _), value in zip(ends, values, strict=True)],
-            },
-        )
-    )
-    figure.update_xaxes(title_text=x, rangemode="tozero")
-    figure.update_yaxes(type="category", autorange="reversed")
-    return _to_html(figure, name, height=100 + _ROW_HEIGHT * len(labels))
+    trace = {
+        "type": "scatter",
+        "x": list(values),
+        "y": [_label(label) for label in labels],
+        "mode": "markers",
+        "marker": {"size": 9, "color": COLORS[0]},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value for (_, high), value in zip(ends, values, strict=True)],
+            "arrayminus": [value - low for (low, _), value in zip(ends, values, strict=True)],
+        },
+    }
+    height = 100 + _ROW_HEIGHT * len(labels)
+    rows = _axis(type="category", autorange="reversed")
+    return _to_html(name, [trace], _axis(x, rangemode="tozero"), rows, height=height)
 
 
 def heatmap(
@@ -147,28 +160,30 @@ def heatmap(
         x: Title of the columns.
         y: Title of the rows.
     """
-    go = _plotly()
     grid = np.asarray(counts)
     shares = grid / np.maximum(grid.sum(axis=1, keepdims=True), 1)
-    figure = go.Figure(
-        go.Heatmap(
-            x=[_label(label) for label in columns],
-            y=[_label(label) for label in rows],
-            z=shares.round(4).tolist(),
-            text=grid.tolist(),
-            texttemplate="%{text}",
-            hovertemplate="%{y} as %{x}: %{text} (%{z:.1%})<extra></extra>",
-            zmin=0,
-            zmax=1,
-            showscale=False,
-            colorscale=[[0, "#f5f7f9"], [1, _TILES[0]]],
-            xgap=1,
-            ygap=1,
-        )
+    trace = {
+        "type": "heatmap",
+        "x": [_label(label) for label in columns],
+        "y": [_label(label) for label in rows],
+        "z": shares.round(4).tolist(),
+        "text": grid.tolist(),
+        "texttemplate": "%{text}",
+        "hovertemplate": "%{y} as %{x}: %{text} (%{z:.1%})<extra></extra>",
+        "zmin": 0,
+        "zmax": 1,
+        "showscale": False,
+        "colorscale": [[0, "#f5f7f9"], [1, _TILES[0]]],
+        "xgap": 1,
+        "ygap": 1,
+    }
+    return _to_html(
+        name,
+        [trace],
+        _axis(x, type="category", showgrid=False, tickangle=45),
+        _axis(y, type="category", showgrid=False, autorange="reversed"),
+        height=240 + _ROW_HEIGHT * len(rows),
     )
-    figure.update_xaxes(type="category", showgrid=False, title_text=x, tickangle=45)
-    figure.update_yaxes(type="category", showgrid=False, title_text=y, autorange="reversed")
-    return _to_html(figure, name, height=240 + _ROW_HEIGHT * len(rows))
 
 
 def stacked_rows(
@@ -188,26 +203,27 @@ def stacked_rows(
         x: Title of the lengths.
         are_shares: The lengths are in [0, 1], to be read as percentages.
     """
-    go = _plotly()
     shown = [_label(label) for label in labels]
-    figure = go.Figure(
-        [
-            go.Bar(
-                y=shown,
-                x=list(lengths),
-                name=_label(part),
-                orientation="h",
-                marker_color=COLORS[number % len(COLORS)],
-            )
-            for number, (part, lengths) in enumerate(parts.items())
-        ]
+    traces = [
+        {
+            "type": "bar",
+            "y": shown,
+            "x": list(lengths),
+            "name": _label(part),
+            "orientation": "h",
+            "marker": {"color": COLORS[number % len(COLORS)]},
+        }
+        for number, (part, lengths) in enumerate(parts.items())
+    ]
+    return _to_html(
+        name,
+        traces,
+        _axis(x, **({"range": [0, 1], "tickformat": ".0%"} if are_shares else {})),
+        _axis(type="category", showgrid=False, autorange="reversed"),
+        height=120 + _ROW_HEIGHT * len(labels),
+        barmode="stack",
+        showlegend=True,
     )
-    figure.update_layout(barmode="stack", showlegend=True)
-    figure.update_xaxes(title_text=x)
-    if are_shares:
-        figure.update_xaxes(range=[0, 1], tickformat=".0%")
-    figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
-    return _to_html(figure, name, height=120 + _ROW_HEIGHT * len(labels))
 
 
 def lines(
@@ -231,27 +247,22 @@ def lines(
         log_y: The same for heights.
         are_points: Draw points that are not joined.
     """
-    go = _plotly()
-    figure = go.Figure(
-        [
-            go.Scatter(
-                x=np.asarray(places).tolist(),
-                y=np.asarray(heights).tolist(),
-                name=_label(part),
-                mode="markers" if are_points else "lines+markers",
-                marker={"size": 5},
-                line={"color": COLORS[number % len(COLORS)]},
-            )
-            for number, (part, (places, heights)) in enumerate(series.items())
-        ]
-    )
-    figure.update_xaxes(title_text=x, type="log" if log_x else "linear")
-    figure.update_yaxes(title_text=y, type="log" if log_y else "linear")
-    if log_x:
-        figure.update_xaxes(dtick=1)
-    if log_y:
-        figure.update_yaxes(dtick=1)
-    return _to_html(figure, name)
+    traces = [
+        {
+            "type": "scatter",
+            "x": np.asarray(places).tolist(),
+            "y": np.asarray(heights).tolist(),
+            "name": _label(part),
+            "mode": "markers" if are_points else "lines+markers",
+            "marker": {"size": 5},
+            "line": {"color": COLORS[number % len(COLORS)]},
+        }
+        for number, (part, (places, heights)) in enumerate(series.items())
+    ]
+    by_magnitude = {"type": "log", "dtick": 1}
+    across = _axis(x, **(by_magnitude if log_x else {"type": "linear"}))
+    upwards = _axis(y, **(by_magnitude if log_y else {"type": "linear"}))
+    return _to_html(name, traces, across, upwards)
 
 
 def treemap(
@@ -273,28 +284,29 @@ def treemap(
         values: (n,) sizes; a parent's is at least the sum of its children's.
         max_depth: Levels that are drawn at once.
     """
-    go = _plotly()
-    figure = go.Figure(
-        go.Treemap(
-            ids=list(ids),
-            parents=list(parents),
-            labels=[_label(label) for label in labels],
-            values=list(values),
-            branchvalues="total",
-            maxdepth=max_depth,
-            texttemplate="%{label}<br>%{value:,}",
-            textfont={"color": "#ffffff"},
-            hovertemplate="%{label}<br>%{value:,} (%{percentParent:.1%})<extra></extra>",
-            marker={"cornerradius": 3},
-            root_color=_ROOT_TILE,
-            tiling={"pad": 2},
-        )
+    trace = {
+        "type": "treemap",
+        "ids": list(ids),
+        "parents": list(parents),
+        "labels": [_label(label) for label in labels],
+        "values": list(values),
+        "branchvalues": "total",
+        "maxdepth": max_depth,
+        "texttemplate": "%{label}<br>%{value:,}",
+        "textfont": {"color": "#ffffff"},
+        "hovertemplate": "%{label}<br>%{value:,} (%{percentParent:.1%})<extra></extra>",
+        "marker": {"cornerradius": 3},
+        "root": {"color": _ROOT_TILE},
+        "tiling": {"pad": 2},
+    }
+    return _to_html(
+        name,
+        [trace],
+        height=520,
+        treemapcolorway=_TILES,
+        extendtreemapcolors=False,
+        uniformtext={"minsize": 10, "mode": "hide"},
     )
-    hidden_if_small = {"minsize": 10, "mode": "hide"}
-    figure.update_layout(
-        treemapcolorway=list(_TILES), extendtreemapcolors=False, uniformtext=hidden_if_small
-    )
-    return _to_html(figure, name, height=520)
 
 
 def tree(
@@ -344,27 +356,43 @@ def _label(text: str) -> str:
     return escape(printable(text))
 
 
-def _to_html(figure: Any, name: str, *, height: int = _HEIGHT) -> Markup:
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 8, "r": 24, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
-        font={"family": "system-ui, sans-serif", "size": 13},
-        legend={"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bottom", "x": 0},
-        dragmode=False,
+def _axis(title: str | None = None, **settings: Any) -> Parts:
+    """An axis of a figure; without a title it names what stands along it by its ticks."""
+    text = {} if title is None else {"text": title}
+    return {**_AXIS, "title": {**text, "standoff": _STANDOFF}, **settings}
+
+
+def _to_html(
+    name: str,
+    traces: Sequence[Parts],
+    x: Parts | None = None,
+    y: Parts | None = None,
+    *,
+    height: int = _HEIGHT,
+    **layout: Any,
+) -> Markup:
+    axes = {} if x is None else {"xaxis": x, "yaxis": y}
+    drawn = (traces, {**_LAYOUT, "height": height, **axes, **layout}, _CONFIG)
+    arguments = ", ".join(map(_script_json, (f"figure-{name}", *drawn)))
+    return Markup(
+        f'<div style="height:{height}px; width:100%;">'
+        f'<div id="{escape(f"figure-{name}")}" style="height:100%; width:100%;"></div>'
+        f"<script>Plotly.newPlot({arguments});</script></div>"
     )
-    figure.update_xaxes(**_AXIS)
-    figure.update_yaxes(**_AXIS)
-    html = figure.to_html(
-        full_html=False, include_plotlyjs=False, config=_CONFIG, div_id=f"figure-{name}"
-    )
-    return Markup(html)
 
 
-def _plotly() -> Any:
-    """``plotly.graph_objects``: half a second, which only pages with figures need."""
-    import plotly.graph_objects as go
+def _script_json(value: Any) -> str:
+    """JSON that may stand in a script."""
+    text = json.dumps(_known(value), ensure_ascii=False, separators=(",", ":"))
+    return text.translate(_IN_SCRIPT)
 
-    return go
+
+def _known(value: Any) -> Any:
+    """A value with None for numbers that are not finite, of which JSON has none."""
+    if isinstance(value, Mapping):
+        return {key: _known(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
