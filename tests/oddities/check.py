@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import re
 import shutil
 import traceback
@@ -155,8 +156,22 @@ class Attempt:
 
 
 def attempt(seed: int, folder: Path, *, is_whole: bool = True) -> str:
-    """One draw in a folder of its own, which is removed if all holds."""
+    """One draw in a folder of its own, which is removed at the end.
+
+    Raises:
+        Broken: If something does not hold.
+    """
     place = folder / f"seed-{seed}"
-    result = Attempt(seed, place).holds(is_whole=is_whole)
-    shutil.rmtree(place)
-    return result
+    try:
+        return Attempt(seed, place).holds(is_whole=is_whole)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def outcome(seed: int, folder: Path) -> tuple[int, str, str]:
+    """Seed, "recommended", "refused" or "broken", and what was broken; for a process of its own."""
+    logging.disable(logging.INFO)
+    try:
+        return seed, attempt(seed, folder), ""
+    except Broken as error:
+        return seed, "broken", str(error)
