@@ -8,6 +8,7 @@ from hidvae.data.events import read_events
 from hidvae.data.ids import NO_ID_WORDS, drops_zero, find_spelling, ids_as_text, is_no_id
 from hidvae.data.notes import Notes
 from hidvae.data.schema import check_events, check_items
+from hidvae.data.sources.frames import tables_from
 from hidvae.data.tables import SourceTables
 from hidvae.errors import DataError
 
@@ -152,6 +153,13 @@ def test_numbers_with_an_exponent_are_the_numbers() -> None:
     ]
     others = ["1e05", "1e+5", "e+05", "x1e+05"]
     assert as_text(pl.Series(others)) == others
+
+
+def test_items_of_a_log_with_exponents() -> None:
+    log = {"user_id": ["u", "u", "v"], "item_id": ["100000", "1e+05", "7"], "title": ["a", "b", ""]}
+    tables = tables_from(None, log)
+    assert tables.items.rows() == [("100000", "b"), ("7", None)]
+    assert "its 2 items" in tables.decisions[1].text
 
 
 @pytest.mark.parametrize(

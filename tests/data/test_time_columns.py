@@ -194,6 +194,17 @@ def test_what_is_joined_to_a_date() -> None:
     assert any("'time' is not joined to the date in 'date'" in line for line in said)
 
 
+def test_a_date_in_three_columns() -> None:
+    year, month, day = (list(map(int, written(form))) for form in ("%Y", "%m", "%d"))
+    columns = {"Year": year, "month": list(map(str, month)), "day": list(map(float, day))}
+    found, said = read({**columns, "hour": [23, 5, 0] * 2})
+    assert found == BACKWARDS
+    assert said[0].startswith("interactions: 'Year', 'month', 'day' are joined to the date")
+    assert any("'day' and the time of day in 'hour' are joined" in line for line in said)
+    _, said = read({**columns, "month": [13] * 6})
+    assert said[0].startswith(FILE)
+
+
 @pytest.mark.parametrize("clock", [TIMES, [time(9)] * 6])
 def test_a_time_of_day_is_no_order(clock: list[Any]) -> None:
     with pytest.raises(DataError, match="expected dates; found times of day, .*which order no ev"):

@@ -81,16 +81,22 @@ def ids_as_text(
         return text
     has_exponent = text.str.contains(_EXPONENT)
     if has_exponent.any():
-        numbers = text.cast(pl.Float64, strict=False)
-        is_whole = text.str.contains(_EXACT) & (numbers.abs() < 2**53) & (numbers % 1 == 0)
-        _refuse_lost_digits(raw, name, file, notes, first_row, has_exponent & ~is_whole, "")
-        whole = numbers.cast(pl.Int64, strict=False).cast(pl.String)
-        text = whole.zip_with(is_whole.fill_null(value=False), text)
+        text = text.to_frame().select(without_exponent(pl.col(name))).to_series()
+        is_lost = text.str.contains(_EXPONENT)
+        _refuse_lost_digits(raw, name, file, notes, first_row, is_lost, "")
         notes.decide(
             f"{file}, column {name}: whole numbers written with an exponent, such as 1e+05 for "
             "100000, are taken for the numbers"
         )
     return text.str.replace(r"\.0+$", "") if drop_zero else text
+
+
+def without_exponent(text: pl.Expr) -> pl.Expr:
+    """Ids in which 1e+05 is 100000, where no digit can be lost."""
+    number = text.cast(pl.Float64, strict=False)
+    is_whole = text.str.contains(_EXACT) & (number.abs() < 2**53) & (number % 1 == 0)
+    whole = number.cast(pl.Int64, strict=False).cast(pl.String)
+    return pl.when(is_whole).then(whole).otherwise(text)
 
 
 def is_no_id(text: pl.Series) -> pl.Series:

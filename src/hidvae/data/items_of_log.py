@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from hidvae.data.ids import NO_ID_WORDS
+from hidvae.data.ids import NO_ID_WORDS, without_exponent
 from hidvae.data.notes import Notes, count_of
 from hidvae.data.schema import Columns
 from hidvae.data.tables import reading, require_columns
@@ -45,6 +45,11 @@ def items_of_log(
         else:
             last = rows.unique(maintain_order=True)
         items = last.collect(engine="streaming")
+    if schema[Columns.ITEM] == pl.String:  # the few distinct ids, not those of all rows
+        items = items.with_columns(without_exponent(pl.col(Columns.ITEM)))
+        if items[Columns.ITEM].is_duplicated().any():
+            known = pl.all().drop_nulls().last()
+            items = items.group_by(Columns.ITEM, maintain_order=True).agg(known)
     what = f"with their last known {', '.join(present)}" if present else "with ids only"
     notes.decide(f"{file}: no items table, so its {count_of(items.height, 'item')} {what}")
     return items

@@ -19,7 +19,14 @@ from hidvae.data.notes import Notes
 from hidvae.data.schema import Columns
 from hidvae.data.tables import LINE, reading
 from hidvae.data.times import SETTING as TIME_FORMAT
-from hidvae.data.times import date_alone, has_clock, in_seconds, looks_like_times, time_of_day
+from hidvae.data.times import (
+    date_alone,
+    has_clock,
+    in_seconds,
+    looks_like_times,
+    read_numbers,
+    time_of_day,
+)
 from hidvae.errors import DataError
 
 _LOOKED_AT = 100_000
@@ -35,6 +42,8 @@ _AFTERWARDS = (
     *("load", "import", "export", "sync", "ingest", "insert", "due", "logout", "last"),
 )
 """How words begin that speak of what happens to an event later."""
+_PARTS = {"year": (1970, 2100), "month": (1, 12), "day": (1, 31)}
+"""Columns that are a date together, and what their numbers are."""
 _DURATIONS = (
     *("duration", "length", "runtime", "elapsed", "spent", "watch", "listen", "wait", "delay"),
     *("opening", "closing", "playtime", "avg", "average", "total"),
@@ -71,10 +80,13 @@ def with_times(
     if Columns.TIMESTAMP not in log.collect_schema():
         candidates = _candidates(log, names, file, time_format)
         named = _choose(log, candidates, file, time_format, notes) if candidates else ""
+        if named:
+            log = log.rename({named: Columns.TIMESTAMP})
+        else:
+            log, named = _with_date_of_parts(log, names, file, notes)
         if not named:
             return log
-        log = log.rename({named: Columns.TIMESTAMP})
-        names = [name for name in names if name != named]
+        names = [name for name in names if name in log.collect_schema()]
     return log if is_set else _with_time_of_day(log, named, names, file, time_format, notes)
 
 
@@ -239,10 +251,35 @@ def _with_time_of_day(
         return log
     notes.decide(
         f"{file}: the date in {day!r} and the time of day in {best!r} are joined to the timestamp",
-        f'{SETTING}=["timestamp={day}"]',
+        f'{SETTING}=["timestamp={"YOURS" if day in names else day}"]',
     )
     joined = pl.concat_str(day_text, clocks[best], separator=" ", ignore_nulls=True)
     return log.with_columns(pl.when(day_text.is_not_null()).then(joined).alias(Columns.TIMESTAMP))
+
+
+def _with_date_of_parts(
+    log: pl.LazyFrame, names: Sequence[str], file: str, notes: Notes
+) -> tuple[pl.LazyFrame, str]:
+    """The log with ``timestamp`` from the columns year, month and day, and the name of the last.
+
+    Without them, or with a position, the log itself and no name.
+    """
+    plain = {plain_name(name): name for name in names}
+    if Columns.POSITION in log.collect_schema() or not set(_PARTS) <= set(plain):
+        return log, ""
+    parts = {plain[part]: limits for part, limits in _PARTS.items()}
+    looked = first_rows(log, [*parts], file)
+    for name, (low, high) in parts.items():
+        numbers = read_numbers(looked[name]).drop_nulls()
+        if not (numbers.len() and numbers.is_between(low, high).all()):
+            return log, ""
+    notes.decide(
+        f"{file}: {', '.join(map(repr, parts))} are joined to the date of the timestamp",
+        f'{SETTING}=["timestamp=YOURS"]',
+    )
+    whole = [pl.col(name).cast(pl.Float64, strict=False).cast(pl.Int64) for name in parts]
+    date = pl.concat_str(*whole, separator="-")
+    return log.with_columns(date.alias(Columns.TIMESTAMP)), list(parts)[-1]
 
 
 def _stem(name: str) -> str:
