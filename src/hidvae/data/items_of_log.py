@@ -48,8 +48,8 @@ def items_of_log(
     if schema[Columns.ITEM] == pl.String:  # the few distinct ids, not those of all rows
         items = items.with_columns(without_exponent(pl.col(Columns.ITEM)))
         if items[Columns.ITEM].is_duplicated().any():
-            known = pl.all().drop_nulls().last()
-            items = items.group_by(Columns.ITEM, maintain_order=True).agg(known)
+            last_known = pl.all().drop_nulls().last()
+            items = items.group_by(Columns.ITEM, maintain_order=True).agg(last_known)
     what = f"with their last known {', '.join(present)}" if present else "with ids only"
     notes.decide(f"{file}: no items table, so its {count_of(items.height, 'item')} {what}")
     return items
