@@ -239,6 +239,15 @@ def test_settings_without_effect_are_said(
         d.said for d in found.decisions if d.said.startswith(f"DatasetConfig.{said}")
     ]
     assert any(d.said.startswith(f"DatasetConfig.{said}") for d in found.decisions)
+    if "category_separator" in settings:  # lists written as text are not split either
+        pl.DataFrame({"item_id": ["a", "b"], "categories": ["['A']", "['B']"]}).write_parquet(
+            tmp_path / "items.parquet"
+        )
+        found = find_problems(read_source(config), config)
+        assert any(d.said.startswith(f"DatasetConfig.{said}") for d in found.decisions)
+        pl.DataFrame({"item_id": ["a", "b"], "categories": [["A"], ["B"]]}).write_parquet(
+            tmp_path / "items.parquet"
+        )
     for stem in ("items", "interactions"):
         frame = pl.read_parquet(tmp_path / f"{stem}.parquet")
         (tmp_path / f"{stem}.parquet").unlink()

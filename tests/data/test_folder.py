@@ -116,6 +116,17 @@ def test_names_that_do_not_go_with_the_tables(
     assert "\n" not in str(caught.value)
 
 
+def test_a_name_that_is_nearly_ours_is_said(tmp_path: Path) -> None:
+    tables = read_folder(config_of(shop(tmp_path), *NAMES[:3], "titel=name", "colour=farbe"))
+    assert "titel" in tables.items.columns
+    said = [decision.said for decision in tables.decisions]
+    assert (
+        "DatasetConfig.column_names: 'titel' is no column that is used; did you mean 'title'? "
+        '(DatasetConfig.column_names=["title=name"])'
+    ) in said
+    assert not any("colour" in each for each in said)
+
+
 def test_nearest_name_is_suggested(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="found 'Costumer'; did you mean 'customer'"):
         read_folder(config_of(shop(tmp_path), "user_id=Costumer"))

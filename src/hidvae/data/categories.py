@@ -74,7 +74,6 @@ def parse_categories(
     if dtype == pl.Null:
         return values.cast(pl.List(pl.String))
     if dtype == pl.String or isinstance(dtype, (pl.Categorical, pl.Enum)):
-        notes.use("category_separator")
         paths = _from_text(blank_to_null(values.cast(pl.String)), where, notes, separator)
     else:
         as_text = _label_expr(pl.col(name), dtype)
@@ -196,6 +195,8 @@ def _from_text(text: pl.Series, where: _Where, notes: Notes, separator: str) -> 
     plain = distinct.filter(~distinct.is_in(list(lists)))
     if lists and plain.len():
         _say_mixture(text.is_in(list(lists)), text, where, notes)
+    if plain.len():
+        notes.use("category_separator")
     used = separator or _find_separator(plain.head(_MAX_TEXTS), has_strong=has_strong)
     between = _find_path_separator(plain.head(_MAX_TEXTS), used)
     _say_separator(text.filter(text.is_in(plain.implode())), used, bool(separator), where, notes)

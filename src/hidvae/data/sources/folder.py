@@ -13,6 +13,7 @@ from hidvae.config import DatasetConfig
 from hidvae.data.column_names import (
     ITEM_COLUMNS,
     find_levels,
+    is_usual,
     join_levels,
     recognise_items,
     recognise_log,
@@ -185,6 +186,7 @@ def rename_tables(
     )
     log = keep_events(log, ours, log_name)
     notes.use("column_names", "events_where")
+    _say_unknown_names(config.column_names, notes)
     if config.events_where:
         _say_events(every, log, log_name, config.events_where, notes)
     columns_of_log = names_of(log)
@@ -238,6 +240,17 @@ def _take_levels(
     for level in levels:
         _require_column(level, columns)
     return others, levels
+
+
+def _say_unknown_names(column_names: Sequence[str], notes: Notes) -> None:
+    """Say which names before the = are nearly ours, as a mistyped one changes nothing."""
+    ours_known = (*EVENT_COLUMNS, *ITEM_COLUMNS)
+    for ours, theirs in split_entries(column_names):
+        if not is_usual(ours) and (near := nearest(ours, ours_known)):
+            notes.decide(
+                f"{_SETTING}: {ours!r} is no column that is used; did you mean {near!r}?",
+                f'{_SETTING}=["{near}={theirs}"]',
+            )
 
 
 def _sort_conditions(
