@@ -88,8 +88,7 @@ def clocks(days: list[str]) -> list[str]:
                 "when": [datetime.fromisoformat(day) for day in DAYS],
                 "phone": [1_600_000_000 + (user == "u") for user in USERS],
             },
-            "'when' is taken for the timestamp, as its values are times; 'phone' by name or "
-            "values are no times of the events themselves",
+            "'when' is taken for the timestamp, as its values are times",
         ),
         (
             {"tag": [int(day.replace("-", "")) for day in DAYS], "arrived": later(DAYS, 9)},
@@ -105,6 +104,26 @@ def test_the_time_of_the_events_is_chosen_and_said(
         assert found == BACKWARDS
         name = taken.split("'")[1]
         assert f'interactions: {taken} (DatasetConfig.column_names=["timestamp={name}"])' in said
+
+
+def test_numbers_may_be_ids() -> None:
+    order = [1_600_000_000 - 7**number for number in range(6)]
+    found, said = read({"order_id": order})
+    assert found == {"u": ["a", "b", "c"], "v": ["b", "a", "c"]}
+    assert said[0] == (
+        f"{FILE}; 'order_id' may be a time, or an id "
+        '(DatasetConfig.column_names=["timestamp=order_id"])'
+    )
+    assert read({"order_id": order[::-1], "bought": DAYS})[0] == BACKWARDS
+    assert read({"bought_at": order})[0] == BACKWARDS
+
+
+def test_times_of_some_events_only() -> None:
+    some = [DAYS[0], None, *DAYS[2:]]
+    found, said = read({"returned": some})
+    assert found == {"u": ["a", "b", "c"], "v": ["b", "a", "c"]}
+    assert said[0].startswith(FILE)
+    assert read({"paid": some[::-1], "bought": DAYS})[0] == BACKWARDS
 
 
 def test_usual_names_of_other_times() -> None:
@@ -129,7 +148,8 @@ def test_times_of_users_and_items_leave_the_order_of_the_file() -> None:
     found, said = read({"birth_date": DAYS, "time": ["10:05", "9:00", "8:00"] * 2})
     assert found == {"u": ["a", "b", "c"], "v": ["b", "a", "c"]}
     assert said[0].startswith(
-        f"{FILE}; 'time' without a date orders no events; 'birth_date' belongs to users or items"
+        f"{FILE}; 'time' without a date orders no events; 'birth_date', by name or values, of "
+        "something else"
     )
 
 

@@ -44,6 +44,11 @@ _AFTERWARDS = (
 """How words begin that speak of what happens to an event later."""
 _PARTS = {"year": (1970, 2100), "month": (1, 12), "day": (1, 31)}
 """Columns that are a date together, and what their numbers are."""
+_OF_TIME = re.compile(
+    r"time|date|stamp|epoch|unix|zeit|datum|fecha|heure|when|(?:^|[\W_])(?:ts|at|day|on)(?:$|[\W_])",
+    re.IGNORECASE,
+)
+"""Names of columns whose large numbers are times and no ids."""
 _DURATIONS = (
     *("duration", "length", "runtime", "elapsed", "spent", "watch", "listen", "wait", "delay"),
     *("opening", "closing", "playtime", "avg", "average", "total"),
@@ -96,10 +101,12 @@ def say_file_order(log: pl.LazyFrame, file: str, notes: Notes) -> None:
     looked = first_rows(log, names, file)
     clocks = [name for name in names if time_of_day(looked[name]) is not None]
     times = [name for name in names if looks_like_times(looked[name])]
+    unsure = [name for name in times if not _may_be_time(name, looked[name])]
+    others = [name for name in times if name not in unsure]
     hints = [f"{_listed(clocks)} without a date order{_s(clocks)} no events"] * bool(clocks)
-    hints += [f"{_listed(times)} belong{_s(times)} to users or items by name or values"] * bool(
-        times
-    )
+    hints += [f"{_listed(others)}, by name or values, of something else"] * bool(others)
+    hints += [f"{_listed(unsure)} may be a time, or an id"] * bool(unsure)
+    times = [*unsure, *others]
     notes.decide(
         f"{file}: no timestamp and no position, so events count in the order of the file"
         + "".join(f"; {hint}" for hint in hints),
@@ -116,7 +123,7 @@ def _free(log: pl.LazyFrame) -> list[str]:
 def _candidates(log: pl.LazyFrame, names: Sequence[str], file: str, time_format: str) -> list[str]:
     """Columns whose values are times; none if a position orders the events and no name is usual."""
     looked = first_rows(log, names, file)
-    times = [name for name in names if looks_like_times(looked[name], time_format)]
+    times = [name for name in names if _may_be_time(name, looked[name], time_format)]
     is_ordered = Columns.POSITION in log.collect_schema()
     return [] if is_ordered and len(usual_times(times)) < 2 else times
 
@@ -127,9 +134,15 @@ def _is_of_another(log: pl.LazyFrame, names: Sequence[str], file: str, time_form
     Only with another column of times it matters whose time it is.
     """
     looked = first_rows(log, names, file)
-    if not any(looks_like_times(looked[name], time_format) for name in names):
+    if not any(_may_be_time(name, looked[name], time_format) for name in names):
         return False
-    return not _of_events(log, [Columns.TIMESTAMP], file)[0]
+    return not _of_events(log, [Columns.TIMESTAMP], file, time_format)[0]
+
+
+def _may_be_time(name: str, values: pl.Series, time_format: str = "") -> bool:
+    """Whether a column holds dates, or, if its name speaks of a time, numbers since 1970."""
+    speaks = bool(_OF_TIME.search(name)) or bool(usual_times([name]))
+    return looks_like_times(values, time_format, with_numbers=speaks)
 
 
 def _choose(
@@ -140,7 +153,7 @@ def _choose(
     Raises:
         DataError: If it cannot be known.
     """
-    kept, rows = _of_events(log, candidates, file)
+    kept, rows = _of_events(log, candidates, file, time_format)
     kept = [name for name in kept if not _begins(name, _AFTERWARDS)] or kept
     kept = usual_times(kept) or kept
     if not kept:
@@ -168,9 +181,12 @@ def _choose(
 
 
 def _of_events(
-    log: pl.LazyFrame, candidates: Sequence[str], file: str
+    log: pl.LazyFrame, candidates: Sequence[str], file: str, time_format: str
 ) -> tuple[list[str], pl.DataFrame]:
-    """The candidates that are no times of users or items, and their first rows with the ids."""
+    """The candidates that are no times of users or items, and their first rows with the ids.
+
+    Where values are missing or none, the column speaks of what happens to some events only.
+    """
     kept = [name for name in candidates if not _begins(name, _NOT_OF_EVENTS)]
     schema = log.collect_schema()
     ids = [
@@ -178,6 +194,8 @@ def _of_events(
     ]
     with reading(file):
         rows = log.select(*ids, *kept).head(_LOOKED_AT).collect(engine="streaming")
+    num_read = {name: in_seconds(rows[name], file, time_format).count() for name in kept}
+    kept = [name for name in kept if num_read[name] >= _NEARLY_ALL * rows.height]
     return [name for name in kept if not any(_belongs_to(rows, each, name) for each in ids)], rows
 
 

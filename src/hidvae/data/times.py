@@ -181,10 +181,15 @@ def recognise(sample: pl.Series) -> TimeForm:
     return TimeForm(best, _PATTERNS[best], units=_MICROSECONDS)
 
 
-def looks_like_times(values: pl.Series, time_format: str = "") -> bool:
-    """Whether nearly all values of a sample are times.
+def looks_like_times(
+    values: pl.Series, time_format: str = "", *, with_numbers: bool = True
+) -> bool:
+    """Whether nearly all values of a sample are times; a time of day is none.
 
-    They are dates, numbers in a unit since 1970, or in the user's format. A time of day is none.
+    Args:
+        values: The sample.
+        time_format: The user's: what is written so is a time.
+        with_numbers: Whether numbers in a unit since 1970 are, which may be ids as well.
     """
     if values.dtype in (pl.Date, pl.Datetime):
         return True
@@ -203,7 +208,7 @@ def looks_like_times(values: pl.Series, time_format: str = "") -> bool:
     numbers = read_numbers(values).drop_nulls().cast(pl.Float64).to_numpy()
     if numbers.size < max(1.0, _LIKELY * values.len()):
         return False
-    return _unit_of(numbers)[0] != "" or _as_digits(numbers) is not None
+    return (with_numbers and _unit_of(numbers)[0] != "") or _as_digits(numbers) is not None
 
 
 def time_of_day(values: pl.Series) -> pl.Expr | None:
