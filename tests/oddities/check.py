@@ -51,11 +51,8 @@ class Attempt:
         self.tables.write(self.data)
         (folder / "tiny.gin").write_text(TINY)
 
-    def holds(self, *, is_whole: bool = True) -> str:
+    def holds(self) -> str:
         """Run all commands; "refused" or "recommended".
-
-        Args:
-            is_whole: Also export and add items, which take as long as all the rest.
 
         Raises:
             Broken: If one ends in a traceback, more than one line, or counts that do not add up.
@@ -87,8 +84,6 @@ class Attempt:
             out = self.needs("recommend", "--model", str(self.run), *history, "--json")
             json.loads(out, parse_constant=self.no_constant)
         self.needs("report", str(self.run))
-        if not is_whole:
-            return "recommended"
         self.needs("export", str(self.run), "--output", str(self.folder / "exported"))
         items = next((p for p in self.data.iterdir() if p.name.lower().startswith("items")), None)
         if items is not None:
@@ -155,7 +150,7 @@ class Attempt:
         raise Broken(f"{name} in JSON")
 
 
-def attempt(seed: int, folder: Path, *, is_whole: bool = True) -> str:
+def attempt(seed: int, folder: Path) -> str:
     """One draw in a folder of its own, which is removed at the end.
 
     Raises:
@@ -163,7 +158,7 @@ def attempt(seed: int, folder: Path, *, is_whole: bool = True) -> str:
     """
     place = folder / f"seed-{seed}"
     try:
-        return Attempt(seed, place).holds(is_whole=is_whole)
+        return Attempt(seed, place).holds()
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
