@@ -14,7 +14,8 @@ from hidvae.data.catalogue import Catalogue
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.embeddings import load_embeddings
-from hidvae.features.new_items import TRUST_VARIABLE, NewItemEncoder, check_trusted
+from hidvae.features.new_items import NewItemEncoder, encoders_of
+from hidvae.features.sentence_model import TRUST_VARIABLE, check_trusted
 from hidvae.features.tags.vocabulary import ItemTags, load_tags
 from hidvae.store.artifacts import StageFolder, read_stage
 
@@ -113,3 +114,21 @@ def test_a_run_of_a_stranger_loads_no_model_that_it_names(monkeypatch: pytest.Mo
             check_trusted(config)
         monkeypatch.setenv(TRUST_VARIABLE, "stranger/model")
         check_trusted(config)
+        monkeypatch.setenv(TRUST_VARIABLE, "other/model, stranger/model")
+        check_trusted(config)
+
+
+def test_a_stranger_names_the_encoder_that_the_run_was_made_with(
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the facts of the stage, whatever the settings say."""
+    _, folder, _ = made(tables, tmp_path)
+    assert encoders_of(folder, is_from_hub=True).text_encoder == "hashing"
+    name = f"stranger/model@{'0' * 40}"
+    folder.facts["text_encoder"] = name
+    assert encoders_of(folder, is_from_hub=False).text_encoder == name
+    monkeypatch.setenv(TRUST_VARIABLE, "stranger/model")  # anybody may offer a commit to it
+    with pytest.raises(ConfigError, match=f"{TRUST_VARIABLE}={name}"):
+        encoders_of(folder, is_from_hub=True)
+    monkeypatch.setenv(TRUST_VARIABLE, name)
+    assert encoders_of(folder, is_from_hub=True).text_encoder == name

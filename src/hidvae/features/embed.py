@@ -30,7 +30,7 @@ from hidvae.features.image_files import local_file
 from hidvae.features.item_text import UselessTexts, has_text, item_texts
 from hidvae.features.language import MULTILINGUAL, foreign_language, reads_english_only
 from hidvae.features.matrix_file import read_matrix_file
-from hidvae.features.sentence_model import MINILM
+from hidvae.features.sentence_model import MINILM, check_trusted, pinned
 from hidvae.features.text_encoder import chosen_encoder
 from hidvae.features.text_vectors import text_vectors
 from hidvae.features.tfidf import TfidfVocabulary
@@ -50,7 +50,7 @@ def embed(run: Run, config: Config, stage: StageWriter) -> None:
     part are zeros for items that it knows nothing of (no image, no training event). Beside them
     stand the sparse TF-IDF vectors of the texts, for the item graph. The facts are ``dim``,
     ``parts``, ``num_categorical``, ``categorical_values``, ``num_terms``, ``text_encoder`` and
-    ``image_encoder``.
+    ``image_encoder``, with the commit of those from the Hub.
 
     Raises:
         ConfigError: If nothing is left to embed, or a setting names what does not exist.
@@ -60,7 +60,9 @@ def embed(run: Run, config: Config, stage: StageWriter) -> None:
     """
     dataset = run.dataset
     texts, settings = _texts(config, dataset.catalogue, stage)
-    settings = _with_encoder(settings, stage)
+    if run.is_from_hub:
+        check_trusted(settings)
+    settings = _with_encoders(settings, stage)
     folder = _dataset_folder(run.folder("dataset"))
     notes = Notes()
     parts, values, stage.metrics["images"] = _parts(settings, dataset, texts, folder, notes)
@@ -75,8 +77,11 @@ def embed(run: Run, config: Config, stage: StageWriter) -> None:
     logger.info("embedded %d items in %d dimensions", *matrix.shape)
 
 
-def _with_encoder(settings: EmbeddingConfig, stage: StageWriter) -> EmbeddingConfig:
-    """The settings with the encoder that "auto" comes to here, if texts are to be embedded."""
+def _with_encoders(settings: EmbeddingConfig, stage: StageWriter) -> EmbeddingConfig:
+    """The settings with the encoders that their names come to here: "auto", and commits."""
+    if _has_images(settings):
+        image_encoder = pinned(settings.image_encoder, "image_encoder")
+        settings = replace(settings, image_encoder=image_encoder)
     if not _has_text_part(settings):
         return settings
     encoder, reason = chosen_encoder(settings.text_encoder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -15,11 +14,11 @@ from scipy import sparse
 from hidvae.config import EmbeddingConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.schema import Columns
-from hidvae.errors import ConfigError, DataError
+from hidvae.errors import DataError
 from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.features.image_encoder import ImageEncoder, embed_images, image_values
 from hidvae.features.item_text import has_text, item_texts
-from hidvae.features.sentence_model import MINILM_NAMES
+from hidvae.features.sentence_model import check_trusted
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
 from hidvae.features.text_encoder import TextEncoder, load_text_encoder
 from hidvae.features.text_vectors import text_vectors
@@ -27,8 +26,6 @@ from hidvae.features.tfidf import TfidfVocabulary
 from hidvae.features.unit_rows import unit_rows
 from hidvae.store.artifacts import StageFolder
 
-TRUST_VARIABLE = "HIDVAE_TRUST_ENCODER"
-"""Environment variable that names the model which a run from the Hub may load besides ours."""
 VECTOR = "vector"
 """Column of a row that brings its own content vector, where the run's come from a file."""
 
@@ -44,20 +41,21 @@ class ItemFeatures(NamedTuple):
     """(n, L) by category path, -1 where it is none of the run's tags."""
 
 
-def check_trusted(config: EmbeddingConfig) -> None:
-    """Of a run from the Hub: load no model that whoever uploaded it names, unless it is trusted.
+def encoders_of(folder: StageFolder, is_from_hub: bool) -> EmbeddingConfig:
+    """The settings of a run's stage ``embeddings``, with the encoders that it loaded.
+
+    Args:
+        folder: Of the stage.
+        is_from_hub: Whether somebody else may have made it, who then names them.
 
     Raises:
-        ConfigError: If a model is neither the default nor in ``$HIDVAE_TRUST_ENCODER``.
+        ConfigError: If one of them is not to be loaded; see ``check_trusted``.
     """
-    known = ("none", "auto", "hashing", *MINILM_NAMES, os.environ.get(TRUST_VARIABLE))
-    for setting in ("text_encoder", "image_encoder"):
-        name = getattr(config, setting)
-        if name not in known:
-            raise ConfigError(
-                f"EmbeddingConfig.{setting}: expected a model that is known here, as the run comes "
-                f"from the Hub; found {name!r}; if you trust it, set {TRUST_VARIABLE}={name}"
-            )
+    used = {name: folder.facts[name] for name in ("text_encoder", "image_encoder")}
+    config = replace(build_section(EmbeddingConfig, folder.config), **used)
+    if is_from_hub:
+        check_trusted(config)
+    return config
 
 
 class NewItemEncoder:
@@ -70,6 +68,8 @@ class NewItemEncoder:
         embeddings: ItemEmbeddings,
         vocabulary: TagVocabulary,
         images: Path | None,
+        *,
+        is_from_hub: bool = False,
     ) -> None:
         """Keep what the run was made from.
 
@@ -79,11 +79,13 @@ class NewItemEncoder:
             embeddings: Its contents.
             vocabulary: The run's tags.
             images: Where relative paths of images start.
+            is_from_hub: Whether somebody else may have made it.
+
+        Raises:
+            ConfigError: If an encoder of a run from the Hub is not to be loaded.
         """
         self._catalogue = catalogue
-        self._config = replace(
-            build_section(EmbeddingConfig, folder.config), text_encoder=folder.facts["text_encoder"]
-        )
+        self._config = encoders_of(folder, is_from_hub)
         self._categorical_values: Sequence[str] = folder.facts.get("categorical_values", ())
         self._dim, self._parts = embeddings.dim, embeddings.parts
         self._num_terms = embeddings.tfidf.shape[1]

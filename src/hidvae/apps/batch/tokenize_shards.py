@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hidvae.apps.batch.embed_shards import VECTOR
 from hidvae.apps.batch.shards import make_output, read_shard, write_shard
 from hidvae.apps.batch.workers import Counts, Work, Workers, limited_threads, open_shards, run_job
 from hidvae.data.prepare import load_dataset
@@ -24,6 +23,7 @@ from hidvae.data.schema import Columns
 from hidvae.errors import DataError, ShapeError
 from hidvae.features.embeddings import load_embeddings
 from hidvae.features.matrix_file import read_matrix_file
+from hidvae.features.new_items import VECTOR
 from hidvae.log import in_stage
 from hidvae.run.run import Run
 from hidvae.semantic_ids.collisions import colliding_groups

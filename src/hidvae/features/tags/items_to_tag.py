@@ -14,6 +14,7 @@ from hidvae.data.catalogue import Catalogue
 from hidvae.errors import ConfigError
 from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.features.item_text import item_texts
+from hidvae.features.sentence_model import check_trusted, model_of
 from hidvae.features.tags.cluster_words import words_to_name_by
 from hidvae.features.text_encoder import AUTO, chosen_encoder
 from hidvae.features.text_vectors import text_vectors
@@ -36,9 +37,13 @@ class ItemsToTag:
     def of(cls, run: Run, config: EmbeddingConfig) -> ItemsToTag:
         """What the stages dataset and embeddings of a run hold."""
         encoder = run.folder("embeddings").facts["text_encoder"]
-        if config.text_encoder == AUTO:  # what the embeddings have, if they have any
-            name = chosen_encoder(AUTO)[0] if encoder == "none" else encoder
-            config = replace(config, text_encoder=name)
+        if run.is_from_hub:
+            check_trusted(config)
+        if encoder != "none" and config.text_encoder in (AUTO, encoder, model_of(encoder)):
+            name = encoder  # the same commit, wherever the model has moved on the Hub
+        else:
+            name = chosen_encoder(config.text_encoder)[0]
+        config = replace(config, text_encoder=name)
         return cls(run.dataset.catalogue, run.embeddings, encoder, config)
 
     @property
