@@ -14,7 +14,7 @@ import numpy as np
 from hidvae.apps.serve.catalogue_view import CatalogueView
 from hidvae.data.catalogue import Catalogue
 from hidvae.data.interactions import count_items
-from hidvae.errors import DataError, NotTrainedError
+from hidvae.errors import DataError, HidvaeError
 from hidvae.ranking.item_changes import version_on_disk
 from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
@@ -144,7 +144,7 @@ class LiveRun:
             recommender.update_items(item)
         except DataError:
             logger.debug("vectors come from a file: each changed item brings its own")
-        except NotTrainedError as error:
+        except HidvaeError as error:  # such as an encoder that may not be loaded
             logger.warning("items cannot be added: %s", error)
 
     def is_outdated(self) -> bool:
