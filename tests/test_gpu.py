@@ -112,7 +112,8 @@ def test_a_whole_run_with_trained_baselines(gpu_run: Path) -> None:
     assert torch.cuda.get_device_name() in read_json(gpu_run / "retriever/manifest.json")["machine"]
     metrics = read_json(gpu_run / "evaluation" / "metrics.json")
     assert set(metrics["baselines"]) == {"sasrec", "tiger"}
-    assert metrics["test"]["recall@10"] > 0.1  # a random guess finds 10 of 120 items
+    # On the CPU 0.59, with popularity 0.115; a random guess finds 10 of 120 items.
+    assert metrics["test"]["recall@10"] > 0.45
 
 
 def test_a_run_made_here_recommends_the_same_on_the_cpu(gpu_run: Path) -> None:

@@ -124,6 +124,29 @@ def test_a_narrow_beam_finds_real_items_with_their_true_scores(case: str, width:
     assert (found.log_probs.diff(dim=1) <= 0).all()
 
 
+@every_case
+@pytest.mark.parametrize("width", [1, 3, 10])
+def test_a_narrow_beam_goes_on_with_the_most_probable_prefixes(case: str, width: int) -> None:
+    """Level by level, against sums over all items; exact retrievers need no beam."""
+    model = retriever(case)
+    if isinstance(model, ExactRetriever):
+        return
+    if not CASES[case].get("prefix_normalized", True):
+        return  # there a prefix is not the sum of its items
+    probs, codes = true_scores(case).exp(), model.tables.codes
+    found = ranked(model, *histories(), width)
+    for row, items in zip(probs, found.items.tolist(), strict=True):
+        kept: set[tuple[int, ...]] = {()}
+        for level in range(1, codes.shape[1] + 1):
+            total: dict[tuple[int, ...], float] = {}
+            for prob, code in zip(row.tolist(), codes.tolist(), strict=True):
+                if tuple(code[: level - 1]) in kept:
+                    prefix = tuple(code[:level])
+                    total[prefix] = total.get(prefix, 0.0) + prob
+            kept = set(sorted(total, key=lambda prefix: -total[prefix])[:width])
+        assert {tuple(codes[item].tolist()) for item in items} >= kept
+
+
 @one_of_each
 @pytest.mark.parametrize("k", [N + 7, 200])
 def test_lists_are_padded_where_items_run_out(case: str, k: int) -> None:
