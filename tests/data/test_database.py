@@ -542,3 +542,23 @@ def test_inspect_and_check_take_an_address(tmp_path: Path) -> None:
     assert "no problems in 2 items" in run_and_listen(["prepare", "--check", "--data", address])
     for place in (address, str(tmp_path / "shop.db")):
         assert "w, 2 events" in run_and_listen(["inspect", place])
+
+
+def test_a_file_that_is_no_database_does_not_stay_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    class Recorded(sqlite3.Connection):
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **named: connect(*args, **named, factory=Recorded)
+    )
+    (tmp_path / "shop.sqlite").write_bytes(b"this is no database at all\n" * 40)
+    with pytest.raises(HidvaeError):
+        read_source(DatasetConfig(source="folder", folder=f"sqlite:///{tmp_path / 'shop.sqlite'}"))
+    assert closed == [True]

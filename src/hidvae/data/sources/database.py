@@ -454,8 +454,12 @@ class _SQLite(_Database):
         connection = sqlite3.connect(
             f"{Path(self.path).resolve().as_uri()}?mode=ro", uri=True, isolation_level=None
         )
-        connection.execute("BEGIN")
-        connection.execute("SELECT 1 FROM sqlite_master")  # opens the file, where there is one
+        try:
+            connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM sqlite_master")  # opens the file, where there is one
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def list_tables(self, connection: Any) -> list[str]:
