@@ -21,7 +21,7 @@ ORDER = (
     {"evaluation"},
     {"retriever.train_retriever"},
     {"ranking"},
-    {"retriever", "tokenizer"},
+    {"retriever", "tokenizer", "likeness"},
     {"training"},
     {"evaluation.id_quality"},
     {"evaluation.metrics", "evaluation.bootstrap", "evaluation.calibration"},

@@ -459,10 +459,11 @@ class SasRecConfig:
 
 @_settings
 class GraphConfig:
-    """The item graph, whose score is added to the retriever's (stage train).
+    """What is added to the retriever's scores (stage train): item graph and learned likeness.
 
     The graph is not trained: it links items by co-occurrence in training, by content and by words
-    they share. Only its weight is chosen, by ndcg@10 on validation.
+    they share. The likeness is learned from what items are. Their weights are chosen by ndcg@10 on
+    validation.
     """
 
     weights: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (
@@ -475,8 +476,14 @@ class GraphConfig:
     )
     """Weights to choose from; a single one is used as it is, and (0.0,) leaves the graph out. Where
     nobody validates, the middle one is used."""
-    cold_factor: NotNegative = 2.0
-    """Factor on the weight for cold items, about which the retriever knows little."""
+    likeness_weights: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (
+        0.0,
+        3.0,
+        6.0,
+        9.0,
+        12.0,
+    )
+    """Likewise for the learned likeness, whose score is added too; with (0.0,) none is learned."""
 
 
 @_settings
@@ -638,6 +645,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "RetrieverConfig.batch_tokens": 8192,
         "RetrieverConfig.epochs": 1,
         "GraphConfig.weights": (0.0,),
+        "GraphConfig.likeness_weights": (0.0,),
         "EvaluationConfig.max_users": 5000,
     },
 }
@@ -722,7 +730,6 @@ FORMER_NAMES: dict[str, str] = {
     "EmbeddingConfig.collaborative_dim": "EmbeddingConfig.cooccurrence_dim",
     "EmbeddingConfig.collaborative_window": "EmbeddingConfig.cooccurrence_window",
     "FusionConfig.weights": "GraphConfig.weights",
-    "FusionConfig.unknown_factor": "GraphConfig.cold_factor",
     "DatasetConfig.accept_license": "HIDVAE_ACCEPT_LICENSE=1 in the environment",
     "DatasetConfig.amazon_release": 'DatasetConfig.source ("amazon-2014" or "amazon-2023")',
     "DatasetConfig.kuairand_signal": 'DatasetConfig.events_where, such as "long_view = 1"',
@@ -730,6 +737,8 @@ FORMER_NAMES: dict[str, str] = {
     # gone, with what they held or what is done instead
     **dict.fromkeys(
         (
+            "GraphConfig.cold_factor",
+            "FusionConfig.unknown_factor",
             "GraphConfig.content_weight",
             "GraphConfig.tfidf_weight",
             "FusionConfig.content_weight",

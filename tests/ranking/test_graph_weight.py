@@ -15,27 +15,28 @@ from hidvae.ranking.graph_weight import load_graph_score
 from hidvae.store.artifacts import StageFolder, read_json, read_stage
 
 RUN = RunConfig(device="cpu")
+NOTHING = GraphConfig(weights=(0.0,), likeness_weights=(0.0,))
 Folders = dict[str, StageFolder]
 
 
 @pytest.fixture(scope="module")
 def folders(tiny_run: Path) -> Folders:
-    names = ("dataset", "embeddings", "tags", "semantic_ids", "retriever")
+    names = ("dataset", "embeddings", "likeness", "tags", "semantic_ids", "retriever")
     return {name: read_stage(tiny_run / name, produced_by="hidvae") for name in names}
 
 
 def test_the_best_weight_on_validation_is_kept_and_used(folders: Folders, tmp_path: Path) -> None:
-    config = GraphConfig(weights=(3.0, 0.0, 500.0))
+    config = GraphConfig(weights=(3.0, 0.0, 500.0), likeness_weights=(0.0,))
     chosen = choose_graph_weight(config, RUN, folders, tmp_path / "graph")
     scores = {
-        weight: chosen.manifest["metrics"][f"validation_ndcg@10_weight_{weight:g}"]
+        weight: chosen.manifest["metrics"][f"validation_ndcg@10_weights_{weight:g}_0"]
         for weight in (0.0, 3.0, 500.0)
     }
     assert len(set(scores.values())) == 3  # the demo's graph matters, so a choice is a choice
     best = max(scores, key=lambda weight: scores[weight])
     assert read_json(chosen.path / graph_weight.CHOSEN)["weight"] == best > 0
     dataset = load_dataset(folders["dataset"])
-    graph = load_graph_score(chosen, dataset)
+    graph = load_graph_score(chosen, dataset, None)
     assert graph is not None
     assert (graph.weight, graph.smoothing) == (best, graph_weight.SMOOTHING)
 
@@ -44,25 +45,25 @@ def test_weight_0_is_no_graph_and_ranks_nobody(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graph_weight, "GenerativeRanker", None)
-    chosen = choose_graph_weight(GraphConfig(weights=(0.0,)), RUN, folders, tmp_path / "graph")
+    chosen = choose_graph_weight(NOTHING, RUN, folders, tmp_path / "graph")
     dataset = load_dataset(folders["dataset"])
-    assert load_graph_score(chosen, dataset) is None
+    assert load_graph_score(chosen, dataset, None) is None
 
 
 def test_another_graph_is_another_fingerprint(folders: Folders, tmp_path: Path) -> None:
     made = [
-        choose_graph_weight(
-            GraphConfig(weights=(0.0,), cold_factor=factor), RUN, folders, tmp_path / str(number)
-        )
-        for number, factor in enumerate((0.5, 0.6, 0.6))
+        choose_graph_weight(GraphConfig(weights=(weight,)), RUN, folders, tmp_path / str(number))
+        for number, weight in enumerate((0.5, 0.6, 0.6))
     ]
     first, second, again = (folder.fingerprint for folder in made)
     assert first != second == again
 
 
 def test_damaged_neighbours_are_one_line(folders: Folders, tmp_path: Path) -> None:
-    chosen = choose_graph_weight(GraphConfig(weights=(3.0,)), RUN, folders, tmp_path / "graph")
+    chosen = choose_graph_weight(
+        GraphConfig(weights=(3.0,), likeness_weights=(0.0,)), RUN, folders, tmp_path / "graph"
+    )
     file = chosen.path / graph_weight.NEIGHBOURS
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(ArtifactError, match=r"neighbours.safetensors: cannot be read .* train"):
-        load_graph_score(chosen, load_dataset(folders["dataset"]))
+        load_graph_score(chosen, load_dataset(folders["dataset"]), None)

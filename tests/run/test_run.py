@@ -99,7 +99,7 @@ def test_a_whole_run_is_not_repeated(
     ("setting", "expected"),
     [
         ("EvaluationConfig.beam_width=11", {"evaluation"}),
-        ("GraphConfig.cold_factor=3", {"graph", "evaluation"}),
+        ("GraphConfig.likeness_weights=3", {"graph", "evaluation"}),
         ("RetrieverConfig.epochs=1", {"retriever", "graph", "evaluation"}),
         ("RunConfig.checkpoint_every_seconds=1", set()),
         ("RunConfig.seed=1", {"tokenizer", "semantic_ids", "retriever", "graph", "evaluation"}),

@@ -1,7 +1,8 @@
-"""What the item graph adds to the retriever's scores: a product of two experts.
+"""What item graph and learned likeness add to the retriever's scores: a product of experts.
 
 The retriever is trained alone and knows order and composition; the graph knows which items are
-near. They err differently: ranking by their product beats either by far (docs/experiments.md).
+near, the likeness which contents follow each other. They err differently: ranking by their product
+beats each by far (docs/experiments.md).
 
 Symbols: B users, T positions, N items, L latest items, C items that gain.
 """
@@ -13,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor, nn
 
@@ -30,14 +30,15 @@ class Added(NamedTuple):
 class GraphScore(nn.Module):
     """Turns the neighbours of the latest history items into what an item gains over the others.
 
-    With q the weights of the latest items (``recency_query``) and S the neighbours' scores, an item
-    has g = q S. The ``num_candidates`` best items of a history gain
+    With q the weights of the latest items (``recency_query``), S the neighbours' scores and E the
+    vectors of the learned likeness, an item has
 
-        weight * log((g + smoothing) / (g_next + smoothing)),
+        t = weight * log(q S + smoothing) + likeness_weight * q E E'.
 
-    g_next being the score of the best item that gains nothing. The item is then ranked by
-    log p(ID | history) plus its gain. Of a cold item, which never occurs in training, the retriever
-    knows little, so the graph counts ``cold_factor`` times as much there.
+    The ``num_candidates`` best items of a history gain t - t_next, t_next being that of the best
+    item that gains nothing. An item is then ranked by log p(ID | history) plus its gain. Of a cold
+    item, which never occurs in training, the retriever knows little, so the graph counts
+    ``cold_factor`` times as much there.
     """
 
     start: Tensor
@@ -46,8 +47,10 @@ class GraphScore(nn.Module):
     """(E,) item_index of the neighbours, side by side for each item."""
     scores: Tensor
     """(E,) their scores."""
-    weights: Tensor
-    """(N,) nats per e-fold of the score."""
+    is_cold: Tensor
+    """(N,) whether an item never occurs in training."""
+    likeness: Tensor | None
+    """(N, d) vectors of the learned likeness."""
     recency: Tensor
     """(L,) weight of the latest item, of the one before it, and so on."""
 
@@ -63,6 +66,8 @@ class GraphScore(nn.Module):
         favours_history: bool,
         warm_items: npt.NDArray[np.bool_],
         cold_factor: float,
+        likeness: npt.NDArray[np.float32] | None = None,
+        likeness_weight: float = 0.0,
     ) -> None:
         """Keep the settings.
 
@@ -75,11 +80,14 @@ class GraphScore(nn.Module):
             num_candidates: Most items per history that gain, C.
             favours_history: Whether items of the history may gain; no, where nobody repeats items.
             warm_items: (N,), the items that occur in training.
-            cold_factor: On what all others gain.
+            cold_factor: On what all others gain by the graph.
+            likeness: (N, d) vectors of the learned likeness, where it counts.
+            likeness_weight: In nats, of an item as like the latest history item as can be.
         """
         super().__init__()
         self.neighbours = neighbours
         self.weight, self.smoothing = weight, smoothing
+        self.cold_factor, self.likeness_weight = cold_factor, likeness_weight
         self.num_candidates = num_candidates
         self.favours_history = favours_history
         self._settings: dict[str, Any] = {
@@ -90,21 +98,29 @@ class GraphScore(nn.Module):
             "num_candidates": num_candidates,
             "favours_history": favours_history,
             "cold_factor": cold_factor,
+            "likeness_weight": likeness_weight,
         }
         buffers = {
             "start": neighbours.indptr.astype(np.int64),
             "near": neighbours.indices,
             "scores": neighbours.data.astype(np.float32, copy=False),
-            "weights": weight * np.where(warm_items, 1.0, cold_factor).astype(np.float32),
+            "is_cold": ~warm_items,
             "recency": np.power(decay, np.arange(num_latest)).astype(np.float32),
         }
         for name, array in buffers.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        vectors = None if likeness is None or not likeness_weight else torch.from_numpy(likeness)
+        self.register_buffer("likeness", vectors, persistent=False)
         self._most_neighbours = int(np.diff(neighbours.indptr).max(initial=0))
 
-    def over(self, neighbours: sparse.csr_array, warm_items: npt.NDArray[np.bool_]) -> GraphScore:
+    def over(
+        self,
+        neighbours: sparse.csr_array,
+        warm_items: npt.NDArray[np.bool_],
+        likeness: npt.NDArray[np.float32] | None = None,
+    ) -> GraphScore:
         """The same settings for another catalogue."""
-        other = GraphScore(neighbours, warm_items=warm_items, **self._settings)
+        other = GraphScore(neighbours, warm_items=warm_items, likeness=likeness, **self._settings)
         return other.to(self.start.device)
 
     def forward(self, history: Tensor, allowed: Tensor | None = None) -> Added:
@@ -115,34 +131,50 @@ class GraphScore(nn.Module):
             allowed: (1, N) or (B, N), the items that may gain; None means all.
         """
         num_items = len(self.start) - 1
-        near, scores = self._neighbours_of(history)
+        latest, weight = self._latest(history)
+        near, scores = self._neighbours_of(latest, weight)
         # The last column takes what is no item.
         found = scores.new_zeros(history.shape[0], num_items + 1).scatter_add(1, near, scores)
+        by_graph = self.weight * (found[:, :num_items] + self.smoothing).log()  # (B, N)
+        total = by_graph
+        if self.likeness is not None:
+            profile = (self.likeness[latest] * weight.unsqueeze(2)).sum(dim=1)  # (B, d)
+            total = total + self.likeness_weight * (profile @ self.likeness.T)
+        floor = total.amin(dim=1, keepdim=True)
         if not self.favours_history:
-            found = found.scatter(1, history.where(history >= 0, num_items), 0.0)
-        found = found[:, :num_items]
+            is_read = torch.zeros_like(found, dtype=torch.bool)
+            is_read = is_read.scatter(1, history.where(history >= 0, num_items), True)
+            total = torch.where(is_read[:, :num_items], floor, total)
         if allowed is not None:
-            found = found * allowed
+            total = torch.where(allowed, total, floor)
         missing = self.num_candidates + 1 - num_items
-        if missing > 0:  # columns beyond the catalogue score 0, as items that gain nothing do
-            found = F.pad(found, (0, missing))
-        best, items = found.topk(self.num_candidates + 1, dim=1, sorted=False)
+        if missing > 0:  # columns beyond the catalogue are as items that gain nothing
+            total = torch.cat([total, floor.expand(-1, missing)], dim=1)
+        best, items = total.topk(self.num_candidates + 1, dim=1, sorted=False)
+        gains = best - best.amin(dim=1, keepdim=True)
         items = items.clamp_max(num_items - 1)
-        logs = (best + self.smoothing).log()
-        return Added(items, self.weights[items] * (logs - logs.amin(dim=1, keepdim=True)))
+        if self.cold_factor != 1.0:
+            of_graph = by_graph.gather(1, items)
+            more = (self.cold_factor - 1.0) * (of_graph - of_graph.amin(dim=1, keepdim=True))
+            gains = gains + more * (self.is_cold[items] & (gains > 0))
+        return Added(items, gains)
 
-    def _neighbours_of(self, history: Tensor) -> tuple[Tensor, Tensor]:
-        """Neighbours (B, n) of the latest items and what each adds to q S; repeats add up."""
+    def _latest(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        """The latest items (B, L), latest first, and the weight of each; 0 where there is none."""
         steps_back = torch.arange(len(self.recency), device=history.device)
         place = (history >= 0).sum(dim=1, keepdim=True) - 1 - steps_back  # (B, L)
         latest = history.gather(1, place.clamp_min(0)).clamp_min(0)
+        return latest, self.recency * (place >= 0)
+
+    def _neighbours_of(self, latest: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Neighbours (B, n) of the latest items and what each adds to q S; repeats add up."""
         first, end = self.start[latest].unsqueeze(2), self.start[latest + 1].unsqueeze(2)
         # The shapes of an exported program may not depend on the items.
         is_exporting = torch.compiler.is_exporting()
         most = (
             self._most_neighbours if is_exporting else int((end - first).max()) if len(end) else 0
         )
-        entry = first + torch.arange(most, device=history.device)  # (B, L, most)
-        weight = (self.recency * (place >= 0)).unsqueeze(2) * (entry < end)
+        entry = first + torch.arange(most, device=latest.device)  # (B, L, most)
+        counts = weight.unsqueeze(2) * (entry < end)
         entry = entry.clamp_max(max(0, len(self.near) - 1))
-        return self.near[entry].long().flatten(1), (self.scores[entry] * weight).flatten(1)
+        return self.near[entry].long().flatten(1), (self.scores[entry] * counts).flatten(1)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from hidvae.config import Config, GraphConfig, build_section
+from hidvae.config import Config
 from hidvae.data.prepare import Dataset
 from hidvae.data.split import choose_users
 from hidvae.errors import ArtifactError
@@ -46,6 +48,8 @@ NUM_NEIGHBOURS = 300
 """Neighbours that are kept of an item; what is near to everything says little."""
 NUM_CANDIDATES = 200
 """Neighbours of a history that gain anything."""
+COLD_FACTOR = 2.0
+"""Factor on the graph's weight for cold items."""
 SMOOTHING = 0.05
 """Score of an item that is no neighbour; larger makes the graph's opinion flatter."""
 VALIDATION_USERS = 5000
@@ -55,87 +59,144 @@ logger = logging.getLogger("hidvae.train")
 
 
 def choose_graph_weight(run: Run, config: Config, stage: StageWriter) -> None:
-    """Try each weight on validation, history excluded, and write the stage ``graph``.
+    """Choose both weights on validation, history excluded, and write the stage ``graph``.
 
-    Among equals the smallest weight wins. A single weight is taken as it is, and nothing is ranked;
-    where nobody validates, the middle one is.
+    First the graph's, beside the smallest weight of the likeness, then the likeness's. Among equals
+    the smallest weight wins. A single weight is taken as it is; where nobody validates, the middle
+    one is.
     """
-    settings = config.graph
-    best, scores = settings.weights[0], {}
-    neighbours = sparse.csr_array((0, 0), dtype=np.float32)
-    if any(settings.weights):
-        graph = build_graph(run.dataset, run.embeddings)
-        neighbours = graph.neighbours(NUM_NEIGHBOURS)
-    if len(set(settings.weights)) > 1 and not run.dataset.split.validation_users.size:
-        best = sorted(set(settings.weights))[len(set(settings.weights)) // 2]
-        stage.decide(f"nobody validates: the item graph has weight {best:g}", "GraphConfig.weights")
-    elif len(set(settings.weights)) > 1:
-        scores = _scores_by_weight(run, config, neighbours)
-        best = max(scores, key=lambda weight: scores[weight])  # the smallest of equals
-    # In a file, as a fingerprint covers files alone, and all of it changes the ranking.
-    write_json(stage.path / CHOSEN, {"weight": best, "settings": asdict(settings)})
-    if best:
-        save_file(csr_to_tensors("neighbours", neighbours), stage.path / NEIGHBOURS)
-    stage.metrics |= {f"validation_ndcg@10_weight_{w:g}": score for w, score in scores.items()}
-
-
-def _scores_by_weight(run: Run, config: Config, neighbours: sparse.csr_array) -> dict[float, float]:
-    """ndcg@10 on validation, history excluded, by weight, rising."""
     settings, dataset = config.graph, run.dataset
-    max_history = run.folder("retriever").config["max_history"]
-    split = dataset.split
-    rows = choose_users(len(split.validation_targets), VALIDATION_USERS, config.run.seed)
-    histories, users = split.validation_histories.take(rows), split.validation_users[rows]
-    scores: dict[float, float] = {}
-    for weight in sorted(set(settings.weights)):
-        graph = build_graph_score(settings, weight, neighbours, dataset) if weight else None
+    likeness = run.likeness
+    of_graph = sorted(set(settings.weights))
+    of_likeness = [0.0] if likeness is None else sorted(set(settings.likeness_weights))
+    num_items = dataset.catalogue.num_items
+    neighbours = sparse.csr_array((num_items, num_items), dtype=np.float32)
+    if any(of_graph):
+        neighbours = build_graph(dataset, run.embeddings).neighbours(NUM_NEIGHBOURS)
+    if dataset.split.validation_users.size:
+        score = _Validation(run, config, neighbours, likeness)
+        weight = _best(of_graph, lambda weight: score(weight, of_likeness[0]))
+        likeness_weight = _best(of_likeness, lambda other: score(weight, other))
+        stage.metrics |= {
+            f"validation_ndcg@10_weights_{graph:g}_{other:g}": found
+            for (graph, other), found in score.known.items()
+        }
+    else:
+        weight, likeness_weight = _middle(of_graph), _middle(of_likeness)
+        if len(of_graph) > 1:
+            stage.decide(
+                f"nobody validates: the item graph has weight {weight:g}", "GraphConfig.weights"
+            )
+        if len(of_likeness) > 1:
+            stage.decide(
+                f"nobody validates: the learned likeness has weight {likeness_weight:g}",
+                "GraphConfig.likeness_weights",
+            )
+    # In a file, as a fingerprint covers files alone, and all of it changes the ranking.
+    chosen = {"weight": weight, "likeness_weight": likeness_weight, "settings": asdict(settings)}
+    write_json(stage.path / CHOSEN, chosen)
+    if weight:
+        save_file(csr_to_tensors("neighbours", neighbours), stage.path / NEIGHBOURS)
+
+
+def _best(weights: list[float], score: Callable[[float], float]) -> float:
+    """The weight of the highest score; a single one is not tried."""
+    return weights[0] if len(weights) == 1 else max(weights, key=score)
+
+
+def _middle(weights: list[float]) -> float:
+    return weights[len(weights) // 2]
+
+
+class _Validation:
+    """ndcg@10 on validation, history excluded, by the weights of graph and likeness."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: Config,
+        neighbours: sparse.csr_array,
+        likeness: npt.NDArray[np.float32] | None,
+    ) -> None:
+        self.known: dict[tuple[float, float], float] = {}
+        self._run, self._neighbours, self._likeness = run, neighbours, likeness
+        self._max_history = run.folder("retriever").config["max_history"]
+        split = run.dataset.split
+        rows = choose_users(len(split.validation_targets), VALIDATION_USERS, config.run.seed)
+        self._histories, self._users = (
+            split.validation_histories.take(rows),
+            split.validation_users[rows],
+        )
+        self._targets = split.validation_targets[rows]
+
+    def __call__(self, weight: float, likeness_weight: float) -> float:
+        """The score of two weights, measured once."""
+        weights = (weight, likeness_weight)
+        if weights not in self.known:
+            self.known[weights] = self._measured(*weights)
+        return self.known[weights]
+
+    def _measured(self, weight: float, likeness_weight: float) -> float:
+        graph = None
+        if weight or likeness_weight:
+            graph = build_graph_score(
+                weight, self._neighbours, self._run.dataset, self._likeness, likeness_weight
+            ).to(self._run.device)
         ranker = GenerativeRanker(
-            run.retriever,
-            VALIDATION_BEAMS,
-            max_history,
-            graph=None if graph is None else graph.to(run.device),
+            self._run.retriever, VALIDATION_BEAMS, self._max_history, graph=graph
         )
-        _, ranked = both_protocols(ranker.rank(histories, 10, users).items, histories, 10)
-        ranks = target_ranks(ranked, split.validation_targets[rows])
-        recall, scores[weight] = (
-            float(recall_at(ranks, 10).mean()),
-            float(ndcg_at(ranks, 10).mean()),
-        )
+        found = ranker.rank(self._histories, 10, self._users).items
+        _, ranked = both_protocols(found, self._histories, 10)
+        ranks = target_ranks(ranked, self._targets)
+        recall, ndcg = float(recall_at(ranks, 10).mean()), float(ndcg_at(ranks, 10).mean())
         logger.info(
-            "graph weight %g  validation recall@10 %.4f  ndcg@10 %.4f",
+            "graph weight %g, likeness weight %g  validation recall@10 %.4f  ndcg@10 %.4f",
             weight,
+            likeness_weight,
             recall,
-            scores[weight],
+            ndcg,
         )
-    return scores
+        return ndcg
 
 
-def load_graph_score(folder: StageFolder, dataset: Dataset) -> GraphScore | None:
+def load_graph_score(
+    folder: StageFolder, dataset: Dataset, likeness: npt.NDArray[np.float32] | None
+) -> GraphScore | None:
     """The graph score that was chosen, or None where the retriever does better alone.
+
+    Args:
+        folder: The stage ``graph``.
+        dataset: Of the run.
+        likeness: (N, d) vectors of the learned likeness, if there are any.
 
     Raises:
         ArtifactError: If the neighbours are damaged.
     """
     chosen = read_json(folder.path / CHOSEN)
-    config = build_section(GraphConfig, chosen["settings"])
-    weight = float(chosen["weight"])
-    if weight == 0:
+    weight, likeness_weight = float(chosen["weight"]), float(chosen["likeness_weight"])
+    if weight == likeness_weight == 0:
         return None
     num_items = dataset.catalogue.num_items
+    neighbours = sparse.csr_array((num_items, num_items), dtype=np.float32)
     file = folder.path / NEIGHBOURS
     try:
-        neighbours = csr_from_tensors("neighbours", load_file(file), (num_items, num_items))
+        if weight:
+            neighbours = csr_from_tensors("neighbours", load_file(file), (num_items, num_items))
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ArtifactError(
             f"{file}: cannot be read ({error}); delete {folder.path} and run `hidvae train` again"
         ) from error
-    return build_graph_score(config, weight, neighbours, dataset)
+    return build_graph_score(weight, neighbours, dataset, likeness, likeness_weight)
 
 
 def build_graph_score(
-    config: GraphConfig, weight: float, neighbours: sparse.csr_array, dataset: Dataset
+    weight: float,
+    neighbours: sparse.csr_array,
+    dataset: Dataset,
+    likeness: npt.NDArray[np.float32] | None = None,
+    likeness_weight: float = 0.0,
 ) -> GraphScore:
-    """The graph score of a weight; items of the history gain only if users do repeat items."""
+    """The graph score of two weights; items of the history gain only if users do repeat items."""
     return GraphScore(
         neighbours,
         num_latest=NUM_LATEST,
@@ -145,7 +206,9 @@ def build_graph_score(
         num_candidates=NUM_CANDIDATES,
         favours_history=dataset.users_repeat_items,
         warm_items=dataset.warm_items,
-        cold_factor=config.cold_factor,
+        cold_factor=COLD_FACTOR,
+        likeness=likeness,
+        likeness_weight=likeness_weight,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from polars import selectors
 
@@ -23,6 +24,7 @@ from hidvae.data.tables import LINE, reading
 from hidvae.errors import DataError
 from hidvae.features.item_graph import ItemGraph
 from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder
+from hidvae.likeness.model import ItemLikeness
 from hidvae.ranking.changed_neighbours import changed_neighbours, scores_to_beat
 from hidvae.ranking.extend import over_catalogue
 from hidvae.ranking.graph_score import GraphScore
@@ -226,7 +228,25 @@ class ItemUpdates:
             scores_to_beat(trained.neighbours, NUM_NEIGHBOURS),
             NUM_NEIGHBOURS,
         )
-        return trained.over(neighbours, items.is_known)
+        return trained.over(neighbours, items.is_known, self._changed_likeness(items, changes))
+
+    def _changed_likeness(
+        self, items: RunItems, changes: ItemChanges
+    ) -> npt.NDArray[np.float32] | None:
+        """The vectors of the learned likeness, with those of the added and changed items."""
+        trained, learned = self.run.likeness, self._likeness
+        if trained is None or learned is None:
+            return None
+        vectors = np.zeros((items.catalogue.num_items, trained.shape[1]), np.float32)
+        vectors[: len(trained)] = trained
+        changed = items.catalogue.index_of(changes.items.catalogue.item_ids)
+        of_changed = items.take(changed)
+        vectors[changed] = learned.vectors(self.content(of_changed), of_changed.tfidf)
+        return vectors
+
+    @cached_property
+    def _likeness(self) -> ItemLikeness | None:
+        return ItemLikeness.load(self.run.folder("likeness"))
 
     @cached_property
     def _graph(self) -> ItemGraph:

@@ -53,6 +53,7 @@ from hidvae.store.stage import Stage
 from hidvae.training.processes import alone, process_rank
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from hidvae.features.embeddings import ItemEmbeddings
@@ -160,6 +161,13 @@ class Run:
         return self._load("embeddings", lambda: load_embeddings(self.folder("embeddings")))
 
     @property
+    def likeness(self) -> np.ndarray | None:
+        """(N, d) vectors of the learned likeness; None where none was learned."""
+        from hidvae.likeness.model import load_vectors
+
+        return self._load("likeness", lambda: load_vectors(self.folder("likeness")))
+
+    @property
     def tags(self) -> ItemTags:
         """A tag per level for every item."""
         return self._load("tags", lambda: load_tags(self.folder("tags")))
@@ -200,7 +208,7 @@ class Run:
         from hidvae.ranking.graph_weight import load_graph_score
 
         def load() -> GraphScore | None:
-            graph = load_graph_score(self.folder("graph"), self.dataset)
+            graph = load_graph_score(self.folder("graph"), self.dataset, self.likeness)
             return graph if graph is None else graph.to(self.device)
 
         return self._load("graph", load)

@@ -45,6 +45,15 @@ STAGES = (
         fit=_later("hidvae.features.embed", "embed"),
     ),
     Stage(
+        "likeness",
+        command="embed",
+        needs=("dataset", "embeddings"),
+        settings=_later("hidvae.likeness.train_likeness", "likeness_settings"),
+        is_seeded=True,
+        is_parallel=True,
+        fit=_later("hidvae.likeness.train_likeness", "train_likeness"),
+    ),
+    Stage(
         "tags",
         command="tag",
         needs=("dataset", "embeddings"),
@@ -80,7 +89,7 @@ STAGES = (
     Stage(
         "graph",
         command="train",
-        needs=(*_LEARNED_FROM, "semantic_ids", "retriever"),
+        needs=(*_LEARNED_FROM, "likeness", "semantic_ids", "retriever"),
         settings=lambda config: asdict(config.graph),
         is_seeded=True,
         fit=_later("hidvae.ranking.graph_weight", "choose_graph_weight"),
@@ -88,7 +97,7 @@ STAGES = (
     Stage(
         "evaluation",
         command="evaluate",
-        needs=(*_LEARNED_FROM, "tokenizer", "semantic_ids", "retriever", "graph"),
+        needs=(*_LEARNED_FROM, "likeness", "tokenizer", "semantic_ids", "retriever", "graph"),
         settings=_later("hidvae.evaluation.evaluate_run", "evaluation_settings"),
         is_seeded=True,
         fit=_later("hidvae.evaluation.evaluate_run", "evaluate_run"),

@@ -1,0 +1,189 @@
+"""Stage likeness: learn from training histories which contents follow each other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from scipy import sparse
+from torch import Tensor, nn
+
+from hidvae.config import Config
+from hidvae.data.interactions import Sequences
+from hidvae.likeness.model import ItemLikeness, LikenessModel, Words, terms_to_learn
+from hidvae.store.artifacts import StageWriter
+from hidvae.training.checkpoint import training_identity
+from hidvae.training.progress import LOG
+from hidvae.training.runtime import make_reproducible
+from hidvae.training.trainer import Loop, Measured, Task, Trainer
+
+if TYPE_CHECKING:
+    from hidvae.run.run import Run
+
+DIM = 256
+"""Width of the vectors."""
+MAX_DISTANCE = 3
+"""Two items of one training history are a pair when at most this many steps apart."""
+TEMPERATURE = 0.05
+"""Of the softmax over the batch; cosines are divided by it."""
+EPOCHS = 6
+MAX_STEPS = 3000
+"""Steps of a long log, which says enough in fewer passes."""
+BATCH_SIZE = 2048
+"""Pairs of a step; each has the others' items as its alternatives."""
+LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 0.01
+WARMUP_STEPS = 50
+
+logger = logging.getLogger("hidvae.embed")
+
+
+def train_likeness(run: Run, config: Config, stage: StageWriter) -> None:
+    """Train on the training histories and write the stage ``likeness``.
+
+    Where items have no content, or no history has two different items, there is nothing to learn:
+    the stage then only says so.
+    """
+    dataset, items = run.dataset, run.embeddings
+    pairs = near_pairs(dataset.split.train)
+    terms = terms_to_learn(items.tfidf)
+    has_content = bool(items.content.shape[1] or terms.size)
+    is_wanted = any(config.graph.likeness_weights)
+    stage.facts["is_learned"] = bool(is_wanted and has_content and len(pairs))
+    if not stage.facts["is_learned"]:
+        return
+    make_reproducible(config.run.seed)
+    tfidf = items.tfidf[:, terms]
+    model = LikenessModel(items.content.shape[1], len(terms), DIM)
+    occurrences = np.bincount(pairs.ravel(), minlength=items.num_items)
+    trainer = Trainer(
+        config.run,
+        name=stage.output.name,
+        checkpoint=stage.checkpoint,
+        identity=training_identity(stage.settings, stage.inputs, config.run),
+        settings=stage.settings,
+    )
+    stage.seconds_before = trainer.seconds_before
+    learner = PairLoss(model, items.content, tfidf, occurrences)
+    trainer.fit(LikenessTask(trainer.fabric, learner, pairs, config.run.seed))
+    learned = ItemLikeness(model.cpu().eval(), terms)
+    learned.save(stage.path, learned.vectors(items.content, items.tfidf))
+    trainer.log.write(stage.path / LOG)
+    stage.facts |= {"content_dim": items.content.shape[1], "dim": DIM}
+    stage.metrics |= {"num_pairs": len(pairs), **trainer.log.rows[-1]}
+
+
+def likeness_settings(config: Config) -> dict[str, Any]:
+    """What changes the stage's result: whether anything is to be learned."""
+    return {"is_wanted": any(config.graph.likeness_weights)}
+
+
+def near_pairs(train: Sequences, max_distance: int = MAX_DISTANCE) -> npt.NDArray[np.int64]:
+    """(P, 2) all pairs of different items at most ``max_distance`` steps apart in a history."""
+    user = np.repeat(np.arange(train.num_users), train.lengths)
+    parts = [np.empty((0, 2), np.int64)]
+    for distance in range(1, min(max_distance, len(train.items) - 1) + 1):
+        before, after = train.items[:-distance], train.items[distance:]
+        is_pair = (user[:-distance] == user[distance:]) & (before != after)
+        parts.append(np.stack([before[is_pair], after[is_pair]], axis=1).astype(np.int64))
+    return np.concatenate(parts)
+
+
+class PairLoss(nn.Module):
+    """The model beside the catalogue that it learns from; called with a batch, it gives the loss.
+
+    InfoNCE (arXiv:1807.03748): of each pair, one item has to be told from the other pairs' items by
+    its likeness to the other. A frequent item stands in batches more often than its share, which is
+    set right by taking the log of that share from its logit (Yi et al., Sampling-Bias-Corrected
+    Neural Modeling, RecSys 2019).
+    """
+
+    content: Tensor
+    log_share: Tensor
+    """(N,) log of an item's share of all pairs."""
+
+    def __init__(
+        self,
+        model: LikenessModel,
+        content: np.ndarray,
+        tfidf: sparse.csr_array,
+        occurrences: npt.NDArray[np.int64],
+    ) -> None:
+        """Keep what the model reads.
+
+        Args:
+            model: Is trained.
+            content: (N, D).
+            tfidf: (N, V) of the terms to learn.
+            occurrences: (N,) in pairs.
+        """
+        super().__init__()
+        self.model, self.words = model, Words(tfidf)
+        share = np.maximum(occurrences, 1) / max(1, int(occurrences.sum()))
+        buffers = {"content": np.array(content, np.float32), "log_share": np.log(share)}
+        for name, array in buffers.items():
+            tensor = torch.from_numpy(array.astype(np.float32))
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """The loss of B pairs (B, 2) of item_index, a scalar; the second of each is to be found."""
+        items, place = torch.unique(pairs, return_inverse=True)
+        vectors = self.model(self.content, self.words, items)
+        asked, answers = pairs.unbind(1)
+        logits = vectors[place[:, 0]] @ vectors[place[:, 1]].T / TEMPERATURE  # (B, B)
+        # Other places of the answer, and of the asked item itself, are no alternatives.
+        is_same = (answers == answers.unsqueeze(1)) | (answers == asked.unsqueeze(1))
+        is_same.fill_diagonal_(False)
+        logits = (logits - self.log_share[answers]).masked_fill_(is_same, -torch.inf)
+        return F.cross_entropy(logits, torch.arange(len(pairs), device=logits.device))
+
+
+class LikenessTask(Task[Tensor]):
+    """Pairs in random order, each in a random direction.
+
+    Every process trains on the same batches, as a batch's pairs are each other's alternatives.
+    """
+
+    loss_names = ("loss",)
+
+    def __init__(
+        self, fabric: Fabric, learner: PairLoss, pairs: npt.NDArray[np.int64], seed: int
+    ) -> None:
+        self.model, self.state = learner, {}
+        self._device, self._pairs, self._seed = fabric.device, pairs, seed
+        self._batch_size = min(BATCH_SIZE, len(pairs))
+        self.steps_per_epoch = len(pairs) // self._batch_size  # what is left over waits
+        self.loop = Loop(
+            section="GraphConfig",
+            epochs=EPOCHS,
+            max_steps=MAX_STEPS,
+            learning_rate=LEARNING_RATE,
+            warmup_steps=WARMUP_STEPS,
+            weight_decay=WEIGHT_DECAY,
+        )
+
+    def batches(self, epoch: int, start: int) -> Iterator[Tensor]:
+        """See ``Task``."""
+        random = np.random.default_rng([self._seed, epoch])
+        order = random.permutation(len(self._pairs))
+        is_turned = random.random(len(self._pairs)) < 0.5
+        for step in range(start, self.steps_per_epoch):
+            rows = order[step * self._batch_size : (step + 1) * self._batch_size]
+            batch = self._pairs[rows]
+            batch[is_turned[rows]] = batch[is_turned[rows]][:, ::-1]
+            yield torch.from_numpy(batch).to(self._device)
+
+    def losses(self, forward: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Task``."""
+        loss: Tensor = forward(batch)
+        return loss, loss.detach().unsqueeze(0)
+
+    def end_epoch(self, epoch: int, losses: Mapping[str, float], is_last: bool) -> Measured:
+        """See ``Task``; the last weights are kept, so that no validation event is looked at."""
+        return Measured(message=f"loss {losses['loss']:.3f}")
