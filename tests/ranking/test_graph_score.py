@@ -151,3 +151,54 @@ def test_a_heavy_weight_ranks_as_the_graph_does() -> None:
 def test_where_nothing_is_left_nothing_gains() -> None:
     gained = added_by(graph_score(), Sequences.from_lists([list(range(N)), [5]]))
     assert not gained[0].any() and gained[1].any()
+
+
+@pytest.mark.parametrize("candidates", [7, 50])
+def test_likeness_adds_its_weighted_cosines(candidates: int) -> None:
+    vectors = np.random.default_rng(5).normal(size=(N, 6)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    score = GraphScore(
+        graph().neighbours(N),
+        num_latest=3,
+        decay=0.6,
+        weight=3.0,
+        smoothing=0.03,
+        num_candidates=candidates,
+        favours_history=False,
+        warm_items=np.ones(N, dtype=bool),
+        cold_factor=2.0,
+        likeness=vectors,
+        likeness_weight=5.0,
+    )
+    some = Sequences.from_lists([[5, 2], [0], [4, 1, 1, 0, 7]])
+    gained = added_by(score, some)
+    of_item = graph().neighbours(N).toarray()
+    for user in range(3):
+        latest = some[user][-3:][::-1]
+        near = sum(0.6**step * of_item[item] for step, item in enumerate(latest))
+        alike = sum(0.6**step * vectors @ vectors[item] for step, item in enumerate(latest))
+        total = 3.0 * np.log(near + 0.03) + 5.0 * alike
+        floor = total.min()
+        total[some[user]] = floor
+        least = np.sort(total)[::-1][candidates] if candidates < N else floor
+        np.testing.assert_allclose(gained[user], (total - least).clip(0), rtol=1e-4, atol=1e-4)
+
+
+def test_likeness_alone_ranks_without_a_graph() -> None:
+    vectors = np.eye(N, dtype=np.float32)
+    vectors[9] = vectors[3]
+    score = GraphScore(
+        graph().neighbours(0),
+        num_latest=3,
+        decay=0.6,
+        weight=0.0,
+        smoothing=0.03,
+        num_candidates=10,
+        favours_history=False,
+        warm_items=WARM,
+        cold_factor=2.0,
+        likeness=vectors,
+        likeness_weight=5.0,
+    )
+    gained = added_by(score, Sequences.from_lists([[1, 3]]))[0]
+    assert gained[9] == pytest.approx(5.0) and np.count_nonzero(gained) == 1

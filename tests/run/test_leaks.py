@@ -267,7 +267,7 @@ def asks_with_the_target(dataset: Dataset) -> Dataset:
 
 MUTANTS: dict[Leak, tuple[str, ...]] = {
     trains_on_test: (
-        *("embeddings", "retriever", "graph"),
+        *("embeddings", "likeness", "retriever", "graph"),
         *("popularity", "content_graph", "sasrec", "tiger"),
     ),
     validates_on_test: ("retriever", "graph", "sasrec", "tiger"),

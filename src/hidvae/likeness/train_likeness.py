@@ -132,16 +132,22 @@ class PairLoss(nn.Module):
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """The loss of B pairs (B, 2) of item_index, a scalar; the second of each is to be found."""
-        items, place = torch.unique(pairs, return_inverse=True)
-        vectors = self.model(self.content, self.words, items)
+        """The loss of B pairs (B, 2) of item_index, a scalar; the second of each is to be found.
+
+        An item that n pairs want found counts n times among the alternatives of the others, and
+        once where it is the one to find; the asked item is no alternative.
+        """
         asked, answers = pairs.unbind(1)
-        logits = vectors[place[:, 0]] @ vectors[place[:, 1]].T / TEMPERATURE  # (B, B)
-        # Other places of the answer, and of the asked item itself, are no alternatives.
-        is_same = (answers == answers.unsqueeze(1)) | (answers == asked.unsqueeze(1))
-        is_same.fill_diagonal_(False)
-        logits = (logits - self.log_share[answers]).masked_fill_(is_same, -torch.inf)
-        return F.cross_entropy(logits, torch.arange(len(pairs), device=logits.device))
+        items, place = torch.unique(pairs, return_inverse=True)
+        found, target, counts = torch.unique(answers, return_inverse=True, return_counts=True)
+        vectors = self.model(self.content, self.words, items)
+        of_found = vectors[torch.searchsorted(items, found)]  # (F, d)
+        logits = vectors[place[:, 0]] @ of_found.T / TEMPERATURE  # (B, F)
+        often = counts.log()
+        logits = logits + (often - self.log_share[found])
+        once = torch.zeros_like(logits).scatter(1, target.unsqueeze(1), often[target].unsqueeze(1))
+        logits = (logits - once).masked_fill(found == asked.unsqueeze(1), -torch.inf)
+        return F.cross_entropy(logits, target)
 
 
 class LikenessTask(Task[Tensor]):
