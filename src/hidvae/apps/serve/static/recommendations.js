@@ -79,11 +79,11 @@ function card(root, item, isFallback) {
   );
 }
 
-/** What the item graph adds to the log-probability, in nats. */
+/** What item graph and likeness add to the log-probability, in nats. */
 function graphShare(item) {
   const added = item.score - item.log_prob;
   if (Math.abs(added) < 0.05) return null;
-  return el("small", {}, `item graph ${added > 0 ? "+" : "−"}${Math.abs(added).toFixed(1)}`);
+  return el("small", {}, `graph score ${added > 0 ? "+" : "−"}${Math.abs(added).toFixed(1)}`);
 }
 
 /** One column per level: the tag and how sure, the code and how probable. */
