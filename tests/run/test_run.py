@@ -99,10 +99,13 @@ def test_a_whole_run_is_not_repeated(
     ("setting", "expected"),
     [
         ("EvaluationConfig.beam_width=11", {"evaluation"}),
-        ("GraphConfig.likeness_weights=3", {"graph", "evaluation"}),
+        ("GraphConfig.likeness_weights=(3.0,)", {"graph", "evaluation"}),
         ("RetrieverConfig.epochs=1", {"retriever", "graph", "evaluation"}),
         ("RunConfig.checkpoint_every_seconds=1", set()),
-        ("RunConfig.seed=1", {"tokenizer", "semantic_ids", "retriever", "graph", "evaluation"}),
+        (
+            "RunConfig.seed=1",
+            {"likeness", "tokenizer", "semantic_ids", "retriever", "graph", "evaluation"},
+        ),
     ],
 )
 def test_a_changed_setting_makes_its_stage_and_the_ones_after_again(
@@ -161,7 +164,7 @@ def test_stages_of_another_run_are_copied_where_nothing_of_theirs_changed(
 
 def test_until_stops_after_that_stage(tiny_settings: list[str], tmp_path: Path) -> None:
     made = Run(tmp_path / "run").make(changed(tiny_settings), until="tag")
-    assert list(made) == ["dataset", "embeddings", "tags"]
+    assert list(made) == ["dataset", "embeddings", "likeness", "tags"]
     assert not (tmp_path / "run" / "tokenizer").exists()
     with pytest.raises(ConfigError, match="expected one of prepare, embed"):
         Run(tmp_path / "run").make(changed(tiny_settings), until="tokenise")
