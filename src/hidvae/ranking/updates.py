@@ -234,9 +234,11 @@ class ItemUpdates:
         self, items: RunItems, changes: ItemChanges
     ) -> npt.NDArray[np.float32] | None:
         """The vectors of the learned likeness, with those of the added and changed items."""
-        trained, learned = self.run.likeness, self._likeness
-        if trained is None or learned is None:
-            return None
+        graph, trained = self._as_trained.graph, self.run.likeness
+        if graph is None or graph.likeness is None or trained is None:
+            return None  # it counts nothing
+        learned = self._likeness
+        assert learned is not None
         vectors = np.zeros((items.catalogue.num_items, trained.shape[1]), np.float32)
         vectors[: len(trained)] = trained
         changed = items.catalogue.index_of(changes.items.catalogue.item_ids)

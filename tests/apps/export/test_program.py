@@ -47,11 +47,11 @@ def plain_branches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tiny_run: Path) -> Recommender:
-    """The tiny run, with a narrow beam, so that histories exhaust it, and an item graph."""
+    """The tiny run with a narrow beam, so that histories exhaust it, and graph and likeness."""
     recommender = Recommender.load(tiny_run, device="cpu")
     recommender.beam_width = 12
-    if recommender.graph is None:  # whether it pays is chosen on validation; here it must count
-        recommender.graph = some_graph(recommender)
+    if recommender.graph is None or recommender.graph.likeness is None:
+        recommender.graph = some_graph(recommender)  # validation chose without; here both count
     return recommender
 
 
@@ -71,6 +71,8 @@ def some_graph(recommender: Recommender) -> GraphScore:
         favours_history=False,
         warm_items=generator.random(num_items) > 0.1,
         cold_factor=2.0,
+        likeness=generator.normal(size=(num_items, 6)).astype(np.float32),
+        likeness_weight=3.0,
     )
 
 
