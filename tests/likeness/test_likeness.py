@@ -15,7 +15,7 @@ from hidvae.config import Config, GraphConfig, RunConfig, load_config
 from hidvae.data.interactions import Sequences
 from hidvae.data.sources.frames import tables_from
 from hidvae.errors import ArtifactError
-from hidvae.likeness.model import FILE, ItemLikeness, LikenessModel, Words, load_vectors
+from hidvae.likeness.likeness_model import FILE, ItemLikeness, LikenessModel, Words, load_vectors
 from hidvae.likeness.train_likeness import TEMPERATURE, PairLoss, near_pairs
 from hidvae.run.run import Run
 from hidvae.run.stages import STAGE_OF

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from hidvae.config import load_config
+from hidvae.retriever.interface import Retriever
 from hidvae.run.run import Run
 from hidvae.tokenizer.model import HiDVAE
 from hidvae.training import trainer
@@ -26,8 +27,8 @@ if stage:
     def save_then_die(*args: Any, **keywords: Any) -> None:
         save(*args, **keywords)
         place = keywords["state"]["place"]
-        is_tokenizer = isinstance(keywords["model"], HiDVAE)
-        if is_tokenizer == (stage == "tokenizer") and (place["epoch"], place["step"]) == (1, 1):
+        is_it = isinstance(keywords["model"], HiDVAE if stage == "tokenizer" else Retriever)
+        if is_it and (place["epoch"], place["step"]) == (1, 1):
             sys.exit(1)
 
     trainer.save_checkpoint = save_then_die

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,7 @@ def test_a_resumed_training_is_in_tensorboard_once(
         with pytest.raises(Stopped):
             Run(tmp_path).make(config, until="train")
     assert list(tensorboard_epochs(tmp_path, stage)) == [1, 2]
+    time.sleep(1.1)  # files of one process and second are read in the order of "10" before "9"
     Run(tmp_path).make(config, until="train")
     assert_alike(tensorboard_epochs(tmp_path, stage), epochs_of(tmp_path / stage / "log.csv"))
 

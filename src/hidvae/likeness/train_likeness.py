@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hidvae.config import Config
 from hidvae.data.interactions import Sequences
-from hidvae.likeness.model import ItemLikeness, LikenessModel, Words, terms_to_learn
+from hidvae.likeness.likeness_model import ItemLikeness, LikenessModel, Words, terms_to_learn
 from hidvae.store.artifacts import StageWriter
 from hidvae.training.checkpoint import training_identity
 from hidvae.training.progress import LOG

@@ -24,7 +24,7 @@ from hidvae.data.tables import LINE, reading
 from hidvae.errors import DataError
 from hidvae.features.item_graph import ItemGraph
 from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder
-from hidvae.likeness.model import ItemLikeness
+from hidvae.likeness.likeness_model import ItemLikeness
 from hidvae.ranking.changed_neighbours import changed_neighbours, scores_to_beat
 from hidvae.ranking.extend import over_catalogue
 from hidvae.ranking.graph_score import GraphScore

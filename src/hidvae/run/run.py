@@ -163,7 +163,7 @@ class Run:
     @property
     def likeness(self) -> np.ndarray | None:
         """(N, d) vectors of the learned likeness; None where none was learned."""
-        from hidvae.likeness.model import load_vectors
+        from hidvae.likeness.likeness_model import load_vectors
 
         return self._load("likeness", lambda: load_vectors(self.folder("likeness")))
 
@@ -431,7 +431,7 @@ class Run:
             NotTrainedError: If ``source`` has no semantic IDs yet.
         """
         with writing(self.path):
-            for name in (*_BEFORE_TRAINING, "semantic_ids"):
+            for name in _BEFORE_TRAINING:
                 folder = source.folder(name)
                 target = self.path / name
                 if not target.exists():
@@ -553,7 +553,7 @@ def _training() -> contextlib.AbstractContextManager[None]:
     return flags_restored()
 
 
-_BEFORE_TRAINING = STAGE_OF["semantic_ids"].needs
+_BEFORE_TRAINING = tuple(STAGE_OF)[: tuple(STAGE_OF).index("retriever")]
 _FURTHER = {"item_changes": "add-items", "baselines": "evaluate"}
 """Folders of a run that are not among its stages, and the command to advise; whatever else lies
 there, such as the folder of an older version, is not the run's."""

@@ -332,6 +332,7 @@ def test_a_part_without_its_artifact_says_what_to_run(tiny_run: Path, tmp_path: 
     assert set(page.parts["Time"].table()) == {
         "dataset",
         "embeddings",
+        "likeness",
         "tags",
         "tokenizer",
         "semantic_ids",
