@@ -61,7 +61,10 @@ ABLATION: dict[str, list[str]] = {
         *PER_CODE,
         "RetrieverConfig.prefix_normalized=False",
     ],
-    "without decode-time fusion": ["GraphConfig.weights=(0.0,)"],
+    "without decode-time fusion": [
+        "GraphConfig.weights=(0.0,)",
+        "GraphConfig.likeness_weights=(0.0,)",
+    ],
 }
 COLD = {"default": ["DatasetConfig.cold_item_share=0.05"]}
 

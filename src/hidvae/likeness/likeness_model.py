@@ -103,7 +103,9 @@ class LikenessModel(nn.Module):
         """
         x = content.new_zeros(len(items), self.dim)
         if self.perceptron is not None:
-            x = x + self.perceptron(content[items])
+            rows = content[items]
+            # Biases alone would make all items without content alike.
+            x = x + self.perceptron(rows) * (rows != 0).any(dim=1, keepdim=True)
         if self.terms is not None:
             terms, weights, offsets = words.bags(items)
             if self.training:
