@@ -29,11 +29,12 @@ SHORT = [
     "TokenizerConfig.epochs=20",
     "RetrieverConfig.epochs=6",
     "GraphConfig.weights=(4.0,)",
+    "GraphConfig.likeness_weights=(6.0,)",
     "EvaluationConfig.beam_width=20",
     "EvaluationConfig.cutoffs=(5, 10)",
 ]
-"""The schedule and the search of every ablation row; the graph's weight is the one that validation
-mostly chooses, so that no row has to choose it again."""
+"""The schedule and the search of every ablation row; graph and likeness have the weights that
+validation mostly chooses, so that no row has to choose them again."""
 NO_ALIGNMENT = "TokenizerConfig.tag_alignment_weight=0"
 NO_PREDICTION = "TokenizerConfig.tag_prediction_weight=0"
 PER_CODE = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,21 +16,35 @@ from hidvae.config import Config, GraphConfig, RunConfig, load_config
 from hidvae.data.interactions import Sequences
 from hidvae.data.sources.frames import tables_from
 from hidvae.errors import ArtifactError
+from hidvae.likeness import train_likeness
 from hidvae.likeness.likeness_model import FILE, ItemLikeness, LikenessModel, Words, load_vectors
-from hidvae.likeness.train_likeness import TEMPERATURE, PairLoss, near_pairs
+from hidvae.likeness.train_likeness import TEMPERATURE, PairLoss, training_pairs
 from hidvae.run.run import Run
 from hidvae.run.stages import STAGE_OF
 from hidvae.store.artifacts import StageFolder, read_stage
+from hidvae.training import trainer
 
 PLANTED = Config(run=RunConfig(device="cpu"))
 
 
 def test_pairs_are_different_items_of_one_history_and_near() -> None:
     train = Sequences.from_lists([[0, 1, 1, 2, 3], [4], [5, 0]])
-    found = sorted(map(tuple, near_pairs(train, 2).tolist()))
-    assert found == sorted([(0, 1), (1, 2), (2, 3), (5, 0), (0, 1), (1, 2), (1, 3)])
-    assert len(near_pairs(Sequences.from_lists([[3], [4]]))) == 0
-    assert len(near_pairs(Sequences.from_lists([[7, 7]]))) == 0
+    near = [(0, 1), (1, 2), (2, 3), (5, 0), (0, 1), (1, 2), (1, 3), (0, 2), (1, 3)]
+    assert sorted(map(tuple, training_pairs(train, 0).tolist())) == sorted(near)
+    assert len(training_pairs(Sequences.from_lists([[3], [4]]), 0)) == 0
+    assert len(training_pairs(Sequences.from_lists([[7, 7]]), 0)) == 0
+
+
+def test_of_a_long_log_as_many_pairs_are_drawn_as_can_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(train_likeness, "MAX_STEPS", 2)
+    monkeypatch.setattr(train_likeness, "BATCH_SIZE", 3)
+    train = Sequences.from_lists([list(range(20))])
+    drawn = training_pairs(train, 0)
+    assert len(drawn) == 6 and (np.abs(drawn[:, 0] - drawn[:, 1]) <= 3).all()
+    np.testing.assert_array_equal(drawn, training_pairs(train, 0))
+    assert (drawn != training_pairs(train, 1)).any()
 
 
 def some_items() -> tuple[np.ndarray, sparse.csr_array]:
@@ -137,6 +152,38 @@ def test_nothing_is_learned_where_it_is_not_wanted(planted: Run, tmp_path: Path)
     made = fit_stage("likeness", tmp_path / "likeness", config, folders)
     assert load_vectors(made) is None and ItemLikeness.load(made) is None
     assert not list(made.path.glob("*.safetensors"))
+    assert not made.decisions  # it was asked for
+
+
+def test_where_nothing_can_be_learned_it_is_said(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", "cpu")
+    events = [{"user_id": user, "item_id": f"i{user % 7}", "timestamp": user} for user in range(40)]
+    run.tables = tables_from(pl.DataFrame({"item_id": [f"i{n}" for n in range(7)]}), events)
+    run.make(load_config([], ["RunConfig.device=cpu"]), until="embed")
+    assert run.likeness is None
+    assert any("no likeness is learned" in each.text for each in run.folder("likeness").decisions)
+
+
+def test_a_training_that_was_stopped_ends_with_the_same_bits(
+    planted: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = {name: planted.folder(name) for name in ("dataset", "embeddings")}
+    run = Run(tmp_path / "run", "cpu", borrowed=folders)
+    config = load_config([], ["RunConfig.device=cpu", "RunConfig.checkpoint_every_seconds=0.001"])
+    save = trainer.save_checkpoint
+
+    def save_then_stop(*arguments: Any, **named: Any) -> None:
+        save(*arguments, **named)
+        if (named["state"]["place"]["epoch"], named["state"]["place"]["step"]) == (2, 1):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "save_checkpoint", save_then_stop)
+        with pytest.raises(KeyboardInterrupt):
+            run.make_stage(STAGE_OF["likeness"], config)
+    assert (run.path / ".likeness.checkpoint" / "checkpoint.safetensors").is_file()
+    made = run.make_stage(STAGE_OF["likeness"], config)
+    assert made.fingerprint == planted.folder("likeness").fingerprint
 
 
 def test_a_damaged_file_is_one_line(planted: Run, tmp_path: Path) -> None:
@@ -164,6 +211,16 @@ def test_an_added_item_is_as_alike_as_its_twin(tiny_run: Path, tmp_path: Path) -
     torch.testing.assert_close(
         changed.graph.likeness[-1], run.graph.likeness[3], rtol=1e-4, atol=1e-5
     )
+    # The same where the likeness ranks without the graph.
+    settings = GraphConfig(weights=(0.0,), likeness_weights=(6.0,))
+    folders["graph"] = fit_stage(
+        "graph", tmp_path / "alone", Config(run=RunConfig(device="cpu"), graph=settings), folders
+    )
+    alone = Run(tmp_path / "other", "cpu", borrowed=folders).as_trained
+    added = alone.add_items([{**row, "item_id": "twin"}])
+    assert added.graph is not None and added.graph.neighbours.nnz == 0
+    gains = added.graph(torch.tensor([[3]]))
+    assert int(gains.items[0, gains.values[0].argmax()]) == added.catalogue.num_items - 1
     updated = run.as_trained.update_items(
         [{**run.dataset.catalogue.frame.row(5, named=True), "item_id": row["item_id"]}]
     )

@@ -48,7 +48,11 @@ def graph() -> ItemGraph:
 
 
 def graph_score(
-    weight: float = 8.0, candidates: int = 10, favours_history: bool = False, neighbours: int = N
+    weight: float = 8.0,
+    candidates: int = 10,
+    favours_history: bool = False,
+    neighbours: int = N,
+    likeness: np.ndarray | None = None,
 ) -> GraphScore:
     return GraphScore(
         graph().neighbours(neighbours),
@@ -58,8 +62,10 @@ def graph_score(
         smoothing=0.03,
         num_candidates=candidates,
         favours_history=favours_history,
-        warm_items=WARM,
+        warm_items=WARM if likeness is None else np.ones(N, dtype=bool),
         cold_factor=2.0,
+        likeness=likeness,
+        likeness_weight=5.0,
     )
 
 
@@ -153,23 +159,18 @@ def test_where_nothing_is_left_nothing_gains() -> None:
     assert not gained[0].any() and gained[1].any()
 
 
-@pytest.mark.parametrize("candidates", [7, 50])
-def test_likeness_adds_its_weighted_cosines(candidates: int) -> None:
+def some_vectors() -> np.ndarray:
+    """(N, 6) of length 1."""
     vectors = np.random.default_rng(5).normal(size=(N, 6)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    score = GraphScore(
-        graph().neighbours(N),
-        num_latest=3,
-        decay=0.6,
-        weight=3.0,
-        smoothing=0.03,
-        num_candidates=candidates,
-        favours_history=False,
-        warm_items=np.ones(N, dtype=bool),
-        cold_factor=2.0,
-        likeness=vectors,
-        likeness_weight=5.0,
-    )
+    return vectors
+
+
+@pytest.mark.parametrize("favours_history", [False, True])
+@pytest.mark.parametrize("candidates", [7, 50])
+def test_likeness_adds_its_weighted_cosines(candidates: int, favours_history: bool) -> None:
+    vectors = some_vectors()
+    score = graph_score(3.0, candidates, favours_history, likeness=vectors)
     some = Sequences.from_lists([[5, 2], [0], [4, 1, 1, 0, 7]])
     gained = added_by(score, some)
     of_item = graph().neighbours(N).toarray()
@@ -178,27 +179,26 @@ def test_likeness_adds_its_weighted_cosines(candidates: int) -> None:
         near = sum(0.6**step * of_item[item] for step, item in enumerate(latest))
         alike = sum(0.6**step * vectors @ vectors[item] for step, item in enumerate(latest))
         total = 3.0 * np.log(near + 0.03) + 5.0 * alike
-        floor = total.min()
-        total[some[user]] = floor
-        least = np.sort(total)[::-1][candidates] if candidates < N else floor
+        if favours_history:  # an item is not recommended for being like itself
+            for step, item in enumerate(latest):
+                total[item] -= 5.0 * 0.6**step
+        else:
+            total[some[user]] = total.min()
+        least = np.sort(total)[::-1][candidates] if candidates < N else total.min()
         np.testing.assert_allclose(gained[user], (total - least).clip(0), rtol=1e-4, atol=1e-4)
 
 
 def test_likeness_alone_ranks_without_a_graph() -> None:
     vectors = np.eye(N, dtype=np.float32)
     vectors[9] = vectors[3]
-    score = GraphScore(
-        graph().neighbours(0),
-        num_latest=3,
-        decay=0.6,
-        weight=0.0,
-        smoothing=0.03,
-        num_candidates=10,
-        favours_history=False,
-        warm_items=WARM,
-        cold_factor=2.0,
-        likeness=vectors,
-        likeness_weight=5.0,
-    )
-    gained = added_by(score, Sequences.from_lists([[1, 3]]))[0]
+    gained = added_by(
+        graph_score(0.0, neighbours=0, likeness=vectors), Sequences.from_lists([[1, 3]])
+    )[0]
     assert gained[9] == pytest.approx(5.0) and np.count_nonzero(gained) == 1
+
+
+def test_only_allowed_items_gain_by_likeness() -> None:
+    allowed = np.isin(np.arange(N), [20, 21, 22])
+    score = graph_score(likeness=some_vectors())
+    gained = added_by(score, Sequences.from_lists([[1, 2], [9]]), allowed)
+    assert gained[:, allowed].any() and not gained[:, ~allowed].any()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.stages import choose_graph_weight
+from tests.stages import choose_graph_weight, fit_stage
 
-from hidvae.config import GraphConfig, RunConfig
+from hidvae.config import Config, GraphConfig, RunConfig
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ArtifactError
 from hidvae.ranking import graph_weight
@@ -67,3 +67,31 @@ def test_damaged_neighbours_are_one_line(folders: Folders, tmp_path: Path) -> No
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(ArtifactError, match=r"neighbours.safetensors: cannot be read .* train"):
         load_graph_score(chosen, load_dataset(folders["dataset"]), None)
+
+
+def test_the_best_weight_of_the_likeness_is_kept_beside_the_best_graph(
+    folders: Folders, tmp_path: Path
+) -> None:
+    config = GraphConfig(weights=(3.0, 0.0), likeness_weights=(0.0, 4.0, 400.0))
+    made = choose_graph_weight(config, RUN, folders, tmp_path / "graph")
+    chosen = read_json(made.path / graph_weight.CHOSEN)
+    score = {
+        (graph, likeness): made.manifest["metrics"].get(
+            f"validation_ndcg@10_weights_{graph:g}_{likeness:g}"
+        )
+        for graph in (0.0, 3.0)
+        for likeness in (0.0, 4.0, 400.0)
+    }
+    weight = max((0.0, 3.0), key=lambda each: score[each, 0.0])
+    tried = {each: score[weight, each] for each in (0.0, 4.0, 400.0)}
+    assert len(set(tried.values())) == 3
+    best = max(tried, key=lambda each: tried[each])
+    assert (chosen["weight"], chosen["likeness_weight"]) == (weight, best)
+
+
+def test_a_weight_without_a_likeness_is_said(folders: Folders, tmp_path: Path) -> None:
+    without = fit_stage("likeness", tmp_path / "likeness", Config(graph=NOTHING, run=RUN), folders)
+    config = GraphConfig(weights=(3.0,), likeness_weights=(6.0,))
+    made = choose_graph_weight(config, RUN, {**folders, "likeness": without}, tmp_path / "graph")
+    assert read_json(made.path / graph_weight.CHOSEN)["likeness_weight"] == 0
+    assert any("without a learned likeness" in each.text for each in made.decisions)

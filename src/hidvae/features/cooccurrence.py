@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse as sp
@@ -58,16 +59,28 @@ def cooccurrence_embedding(
 
 def cooccurrence_weights(train: Sequences, *, num_items: int, window: int) -> sp.csr_array:
     """Symmetric (N, N) weights: the sum of 1 / distance over all near pairs of different items."""
-    items = np.asarray(train.items, np.int64)
-    user = np.repeat(np.arange(len(train.offsets) - 1), np.diff(train.offsets))
     total = sp.csr_array((num_items, num_items), dtype=np.float64)
-    for distance in range(1, min(window, len(items) - 1) + 1):
-        before, after = items[:-distance], items[distance:]
-        is_pair = (user[:-distance] == user[distance:]) & (before != after)
-        before, after = before[is_pair], after[is_pair]
+    for distance, before, after in near_pairs(train, window):
         weight = np.full(len(before), 1 / distance)
         total = total + sp.coo_array((weight, (before, after)), shape=total.shape).tocsr()
     return (total + total.T).tocsr()
+
+
+def near_pairs(train: Sequences, window: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Pairs of different items of one history, by how many steps they are apart.
+
+    Args:
+        train: Training histories.
+        window: Most steps.
+
+    Yields: A number of steps, and (P,) item_index of the earlier items and of the later ones.
+    """
+    items = np.asarray(train.items, np.int64)
+    user = np.repeat(np.arange(len(train.offsets) - 1), np.diff(train.offsets))
+    for distance in range(1, min(window, len(items) - 1) + 1):
+        before, after = items[:-distance], items[distance:]
+        is_pair = (user[:-distance] == user[distance:]) & (before != after)
+        yield distance, before[is_pair], after[is_pair]
 
 
 def _leading_eigenpairs(matrix: sp.csr_array, dim: int) -> tuple[np.ndarray, np.ndarray]:

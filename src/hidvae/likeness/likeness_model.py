@@ -49,7 +49,6 @@ class Words(nn.Module):
     def __init__(self, tfidf: sparse.csr_array) -> None:
         """Keep (N, V) TF-IDF vectors."""
         super().__init__()
-        self.num_terms = tfidf.shape[1]
         for name, array in (
             ("start", tfidf.indptr.astype(np.int64)),
             ("terms", tfidf.indices.astype(np.int64)),

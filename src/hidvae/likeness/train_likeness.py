@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from hidvae.config import Config
 from hidvae.data.interactions import Sequences
+from hidvae.features.cooccurrence import near_pairs
 from hidvae.likeness.likeness_model import ItemLikeness, LikenessModel, Words, terms_to_learn
 from hidvae.store.artifacts import StageWriter
 from hidvae.training.checkpoint import training_identity
@@ -41,22 +41,27 @@ LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.01
 WARMUP_STEPS = 50
 
-logger = logging.getLogger("hidvae.embed")
-
 
 def train_likeness(run: Run, config: Config, stage: StageWriter) -> None:
     """Train on the training histories and write the stage ``likeness``.
 
     Where items have no content, or no history has two different items, there is nothing to learn:
-    the stage then only says so.
+    the stage then only says so. Nothing of validation or test is read.
     """
-    dataset, items = run.dataset, run.embeddings
-    pairs = near_pairs(dataset.split.train)
+    items = run.embeddings
     terms = terms_to_learn(items.tfidf)
-    has_content = bool(items.content.shape[1] or terms.size)
-    is_wanted = any(config.graph.likeness_weights)
-    stage.facts["is_learned"] = bool(is_wanted and has_content and len(pairs))
-    if not stage.facts["is_learned"]:
+    pairs = np.empty((0, 2), np.int32)
+    is_wanted = likeness_settings(config)["is_wanted"]
+    if is_wanted and (items.content.shape[1] or terms.size):
+        pairs = training_pairs(run.dataset.split.train, config.run.seed)
+    stage.facts["is_learned"] = bool(len(pairs))
+    if not len(pairs):
+        if is_wanted:
+            stage.decide(
+                "no likeness is learned, as items have neither text nor image, or no user took two "
+                "of them",
+                "GraphConfig.likeness_weights=(0.0,)",
+            )
         return
     make_reproducible(config.run.seed)
     tfidf = items.tfidf[:, terms]
@@ -84,15 +89,16 @@ def likeness_settings(config: Config) -> dict[str, Any]:
     return {"is_wanted": any(config.graph.likeness_weights)}
 
 
-def near_pairs(train: Sequences, max_distance: int = MAX_DISTANCE) -> npt.NDArray[np.int64]:
-    """(P, 2) all pairs of different items at most ``max_distance`` steps apart in a history."""
-    user = np.repeat(np.arange(train.num_users), train.lengths)
-    parts = [np.empty((0, 2), np.int64)]
-    for distance in range(1, min(max_distance, len(train.items) - 1) + 1):
-        before, after = train.items[:-distance], train.items[distance:]
-        is_pair = (user[:-distance] == user[distance:]) & (before != after)
-        parts.append(np.stack([before[is_pair], after[is_pair]], axis=1).astype(np.int64))
-    return np.concatenate(parts)
+def training_pairs(train: Sequences, seed: int) -> npt.NDArray[np.int32]:
+    """(P, 2) the near pairs of a log; of more than ``MAX_STEPS`` steps can read, as many drawn."""
+    found = [
+        np.stack(pair, axis=1).astype(np.int32) for _, *pair in near_pairs(train, MAX_DISTANCE)
+    ]
+    pairs = np.concatenate([np.empty((0, 2), np.int32), *found])
+    most = MAX_STEPS * BATCH_SIZE
+    if len(pairs) > most:
+        pairs = pairs[np.random.default_rng(seed).integers(len(pairs), size=most)]
+    return pairs
 
 
 class PairLoss(nn.Module):
@@ -159,14 +165,13 @@ class LikenessTask(Task[Tensor]):
     loss_names = ("loss",)
 
     def __init__(
-        self, fabric: Fabric, learner: PairLoss, pairs: npt.NDArray[np.int64], seed: int
+        self, fabric: Fabric, learner: PairLoss, pairs: npt.NDArray[np.int32], seed: int
     ) -> None:
         self.model, self.state = learner, {}
         self._device, self._pairs, self._seed = fabric.device, pairs, seed
         self._batch_size = min(BATCH_SIZE, len(pairs))
         self.steps_per_epoch = len(pairs) // self._batch_size  # what is left over waits
         self.loop = Loop(
-            section="GraphConfig",
             epochs=EPOCHS,
             max_steps=MAX_STEPS,
             learning_rate=LEARNING_RATE,
@@ -183,7 +188,7 @@ class LikenessTask(Task[Tensor]):
             rows = order[step * self._batch_size : (step + 1) * self._batch_size]
             batch = self._pairs[rows]
             batch[is_turned[rows]] = batch[is_turned[rows]][:, ::-1]
-            yield torch.from_numpy(batch).to(self._device)
+            yield torch.from_numpy(batch).to(self._device).long()
 
     def losses(self, forward: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Task``."""

@@ -140,6 +140,10 @@ class GraphScore(nn.Module):
         if self.likeness is not None:
             profile = (self.likeness[latest] * weight.unsqueeze(2)).sum(dim=1)  # (B, d)
             total = total + self.likeness_weight * (profile @ self.likeness.T)
+            if self.favours_history:
+                # That an item is like itself was never learned, and says nothing of repeats.
+                itself = self.likeness[latest].square().sum(dim=2) * weight  # (B, L)
+                total = total.scatter_add(1, latest, -self.likeness_weight * itself)
         floor = total.amin(dim=1, keepdim=True)
         if not self.favours_history:
             is_read = torch.zeros_like(found, dtype=torch.bool)

@@ -69,6 +69,16 @@ def choose_graph_weight(run: Run, config: Config, stage: StageWriter) -> None:
     likeness = run.likeness
     of_graph = sorted(set(settings.weights))
     of_likeness = [0.0] if likeness is None else sorted(set(settings.likeness_weights))
+    if (
+        likeness is None
+        and not run.folder("likeness").config["is_wanted"]
+        and any(settings.likeness_weights)
+    ):
+        stage.decide(
+            "the run was embedded without a learned likeness, so its weight is 0; `hidvae run` "
+            "with these settings learns one",
+            "GraphConfig.likeness_weights",
+        )
     num_items = dataset.catalogue.num_items
     neighbours = sparse.csr_array((num_items, num_items), dtype=np.float32)
     if any(of_graph):

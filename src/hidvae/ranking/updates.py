@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from polars import selectors
+from scipy import sparse
 
 from hidvae.config import RetrieverConfig, build_section
 from hidvae.data.catalogue import Catalogue
@@ -211,9 +212,14 @@ class ItemUpdates:
         trained = self._as_trained.graph
         if trained is None:
             return None
+        likeness = self._changed_likeness(items, changes)
+        num_items = items.catalogue.num_items
+        if trained.weight == 0:  # likeness alone
+            nobody = sparse.csr_array((num_items, num_items), dtype=np.float32)
+            return trained.over(nobody, items.is_known, likeness)
         content, tfidf = self.content(items), items.tfidf
         graph = self._graph.over(
-            items.catalogue.num_items,
+            num_items,
             content if content.shape[1] else None,
             tfidf if tfidf.shape[1] else None,
         )
@@ -228,7 +234,7 @@ class ItemUpdates:
             scores_to_beat(trained.neighbours, NUM_NEIGHBOURS),
             NUM_NEIGHBOURS,
         )
-        return trained.over(neighbours, items.is_known, self._changed_likeness(items, changes))
+        return trained.over(neighbours, items.is_known, likeness)
 
     def _changed_likeness(
         self, items: RunItems, changes: ItemChanges

@@ -40,8 +40,8 @@ logger = logging.getLogger("hidvae.training")
 class Loop:
     """How long and how fast a model learns."""
 
-    section: str
-    """Class of the settings, for messages: ``TokenizerConfig``."""
+    section: str = ""
+    """Class of the settings, for messages: ``TokenizerConfig``; "" where none sets the loop."""
     epochs: int
     max_steps: int = 0
     """Most steps; 0 sets no limit."""
@@ -368,9 +368,13 @@ def whole_state(model: nn.Module) -> dict[str, Tensor]:
 def _check_finite(loss: float, section: str) -> None:
     """Stop a training whose loss is no number any more."""
     if not math.isfinite(loss):
+        advice = (
+            f"lower {section}.learning_rate"
+            if section
+            else "try RunConfig.precision=32-true or another seed"
+        )
         raise TrainingError(
-            f"the loss became {loss}: the training has diverged; lower {section}.learning_rate and "
-            "run the command again"
+            f"the loss became {loss}: the training has diverged; {advice} and run the command again"
         )
 
 
