@@ -356,6 +356,19 @@ def test_an_item_needs_some_input() -> None:
         RetrieverConfig(code_input=False, content_input=False, item_input=False)
 
 
+def test_what_is_a_constant_by_now_is_left_out_of_stored_settings(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stored = load_config([], ["RetrieverConfig.epochs=3"]).to_json()
+    stored["graph"]["cold_factor"] = 2.0
+    assert Config.from_json(stored) == load_config([], ["RetrieverConfig.epochs=3"])
+    assert not caplog.messages
+    stored["graph"]["cold_factor"] = 3.0
+    stored["bound"] = ["GraphConfig.cold_factor", "RetrieverConfig.epochs"]
+    assert Config.from_json(stored) == load_config([], ["RetrieverConfig.epochs=3"])
+    assert any("GraphConfig.cold_factor is a former name" in each for each in caplog.messages)
+
+
 def test_there_are_at_most_100_settings() -> None:
     assert sum(len(dataclasses.fields(cls)) for cls in SECTIONS.values()) <= 100
 

@@ -576,9 +576,25 @@ class Config:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Config:
-        """The inverse of ``to_json``; unknown keys raise ConfigError."""
-        sections = {name: of for name, of in values.items() if name != "bound"}
+        """The inverse of ``to_json``; unknown keys raise ConfigError.
+
+        What an older version stored of a setting that is a constant by now is left out, with a
+        warning if it was chosen: a constant that differs shows in the stages, which are made again.
+        """
         bound = frozenset(values.get("bound", ()))
+        gone = {name for name, now in FORMER_NAMES.items() if now.startswith(_ALWAYS)}
+        for name in sorted(gone & bound):
+            logger.warning("stored settings: %s", _unknown(name))
+        bound -= gone
+        sections = {
+            section: {
+                key: value
+                for key, value in of.items()
+                if section not in SECTIONS or f"{SECTIONS[section].__name__}.{key}" not in gone
+            }
+            for section, of in values.items()
+            if section != "bound"
+        }
         try:
             for section in sections:
                 if section not in SECTIONS:
