@@ -115,11 +115,21 @@ def choose_graph_weight(
 
 
 def train_sasrec(
-    config: SasRecConfig, run: RunConfig, dataset: StageFolder, output: Path
+    config: SasRecConfig,
+    run: RunConfig,
+    dataset: StageFolder,
+    output: Path,
+    embeddings: StageFolder | None = None,
 ) -> StageFolder:
-    from hidvae.evaluation.baselines.sasrec import SASREC  # and torch: tests of tables need none
+    """``sasrec``, or ``sasrec_content`` where there are embeddings."""
+    # And torch: tests of tables need none.
+    from hidvae.evaluation.baselines.sasrec import SASREC, SASREC_CONTENT
 
-    return fit_stage(SASREC, output, Config(sasrec=config, run=run), {"dataset": dataset})
+    made = Config(sasrec=config, run=run)
+    if embeddings is None:
+        return fit_stage(SASREC, output, made, {"dataset": dataset})
+    folders = {"dataset": dataset, "embeddings": embeddings}
+    return fit_stage(SASREC_CONTENT, output, made, folders)
 
 
 def _learned_from(

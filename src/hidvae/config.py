@@ -434,7 +434,7 @@ class RetrieverConfig:
 
 @_settings
 class SasRecConfig:
-    """The trained baseline SASRec, with cross-entropy over all items (`hidvae evaluate`)."""
+    """The trained baselines sasrec and sasrec_content, with cross-entropy over all items."""
 
     dim: Count = 128
     """Width of the item vectors and of the model."""
@@ -497,8 +497,8 @@ class EvaluationConfig:
     max_users: NoCount = 0
     """Number of users to evaluate, drawn at random but the same for every ranker; 0 takes all."""
     baselines: tuple[str, ...] = ("popularity",)
-    """Baselines to compare with: popularity, text_similarity, content_graph, and the trained sasrec
-    and tiger; or "all"."""
+    """Baselines to compare with: popularity, text_similarity, content_graph, item_knn, ease, and
+    the trained sasrec, sasrec_content and tiger; or "all"."""
 
     def __post_init__(self) -> None:
         largest = max(self.cutoffs)

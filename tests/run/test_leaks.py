@@ -268,11 +268,15 @@ def asks_with_the_target(dataset: Dataset) -> Dataset:
 MUTANTS: dict[Leak, tuple[str, ...]] = {
     trains_on_test: (
         *("embeddings", "likeness", "retriever", "graph"),
-        *("popularity", "content_graph", "sasrec", "tiger"),
+        *("popularity", "content_graph", "item_knn", "ease"),
+        *("sasrec", "sasrec_content", "tiger"),
     ),
-    validates_on_test: ("retriever", "graph", "sasrec", "tiger"),
-    warms_by_test: ("retriever", "hidvae"),
-    asks_with_the_target: ("hidvae", "text_similarity", "content_graph", "sasrec"),
+    validates_on_test: ("retriever", "graph", "sasrec", "sasrec_content", "tiger"),
+    warms_by_test: ("retriever", "hidvae", "sasrec_content"),
+    asks_with_the_target: (
+        *("hidvae", "text_similarity", "content_graph", "item_knn", "ease"),
+        *("sasrec", "sasrec_content"),
+    ),
 }
 """What each part that reads events could do wrong; the others are given none."""
 

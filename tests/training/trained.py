@@ -51,7 +51,12 @@ RETRIEVER = RetrieverConfig(
     order_noise=1.5,
 )
 SASREC = SasRecConfig(dim=16, epochs=3, learning_rate=1e-2)
-SETTINGS: dict[str, Any] = {"tokenizer": TOKENIZER, "retriever": RETRIEVER, "sasrec": SASREC}
+SETTINGS: dict[str, Any] = {
+    "tokenizer": TOKENIZER,
+    "retriever": RETRIEVER,
+    "sasrec": SASREC,
+    "sasrec_content": SASREC,
+}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "tokenizer": ("tokenizer", {}),
     "tokenizer, gumbel": (
@@ -71,6 +76,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"architecture": "encoder_decoder", "batch_tokens": 800, "epochs": 2},
     ),
     "sasrec": ("sasrec", {}),
+    "sasrec_content": ("sasrec_content", {}),
 }
 """By name: the stage folder, and settings that differ from those above."""
 RETRIEVERS = [case for case, (stage, _) in CASES.items() if stage == "retriever"]
@@ -88,9 +94,10 @@ def fit(run: Path, output: Path, case: str, config: RunConfig = RUN, **changes: 
     settings = replace(SETTINGS[stage], **{**own, **changes})
     if stage == "tokenizer":
         return train_tokenizer(settings, config, dataset, embeddings, tags, output / stage)
-    if stage == "sasrec":
+    if stage.startswith("sasrec"):
+        content = embeddings if stage == "sasrec_content" else None
         with short_loop():
-            return train_sasrec(settings, config, dataset, output / stage)
+            return train_sasrec(settings, config, dataset, output / stage, content)
     return train_retriever(settings, config, dataset, embeddings, tags, ids, output / stage)
 
 

@@ -134,7 +134,7 @@ def tasks_of(split: Split, num_items: int, max_users: int = 0, seed: int = 0) ->
 def evaluation_settings(config: Config) -> dict[str, Any]:
     """The settings that change the stage's result, as its manifest keeps them."""
     settings = {**dataclasses.asdict(config.evaluation), "metrics_format": METRICS_FORMAT}
-    if {"sasrec", ALL} & {*config.evaluation.baselines}:
+    if {"sasrec", "sasrec_content", ALL} & {*config.evaluation.baselines}:
         settings["sasrec"] = dataclasses.asdict(config.sasrec)
     return settings
 

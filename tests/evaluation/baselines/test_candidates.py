@@ -7,6 +7,7 @@ import pytest
 from tests.evaluation.protocols import protocols
 
 from hidvae.data.interactions import Sequences
+from hidvae.evaluation.baselines.item_to_item import Ease, ItemKnn
 from hidvae.evaluation.baselines.untrained import ContentGraph, Popularity, TextSimilarity
 from hidvae.ranking.ranker import Ranker
 
@@ -19,6 +20,8 @@ RANKERS: list[Ranker] = [
     Popularity(TRAIN, N),
     ContentGraph(TRAIN, N, CONTENT),
     TextSimilarity(CONTENT),
+    ItemKnn(TRAIN, N),
+    Ease(TRAIN, N),
 ]
 
 

@@ -14,22 +14,25 @@ from safetensors.torch import load_file, save_file
 from tests.evaluation.protocols import protocols
 from tests.stages import train_sasrec
 
-from hidvae.config import SasRecConfig
+from hidvae.config import Config, SasRecConfig
 from hidvae.data.interactions import Sequences, count_items
 from hidvae.data.prepare import Dataset
 from hidvae.data.split import leave_one_out
 from hidvae.errors import ArtifactError, DataError
 from hidvae.evaluation.baselines.sasrec import (
+    Content,
     SasRec,
     SasRecRanker,
     build_sasrec,
     full_cross_entropy,
     load_sasrec,
+    sasrec_content,
 )
 from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_ranker import Ranker, evaluate_ranker
 from hidvae.retriever.batches import TrainingBatches
 from hidvae.retriever.interface import HistoryBatch
+from hidvae.run.run import Run
 from hidvae.store.artifacts import StageFolder
 from training.trained import RUN, SASREC, short_loop
 
@@ -263,3 +266,94 @@ def test_a_log_without_transitions_teaches_nothing(
     monkeypatch.setattr("hidvae.run.run.load_dataset", lambda folder: short)
     folder = train_sasrec(SASREC, RUN, demo_folder, tmp_path / "sasrec")
     assert folder.facts["num_epochs"] == 0
+
+
+# --- with content -------------------------------------------------------------------------------
+
+
+COLD = (4, 9)
+
+
+@pytest.fixture
+def content() -> Content:
+    is_warm = torch.ones(30, dtype=torch.bool)
+    is_warm[list(COLD)] = False
+    return Content(torch.randn(30, 5, generator=torch.Generator().manual_seed(2)), is_warm)
+
+
+@pytest.fixture
+def with_content(content: Content) -> SasRec:
+    torch.manual_seed(0)
+    return build_sasrec(SASREC, num_items=30, content=content).eval()
+
+
+def test_a_cold_item_is_its_content_alone(with_content: SasRec, content: Content) -> None:
+    assert with_content.content_projection is not None
+    projected = with_content.content_projection(content.vectors)
+    own = with_content.item_vectors.weight
+    vectors = with_content.vectors()
+    for item in range(30):
+        expected = projected[item] if item in COLD else projected[item] + own[item]
+        torch.testing.assert_close(vectors[item], expected)
+    scores = with_content.scores(torch.tensor([[1, 2, 3]]))[0]
+    assert scores[COLD[0]] != scores[COLD[1]]
+    same = content.vectors.clone()
+    same[COLD[1]] = same[COLD[0]]
+    with_content.content = same
+    scores = with_content.scores(torch.tensor([[1, 2, 3]]))[0]
+    torch.testing.assert_close(scores[COLD[0]], scores[COLD[1]])
+
+
+def test_cold_items_are_no_alternatives_in_the_loss(with_content: SasRec, content: Content) -> None:
+    items, targets = torch.tensor([[3, 5, 6], [7, 8, -1]]), torch.tensor([[5, 6, 10], [8, 2, -1]])
+    loss = with_content(HistoryBatch(items, targets, torch.tensor([0, 1])), 0.1)
+    logits = with_content.states(items) @ with_content.vectors()[content.is_warm].T
+    warm = content.is_warm.nonzero().flatten().tolist()
+    places = torch.tensor([[warm.index(i) if i >= 0 else -1 for i in row] for row in targets])
+    naive = F.cross_entropy(
+        logits.flatten(0, 1), places.flatten(), ignore_index=-1, label_smoothing=0.1
+    )
+    torch.testing.assert_close(loss, naive)
+    loss.backward()
+    assert (with_content.item_vectors.weight.grad[list(COLD)] == 0).all()
+    assert with_content.content_projection.weight.grad.abs().sum() > 0
+
+
+def test_with_content_it_knows_items_that_it_never_saw(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained without some items, it ranks these by what they are like."""
+    run = Run(tmp_path, "cpu", borrowed=Run(tiny_run).folders(["dataset", "embeddings"]))
+    is_warm = np.ones(run.dataset.catalogue.num_items, dtype=np.bool_)
+    first, second = run.dataset.split.train.items[:2].tolist()
+    is_warm[[first, second]] = False
+    train = run.dataset.split.train
+    split = replace(run.dataset.split)
+    vars(split)["train"] = train.where(is_warm[train.items])
+    dataset = replace(run.dataset, split=split)
+    monkeypatch.setattr(Run, "dataset", property(lambda _: dataset))
+    config = Config(run=RUN, sasrec=replace(SASREC, epochs=1))
+    ranker = sasrec_content(run, config)
+    assert ranker.name == "sasrec_content"
+    assert not ranker.model.is_warm[[first, second]].any()
+    vectors = ranker.model.vectors()
+    projected = ranker.model.content_projection(ranker.model.content)
+    torch.testing.assert_close(vectors[[first, second]], projected[[first, second]])
+    assert not torch.allclose(vectors[first], vectors[second])
+
+
+# --- log-probabilities --------------------------------------------------------------------------
+
+
+def test_log_probs_are_those_of_all_items_in_the_ranking_order(model: SasRec) -> None:
+    histories = sequences([1, 2, 3], [5], [4, 9, 4, 7])
+    ranker = SasRecRanker(model)
+    found = ranker.log_probs(histories)
+    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, rtol=1e-5)
+    for user in range(3):
+        expected = model.scores(torch.tensor([histories[user].tolist()]))[0].log_softmax(dim=0)
+        np.testing.assert_allclose(found[user], expected.detach(), rtol=1e-4, atol=1e-5)
+    ranked = ranker.rank(histories, 26).items
+    assert (np.diff(np.take_along_axis(found, ranked, axis=1), axis=1) <= 1e-6).all()
+    with pytest.raises(DataError, match="history 1 is empty"):
+        ranker.log_probs(sequences([1], []))

@@ -8,6 +8,7 @@ from tests.evaluation.protocols import protocols
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, ShapeError
 from hidvae.evaluation.baselines import untrained
+from hidvae.evaluation.baselines.item_to_item import Ease, ItemKnn
 from hidvae.evaluation.baselines.untrained import ContentGraph, Popularity
 from hidvae.features.item_graph import normalized_cooccurrence
 
@@ -27,13 +28,15 @@ def random_log(num_users: int = 60, num_items: int = 30, seed: int = 1) -> Seque
     )
 
 
-@pytest.fixture(params=["popularity", "content_graph", "transitions_only"])
+@pytest.fixture(params=["popularity", "content_graph", "transitions_only", "item_knn", "ease"])
 def ranker(request):
     embeddings = np.random.default_rng(5).normal(size=(30, 8))
     return {
         "popularity": lambda: Popularity(random_log(), 30),
         "content_graph": lambda: ContentGraph(random_log(), 30, embeddings),
         "transitions_only": lambda: ContentGraph(random_log(), 30),
+        "item_knn": lambda: ItemKnn(random_log(), 30, num_neighbours=5),
+        "ease": lambda: Ease(random_log(), 30, regularisation=2.0),
     }[request.param]()
 
 

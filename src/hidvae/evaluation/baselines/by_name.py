@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from hidvae.config import Config
 from hidvae.errors import ConfigError
-from hidvae.evaluation.baselines.sasrec import SASREC, load_sasrec
+from hidvae.evaluation.baselines.item_to_item import MOST_ITEMS_OF_EASE, Ease, ItemKnn
+from hidvae.evaluation.baselines.sasrec import sasrec, sasrec_content
 from hidvae.evaluation.baselines.tiger import tiger
 from hidvae.evaluation.baselines.untrained import ContentGraph, Popularity, TextSimilarity
 from hidvae.features.embeddings import ItemEmbeddings
@@ -26,7 +27,10 @@ BASELINES: tuple[str, ...] = (
     "popularity",
     "text_similarity",
     "content_graph",
+    "item_knn",
+    "ease",
     "sasrec",
+    "sasrec_content",
     "tiger",
 )
 ALL = "all"
@@ -42,58 +46,81 @@ def build_baseline(name: str, run: Run, config: Config) -> Ranker:
     Args:
         name: One of ``BASELINES``.
         run: Its stages ``dataset``, ``embeddings`` and ``tags`` are there.
-        config: Seed and device of a training, settings of ``sasrec``.
+        config: Seed and device of a training, settings of ``sasrec`` and ``sasrec_content``.
 
     Raises:
-        ConfigError: If there is no such baseline, or the items lack what it reads.
+        ConfigError: If there is no such baseline, or the items lack what it reads, or are too many.
         DataError: If the log is too short to train on.
     """
-    dataset = run.dataset
+    dataset, items = run.dataset, run.embeddings
     num_items = dataset.catalogue.num_items
+    _check(name, items)
     if name == "popularity":
         return Popularity(dataset.split.train, num_items)
     if name == "content_graph":
-        items = run.embeddings
         content = items.content if items.content.shape[1] else None
         tfidf = items.tfidf if items.tfidf.shape[1] else None
         return ContentGraph(dataset.split.train, num_items, content, tfidf)
     if name == "text_similarity":
-        content = run.embeddings.content
-        if not content.shape[1]:
-            raise ConfigError(
-                f"{run.folder('embeddings').path}: expected a text, file or image part for the "
-                "baseline text_similarity, found none; leave it out of "
-                "EvaluationConfig.baselines or set EmbeddingConfig.text_encoder"
-            )
-        return TextSimilarity(content)
+        return TextSimilarity(items.content)
+    if name == "item_knn":
+        return ItemKnn(dataset.split.train, num_items)
+    if name == "ease":
+        return Ease(dataset.split.train, num_items)
     if name == "sasrec":
-        return load_sasrec(run.make_stage(SASREC, config), num_items, run.device)
-    if name == "tiger":
-        return tiger(run, config)
-    raise _unknown(name)
+        return sasrec(run, config)
+    if name == "sasrec_content":
+        return sasrec_content(run, config)
+    return tiger(run, config)
 
 
-def chosen_baselines(names: Iterable[str], embeddings: ItemEmbeddings) -> tuple[str, ...]:
+def chosen_baselines(names: Iterable[str], items: ItemEmbeddings) -> tuple[str, ...]:
     """The baselines of the settings, ``all`` spelled out, checked before anything is trained.
 
-    Where the items have no content, ``all`` leaves out those that read it, with a log line.
+    ``all`` leaves out those that cannot be made of these items, with a log line each.
 
     Args:
         names: ``EvaluationConfig.baselines``.
-        embeddings: The run's.
+        items: The run's item embeddings.
 
     Raises:
-        ConfigError: If there is no such baseline.
+        ConfigError: If there is no such baseline, or one that is named cannot be made.
     """
-    chosen: list[str] = []
+    chosen: dict[str, None] = {}
     for name in names:
-        if name != ALL and name not in BASELINES:
-            raise _unknown(name)
-        chosen += BASELINES if name == ALL else [name]
-    if ALL in names and not embeddings.content.shape[1]:
-        logger.warning("left out %s: the items have no content", " and ".join(_READ_CONTENT))
-        chosen = [name for name in chosen if name not in _READ_CONTENT]
-    return tuple(dict.fromkeys(chosen))
+        if name != ALL:
+            _check(name, items)
+            chosen[name] = None
+            continue
+        for each in BASELINES:
+            if reason := _hindrance(each, items):
+                logger.warning("left out the baseline %s: %s", each, reason)
+            else:
+                chosen[each] = None
+    return tuple(chosen)
+
+
+def _check(name: str, items: ItemEmbeddings) -> None:
+    if name not in BASELINES:
+        raise _unknown(name)
+    if reason := _hindrance(name, items):
+        raise ConfigError(
+            f"baseline {name}: {reason}; leave it out of EvaluationConfig.baselines"
+            + (" or set EmbeddingConfig.text_encoder" if name in _READ_CONTENT else "")
+        )
+
+
+def _hindrance(name: str, items: ItemEmbeddings) -> str | None:
+    """Why a baseline cannot be made of these items, if it cannot."""
+    if name in _READ_CONTENT and not items.content.shape[1]:
+        parts = ", ".join(items.parts)
+        return f"expected items with a text, file or image part, found the parts {parts}"
+    if name == "ease" and items.num_items > MOST_ITEMS_OF_EASE:
+        return (
+            f"expected at most {MOST_ITEMS_OF_EASE:,} items, as it inverts a dense matrix of all "
+            f"their pairs, found {items.num_items:,}"
+        )
+    return None
 
 
 def _unknown(name: str) -> ConfigError:
