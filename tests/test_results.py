@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from scripts.experiments.runner import DEFAULT, Request
 
 from hidvae.config import load_config
 from hidvae.data.prepare import Dataset
+from hidvae.evaluation.baselines.by_name import BASELINES
+from hidvae.evaluation.evaluate_run import MODEL_ALONE
 from hidvae.evaluation.metrics import recall_at
 from hidvae.store.artifacts import read_json, write_json
 
@@ -68,6 +71,18 @@ def measured(
         write_json(root / "results" / result_name(kind, "demo"), of_kind)
     page.write_page(root / "results", root / "results.md")
     return root
+
+
+def finals(root: Path) -> list[Path]:
+    """The runs of the final rows, by seed."""
+    runs = root / "runs" / "results" / "demo" / "final"
+    return [runs / f"default-seed-{seed}" for seed in (0, 1)]
+
+
+def rows_of(page: str) -> dict[str, str]:
+    """The first table of accuracy of a page: ranker -> its line."""
+    table = page.partition("Test, history excluded:\n\n")[2].partition("\n\n")[0]
+    return {row.split(" | ")[0].removeprefix("| "): row for row in table.splitlines()[2:]}
 
 
 def ranks(root: Path, run: str, column: str) -> np.ndarray:
@@ -152,6 +167,16 @@ def test_the_page_shows_what_was_measured(measured: Path) -> None:
     values = [run["metrics"][key]["recall@5"] for run in (first, second)]
     cell = f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
     assert f"| hidvae | {cell} |" in shown
+    seeds = {name: row.split("|")[-2].strip() for name, row in rows_of(shown).items()}
+    assert (seeds["hidvae"], seeds["popularity"]) == ("2", "1")
+    for run, path in zip((first, second), finals(measured), strict=True):
+        graph, training = (
+            read_json(path / "graph" / "graph.json"),
+            read_json(path / "retriever" / "manifest.json"),
+        )
+        epoch = training["metrics"]["best_epoch"]
+        assert (run["chosen"]["weight"], run["chosen"]["epoch"]) == (graph["weight"], epoch)
+        assert f"epoch {epoch:g}, weight {graph['weight']:g}, " in shown
     found = final["comparisons"]["hidvae"]["content_graph"][key]["recall@10"]
     low, high = found["ci"]
     assert f"| content_graph | {found['difference']:+.4f} [{low:+.4f}, {high:+.4f}] |" in shown
@@ -159,9 +184,86 @@ def test_the_page_shows_what_was_measured(measured: Path) -> None:
         row = rf"^\| {re.escape(bucket['bucket'])} \| {bucket['num_users']} \|"
         assert bool(re.search(row, shown, re.MULTILINE)) == bool(bucket["num_users"])
     titles = re.findall(r"^##+ (.+)$", shown, re.MULTILINE)
-    assert titles == ["demo", "What accuracy hides", "Semantic IDs", "Ablation", "Cold items"]
+    assert titles == [
+        *("Protocol", "demo"),
+        *("What accuracy hides", "Semantic IDs", "Ablation", "Cold items"),
+    ]
     assert "| without input | `RetrieverConfig.content_input=False` |" in shown
     assert str(measured) not in shown
+
+
+def test_the_record_orders_the_data_sets_and_says_what_each_method_was_given(
+    measured: Path, tmp_path: Path
+) -> None:
+    final = read_json(measured / "results" / "demo-final.json")
+    for name in ("a-target", "never-tuned", "unknown"):
+        write_json(tmp_path / f"{name}-final.json", final)
+    peer = {"model": "sasrec", "test_excluding_history": dict.fromkeys(page.METRICS, 0.0123)}
+    write_json(tmp_path / "peer-a-target.json", {"seed 0": peer, "seed 1": peer})
+    look = '{ date = "2026-01-02", recipe = "first", found = ".01 / .02" }'
+    (tmp_path / "record.toml").write_text(
+        f"""
+        order = ["never-tuned", "a-target"]
+        [[tests]]
+        dataset = "a-target"
+        chosen = "the recipe"
+        goal = ".1"
+        looks = [{look}, {look}]
+        [trials.a-target]
+        hidvae = "over 9"
+        [[published]]
+        system = "Other"
+        source = "there"
+        read = "second-hand"
+        history = "not said"
+        beauty = ".03 / .04"
+        sports = "–"
+        """,
+        encoding="utf-8",
+    )
+    page.write_page(tmp_path, tmp_path / "page.md")
+    shown = (tmp_path / "page.md").read_text(encoding="utf-8")
+    titles = re.findall(r"^## (.+)$", shown, re.MULTILINE)
+    assert titles == ["Protocol", "never-tuned", "a-target", "unknown", "Published figures"]
+    assert "| a-target | 2 | the recipe | .1 |" in shown
+    assert shown.count("| a-target | 2026-01-02 | first | .01 / .02 |") == 2
+    assert "| Other | .03 / .04 | – | not said | there | second-hand |" in shown
+    without, of_target, unknown = re.split(r"^## (?:never-tuned|a-target|unknown)$", shown,
+                                           flags=re.MULTILINE)[1:]  # fmt: skip
+    assert "| trials | seeds |" not in without + unknown
+    assert "| trials | seeds |" in of_target
+    rows = rows_of(of_target)
+    assert rows["hidvae"].endswith("| over 9 | 2 |")
+    assert rows["popularity"].endswith("| – | 1 |")  # nothing to set
+    assert rows["content_graph"].endswith("| 0 | 1 |")
+    peers = "| sasrec (RecTools) |" + " 0.0123 ± 0.0000 |" * 4 + " 0 | 2 |"
+    assert rows["sasrec (RecTools)"] == peers
+    assert of_target.count("RecTools") == 1  # its test was not ranked with the history included
+
+
+def test_the_record_is_of_the_stored_results() -> None:
+    """Every name in it is one of the results, and what it says of our test was found."""
+    record = tomllib.loads((ROOT / "results" / "record.toml").read_text(encoding="utf-8"))
+    stored = {
+        file.name.removesuffix("-final.json"): read_json(file)
+        for file in (ROOT / "results").glob("*-final.json")
+    }
+    assert set(record["order"]) == set(stored) == {test["dataset"] for test in record["tests"]}
+    assert set(record["trials"]) == set(stored)
+    assert record["order"][-1] == "amazon-beauty-2014"  # the recipe's own comes last
+    known = {"hidvae", MODEL_ALONE, "sasrec (RecTools)", *BASELINES}
+    assert {name for of_data in record["trials"].values() for name in of_data} <= known
+    for test in record["tests"]:
+        runs = stored[test["dataset"]]["rows"]["default"]["runs"]
+        means = [
+            np.mean([run["metrics"]["test_excluding_history"][metric] for run in runs])
+            for metric in ("recall@10", "ndcg@10")
+        ]
+        ours = " / ".join(f"{mean:.4f}".removeprefix("0") for mean in means)
+        assert ours in [look["found"] for look in test["looks"]]
+    for figure in record["published"]:
+        assert figure["source"] and figure["read"]
+        assert figure["history"] in ("excluded", "included", "not said")
 
 
 def test_every_table_of_the_page_is_whole(measured: Path) -> None:

@@ -1,8 +1,9 @@
-"""Write docs/results.md from results/*.json."""
+"""Write docs/results.md from results/*.json, and from results/record.toml."""
 
 from __future__ import annotations
 
 import statistics
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,34 +20,77 @@ BEYOND_ACCURACY = {
     "diversity@10": "diversity@10 (tags)",
     "invalid_rate": "invalid rate",
 }
+FINAL = "-final.json"
+WITHOUT_SETTINGS = ("popularity",)
 EXCLUDED = "test_excluding_history"
 RULES = {EXCLUDED: "history excluded", "test": "history included"}
 SLICES = {"target_popularity": "training events of the target", "history_length": "history length"}
+RECORD = "record.toml"
+"""What the numbers do not say by themselves, beside them in results/."""
 INTRODUCTION = """\
 # Results
 
-Made by `make results DATA=FOLDER` (`scripts/experiments`); the numbers with their
-config, seed, commit and machine are in `results/*.json`. Ranked by item over the full
-catalogue; the epoch is selected on validation and the test targets are ranked once per
-run. Our figures are mean ± standard deviation over the seeds. The seeds share dataset,
-embeddings, tags and the baselines, which are trained once (seed 0). A difference is paired:
-per user the mean over our seeds minus the baseline, with its 95 % bootstrap interval over the
-users. What each figure means is in [evaluation](evaluation.md)."""
+Measured by this package, but for the [published figures](#published-figures). Made by `make
+results DATA=FOLDER` (`scripts/experiments`); the numbers with their config, seed, commit and
+machine are in `results/*.json`. What each figure means is in [evaluation](evaluation.md).
+
+## Protocol
+
+- **Split**: each user's last event is the test, the one before it validation. Items are ranked
+  among the full catalogue.
+- **History**: *excluded* leaves items that the user already had out of the lists, *included* does
+  not. Compare figures of the same rule only. Where nobody repeats an item in training, what is
+  added to our model's scores favours no item of the history, and the baselines have no such rule:
+  much of a difference with the history included comes from it.
+- **Choice**: epoch and weights of a run are chosen on validation; its test targets are ranked once.
+- **Seeds**: our figures are mean ± standard deviation over the seeds, which share dataset,
+  embeddings, tags and the baselines. Baselines are trained once, with seed 0.
+- **Trials**: settings of a method that were tried on the data set's validation, the one in the
+  table among them. 0: it has those of Amazon Beauty.
+- **Inputs**: ours reads content and words beside the events, `sasrec`, `item_knn` and `ease` read
+  events alone, `sasrec_content` is offered the same item embeddings as ours
+  ([the baselines](evaluation.md#baselines)). A baseline without a row was not measured there.
+- **Differences** are paired: per user the mean over our seeds minus the baseline, with a 95 %
+  bootstrap interval over the users."""
+LOOKS = """\
+### How often each test was looked at
+
+A test that is looked at while the recipe changes is no longer fresh. Single choices were made on
+validation, but work on the recipe went on until a goal for the test of Amazon Beauty was met. So
+trust the data sets at the top most: the recipe came to them as it was."""
+PUBLISHED = """\
+## Published figures
+
+What others report on Amazon's 5-core data of 2014, each user's last event, ranked among all items:
+recall@10 / ndcg@10. Nothing here was run again by us, and encoders, texts and schedules differ.
+Where the history rule is not said, our figures with the history *included* are the safer
+comparison. We found no published figure for KuaiRand-Pure ranked among all items."""
 Table = list[str]
 Runs = Sequence[Mapping[str, Any]]
 Differences = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def write_page(results: Path, page: Path) -> None:
-    """Write the page from the JSON files of a folder."""
+    """Write the page from the files of a folder: JSON, and ``RECORD`` where it is there."""
+    file = results / RECORD
+    record = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     lines = [INTRODUCTION]
-    for file in sorted(results.glob("*-final.json")):
-        dataset = file.name.removesuffix("-final.json")
-        lines += ["", f"## {dataset}", "", *final_section(read_json(file))]
+    if "tests" in record:
+        lines += ["", *looks_section(record["tests"])]
+    for dataset in in_order(results, record.get("order", ())):
+        peers = results / f"peer-{dataset}.json"
+        lines += ["", f"## {dataset}", ""]
+        lines += final_section(
+            read_json(results / f"{dataset}{FINAL}"),
+            trials=record.get("trials", {}).get(dataset),
+            peers=read_json(peers) if peers.is_file() else {},
+        )
         for kind, section in (("ablation", ablation_section), ("cold", cold_section)):
             other = results / f"{dataset}-{kind}.json"
             if other.is_file():
                 lines += ["", *section(read_json(other))]
+    if "published" in record:
+        lines += ["", *published_section(record["published"])]
     for file in sorted(results.glob("tags-*.json")):
         lines += ["", *tags_section(read_json(file))]
     for file in sorted(results.glob("diversity-*.json")):
@@ -64,13 +108,66 @@ def write_page(results: Path, page: Path) -> None:
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def final_section(measured: Mapping[str, Any]) -> Table:
-    """One dataset: accuracy, paired differences, what accuracy hides, slices, semantic IDs."""
+def in_order(results: Path, order: Sequence[str]) -> list[str]:
+    """The data sets with final metrics: those of the record in its order, then the others."""
+    found = sorted(file.name.removesuffix(FINAL) for file in results.glob(f"*{FINAL}"))
+    place = {name: number for number, name in enumerate(order)}
+    return sorted(found, key=lambda name: place.get(name, len(place)))
+
+
+def looks_section(tests: Sequence[Mapping[str, Any]]) -> Table:
+    """How often a test was looked at, by data set, and what was found."""
+    lines = [
+        LOOKS,
+        "",
+        "| data set | recipes that ranked its test | chosen with it | goal for its test |",
+        "| --- | ---: | --- | --- |",
+    ]
+    for test in tests:
+        cells = [str(len(test["looks"])), test["chosen"], test["goal"]]
+        lines.append(line(test["dataset"], cells))
+    lines += [
+        "",
+        "| data set | date | recipe | recall@10 / ndcg@10 |",
+        "| --- | --- | --- | ---: |",
+    ]
+    for test in tests:
+        for look in test["looks"]:
+            lines.append(line(test["dataset"], [look["date"], look["recipe"], look["found"]]))
+    return lines
+
+
+def published_section(figures: Sequence[Mapping[str, str]]) -> Table:
+    """What others report, with protocol and source."""
+    lines = [
+        PUBLISHED,
+        "",
+        "| system | Beauty | Sports | history | source | read |",
+        "| --- | ---: | ---: | --- | --- | --- |",
+    ]
+    columns = ("beauty", "sports", "history", "source", "read")
+    return lines + [line(row["system"], (row[name] for name in columns)) for row in figures]
+
+
+def final_section(
+    measured: Mapping[str, Any],
+    trials: Mapping[str, str] | None = None,
+    peers: Mapping[str, Any] | None = None,
+) -> Table:
+    """One dataset: accuracy, paired differences, what accuracy hides, slices, semantic IDs.
+
+    Args:
+        measured: ``ranking.final``.
+        trials: Ranker -> settings that were tried for it; none for those that are not named.
+        peers: What ``benchmarks/rectools_peer.py`` stored of the same data set.
+    """
     (row,) = measured["rows"].values()
     runs = row["runs"]
     lines = [described(measured, runs)]
     for key, rule in RULES.items():
-        lines += ["", f"Test, {rule}:", "", *metric_table(runs, key, METRICS)]
+        lines += ["", f"Test, {rule}:", "", *accuracy_table(runs, key, trials, peers or {})]
+    if chosen := chosen_weights(runs):
+        lines += ["", chosen]
     lines += ["", *difference_tables(measured["comparisons"], list(RULES))]
     lines += ["### What accuracy hides", "", "Lists of test, history excluded:", ""]
     lines += metric_table(runs, EXCLUDED, BEYOND_ACCURACY)
@@ -79,6 +176,35 @@ def final_section(measured: Mapping[str, Any]) -> Table:
             lines += ["", f"By {of}, history excluded, recall@10 / ndcg@10:", ""]
             lines += slice_table(runs, EXCLUDED, name)
     return [*lines, "", "### Semantic IDs", "", *id_table(runs)]
+
+
+def accuracy_table(
+    runs: Runs, key: str, trials: Mapping[str, str] | None, peers: Mapping[str, Any]
+) -> Table:
+    """Rankers x accuracy under one key, with what each was given: trials and seeds."""
+    scored = {name: of_ranker(runs, name) for name in rankers_of(runs[0]["metrics"])}
+    for peer in peers.values():
+        if key in peer:
+            scored.setdefault(f"{peer['model']} (RecTools)", []).append(peer)
+    with_trials = trials is not None
+    lines = header(["", *METRICS, *(["trials"] if with_trials else []), "seeds"])
+    for name, of_name in scored.items():
+        cells = [mean_spread([s[key][metric] for s in of_name]) for metric in METRICS]
+        if trials is not None:
+            cells.append(trials.get(name, "–" if name in WITHOUT_SETTINGS else "0"))
+        lines.append(line(name, [*cells, str(len(of_name))]))
+    return lines
+
+
+def chosen_weights(runs: Runs) -> str:
+    """What validation chose for each seed, where the runs say it."""
+    chosen = [run["chosen"] for run in runs if "chosen" in run]
+    if not chosen:
+        return ""
+    said = "; ".join(
+        ", ".join(f"{name} {value:g}" for name, value in weights.items()) for weights in chosen
+    )
+    return f"Chosen on validation, seed by seed: {said}."
 
 
 def described(measured: Mapping[str, Any], runs: Runs) -> str:
@@ -189,6 +315,12 @@ def ablation_section(measured: Mapping[str, Any]) -> Table:
         "above; what else a row sets is in the last table. Differences are row minus full, paired, "
         "per user the mean over the seeds: below 0, the part that is off helps. History excluded. "
         f"{made_on(runs)}",
+        "",
+        "Read with care: all rows have the full model's schedule and weights, also `item_decoder`, "
+        "which does better with longer training and more of the item graph "
+        "([experiments](experiments.md#the-retriever)). The rows without tags are of a model that "
+        "scores items and not codes, so they say little of models that generate codes. Without "
+        "collaborative signal, the item graph still counts co-occurrences.",
     ]
     for mode in rankers_of(runs[0]["metrics"]):
         lines += ["", *header([mode, *COMPARED, *(f"{m} minus full" for m in COMPARED)])]

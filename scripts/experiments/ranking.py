@@ -18,6 +18,7 @@ from scripts.experiments.runner import DEFAULT, Request, Trial, make_runs, publi
 from hidvae.evaluation.bootstrap import paired_bootstrap
 from hidvae.evaluation.evaluate_run import METRICS, RANKS, rankers_of
 from hidvae.evaluation.metrics import ndcg_at, recall_at
+from hidvae.ranking.graph_weight import CHOSEN
 from hidvae.store.artifacts import read_json, read_stage
 from hidvae.store.cache import CACHE_VARIABLE
 
@@ -156,8 +157,15 @@ def measure_run(run: Trial, is_brief: bool) -> dict[str, Any]:
         "machine": retriever.manifest["machine"],
         "num_parameters": retriever.facts["num_parameters"],
         "num_epochs": retriever.facts["num_epochs"],
+        "chosen": {"epoch": retriever.metrics["best_epoch"], **_weights(run)},
         "metrics": metrics,
     }
+
+
+def _weights(run: Trial) -> dict[str, float]:
+    """What validation chose to add to the retriever's scores, by name."""
+    chosen = read_json(run.path / "graph" / CHOSEN)
+    return {name: value for name, value in chosen.items() if isinstance(value, float)}
 
 
 def _ranks(runs: Sequence[Trial]) -> list[pl.DataFrame]:

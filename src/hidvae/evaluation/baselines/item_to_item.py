@@ -134,7 +134,7 @@ def _largest(similar: sparse.coo_array, first: int, count: int) -> sparse.csr_ar
 
 
 def _inverse(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Of a symmetric positive definite matrix in Fortran's order; takes its memory, in C's order."""
+    """Of a symmetric positive definite matrix (K, K) in Fortran's order, in its memory."""
     if not matrix.size:
         return matrix
     factor, failed = linalg.lapack.spotrf(matrix, lower=True, overwrite_a=True)
