@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,6 +77,11 @@ def test_search(tmp_path: Path) -> None:
     results = run("search", tmp_path / "found.json")
     check_positive(results["ours"])
     check_positive(results["peers"])
+    for row in results["ours"]:
+        assert row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
+        # A batch is faster than its users one by one, and not by more than its own size.
+        alone = 1000 / row["p50_ms"]
+        assert alone / 3 < row["users_per_second"] < 100 * alone
     assert results["notes"]["transformers"] == {"valid": 1.0}  # all that it found are items
 
 
@@ -119,14 +125,19 @@ def test_tokenizer(tmp_path: Path) -> None:
 def test_start(tmp_path: Path) -> None:
     results = run("start", tmp_path / "found.json")
     check_positive([results["least_seconds"]])
-    assert len(results["least_seconds"]) == 4
+    least = {row: seconds for row, seconds in results["least_seconds"].items()}
+    assert len(least) == 4
+    assert least["import hidvae"] < least["hidvae recommend"]  # which imports it and torch
 
 
 def test_prepare(tmp_path: Path) -> None:
     alone = tmp_path / "alone.json"
     results = run("prepare", tmp_path / "found.json", "--events", "20000", "--alone", str(alone))
     check_numbers(results)
-    assert results["events_per_second"] > 0
+    assert results["events"] == 20000 and results["format"] == "parquet"
+    rate, seconds = results["events_per_second"], results["seconds"]
+    assert 20000 / (seconds + 0.05) - 1 <= rate <= 20000 / (seconds - 0.05) + 1
+    assert 0.05 < results["peak_gib"] < 4
     assert json.loads(alone.read_text()) == results
 
 
@@ -156,7 +167,25 @@ def test_contestants_take_turns(harness: ModuleType) -> None:
     timings = harness.take_turns(contestants, rounds=3, warmups=1)
     assert "".join(calls) == "ba" + "ab" + "ba" + "ab"
     assert all(len(timing.seconds) == 3 for timing in timings.values())
-    assert all(min(timing.seconds) >= 0 for timing in timings.values())
+
+
+def test_a_contestant_is_timed_by_its_own_calls_alone(
+    harness: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a clock that only the contestants move: a takes 3 s, b 1 s more each time."""
+    now = 0.0
+    calls = {"a": 0, "b": 0}
+
+    def work(name: str, first: float, more: float) -> None:
+        nonlocal now
+        now += first + more * calls[name]
+        calls[name] += 1
+
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: now)
+    contestants = {"a": partial(work, "a", 3.0, 0.0), "b": partial(work, "b", 1.0, 1.0)}
+    timings = harness.take_turns(contestants, rounds=3, warmups=2)
+    assert timings["a"].seconds == (3.0, 3.0, 3.0)
+    assert timings["b"].seconds == (3.0, 4.0, 5.0)  # the first two warmed up
 
 
 def test_percentiles_and_ratios(harness: ModuleType) -> None:
@@ -268,6 +297,8 @@ def test_run(tmp_path: Path) -> None:
     assert found["data"] == "demo" and found["test_users"] == 200
     check_numbers(found)
     check_positive([{name: found[name] for name in ("run_seconds", "test_seconds", "p50_ms")}])
+    assert found["p50_ms"] <= found["p95_ms"] <= found["p99_ms"]
+    assert found["tokenizer_seconds"] < sum(found["stages"].values()) < found["run_seconds"]
 
 
 def test_serve(tiny_run: Path, tmp_path: Path) -> None:

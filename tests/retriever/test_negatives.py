@@ -24,27 +24,43 @@ OCCURRENCES = torch.tensor([0, 3, 1, 1, 5, 2, 0])
 TARGETS = torch.tensor([4, 4, 5, 4, 1, 5, 4, 4])
 
 
-def test_items_are_drawn_as_often_as_they_occur() -> None:
-    torch.manual_seed(0)
+def test_items_are_drawn_as_often_as_they_occur(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each occurrence is drawn once here, so the counts have to be those of the histories."""
     sampler = NegativeSampler(HISTORIES, 7, 1)
-    drawn = torch.cat([sampler.draw(TARGETS[:0])[0] for _ in range(40_000)])
-    found = torch.bincount(drawn, minlength=7) / len(drawn)
-    torch.testing.assert_close(found, OCCURRENCES / 12, atol=0, rtol=0.08)
-    assert set(drawn.tolist()) == {1, 2, 3, 4, 5}
+    places = iter(range(12))
+
+    def next_place(high: int, size: tuple[int, ...], **_: Any) -> Tensor:
+        assert high == 12 and size == (1,)
+        return torch.tensor([next(places)])
+
+    monkeypatch.setattr(torch, "randint", next_place)
+    drawn = torch.cat([sampler.draw(TARGETS[:0])[0] for _ in range(12)])
+    assert torch.equal(torch.bincount(drawn, minlength=7), OCCURRENCES)
+
+
+def test_places_are_drawn_anew_and_evenly() -> None:
+    torch.manual_seed(0)
+    sampler = NegativeSampler(Sequences.from_lists([np.arange(20)]), 20, 1)
+    drawn = torch.cat([sampler.draw(TARGETS[:0])[0] for _ in range(8000)])
+    counts = torch.bincount(drawn, minlength=20)
+    # Of a fair draw this sum is 19 on average and below 44 in 999 of 1,000.
+    assert float(((counts - 400) ** 2 / 400).sum()) < 44
+    assert len(torch.unique(drawn[:-1] * 20 + drawn[1:])) > 390  # of 400 pairs: no cycle
 
 
 def test_it_says_how_probably_each_was_drawn() -> None:
-    """The first items of the histories are no targets, and so are there more seldom."""
-    torch.manual_seed(1)
+    """Against all 8^3 choices of targets and 12^2 of draws; the first items are no targets."""
+    occurring = torch.repeat_interleave(torch.arange(7), OCCURRENCES)
+    chosen = torch.cartesian_prod(TARGETS, TARGETS, TARGETS, occurring, occurring)
+    expected = torch.stack([(chosen == item).any(dim=1).double().mean() for item in range(7)])
     sampler = NegativeSampler(HISTORIES, 7, 2)
-    times, said = torch.zeros(7), torch.zeros(7)
-    for _ in range(4000):
-        targets = TARGETS[torch.randint(len(TARGETS), (3,))]
-        items, log_drawn = sampler.draw(targets)
-        assert torch.equal(items, items.unique()) and torch.isin(targets, items).all()
-        times[items] += 1
-        said[items] = log_drawn.exp()
-    torch.testing.assert_close(times / 4000, said, atol=0.03, rtol=0)
+    said = torch.zeros(7, dtype=torch.double)
+    for first in range(1, 6):  # each item among the draws at least once
+        for _ in range(20):
+            items, log_drawn = sampler.draw(torch.tensor([first, 4, 4]))
+            assert torch.equal(items, items.unique()) and {first, 4} <= set(items.tolist())
+            said[items] = log_drawn.exp().double()
+    torch.testing.assert_close(said, expected, atol=1e-6, rtol=0)
 
 
 def test_half_precision_draws_the_same() -> None:

@@ -16,7 +16,7 @@ from hidvae.apps.serve import app, messages
 from hidvae.apps.serve.live_run import LiveRun
 from hidvae.ranking import recommender as recommender_module
 
-from .conftest import Running, assert_problem, running, wait_until
+from .conftest import AUTHORIZED, Running, assert_problem, running, wait_until
 
 
 def test_health(client: httpx.Client) -> None:
@@ -92,11 +92,46 @@ def test_openapi_names_every_route_and_has_examples(client: httpx.Client) -> Non
 
 
 def test_examples_of_openapi_work(client: httpx.Client) -> None:
+    """Each is answered as it asks to be: its own histories, so many items, none taken before."""
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
-    for route, name in (("/recommend", "RecommendRequest"), ("/explain", "ExplainRequest")):
-        for example in schemas[name]["examples"]:
-            response = client.post(route, json=example)
-            assert response.status_code == 200, response.text
+    for example in schemas["RecommendRequest"]["examples"]:
+        response = client.post("/recommend", json=example)
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        lists = answer["results"] if "users" in example else [answer]
+        for user, found in zip(example.get("users", [example]), lists, strict=True):
+            taken, given = user["history"], [item["item_id"] for item in found["items"]]
+            assert found["history"] == taken and found["unknown_items"] == []
+            assert found["is_fallback"] == (not taken)
+            assert len(set(given)) == len(given) and not set(given) & set(taken)
+            if most := example.get("filters", {}).get("most_per_tag"):
+                roots = [item["tag_path"][0] for item in found["items"]]
+                assert all(roots.count(root) <= most for root in roots)
+                assert 1 < len(roots) <= example.get("k", 10)
+            else:
+                assert len(given) == example["k"]
+    for example in schemas["ExplainRequest"]["examples"]:
+        response = client.post("/explain", json=example)
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        assert answer["item"]["item_id"] == example["item_id"]
+        assert answer["history"] == example["history"] and not answer["is_fallback"]
+    by_history, by_user = schemas["User"]["examples"]
+    (found,) = client.post("/recommend", json={"users": [by_history]}).json()["results"]
+    assert found["history"] == by_history["history"]
+    response = client.post("/recommend", json={"users": [by_user]})
+    assert_problem(response, 404, by_user["user_id"])  # not of the tiny shop
+
+
+def test_examples_of_items_work(changeable: Running) -> None:
+    client = changeable.client
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for example in schemas["AddItemsRequest"]["examples"]:
+        response = client.post("/items", json=example, headers=AUTHORIZED)
+        assert response.status_code < 300, response.text
+        for item in example["items"]:
+            fields = client.get(f"/items/{item['item_id']}").json()["fields"]
+            assert fields["title"] == item["title"] and fields["categories"] == item["categories"]
 
 
 def test_metrics_count_requests_and_searches(shared: Running) -> None:

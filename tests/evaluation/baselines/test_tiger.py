@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from hidvae.config import Config, RunConfig, load_config
 from hidvae.data.interactions import count_items
@@ -19,6 +21,7 @@ from hidvae.evaluation.baselines import tiger
 from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_ranker import Ranker, evaluate_ranker
 from hidvae.features.embeddings import load_embeddings
+from hidvae.ranking.ranker import GenerativeRanker
 from hidvae.run.run import Run
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import StageFolder, read_json, read_stage
@@ -34,7 +37,7 @@ def folders(tiny_run: Path) -> Folders:
     return Run(tiny_run).folders(["dataset", "embeddings", "tags"])
 
 
-def make(run: RunConfig, folders: Folders, output: Path) -> Ranker:
+def make(run: RunConfig, folders: Folders, output: Path) -> GenerativeRanker:
     """TIGER in ``output``/baselines/tiger."""
     return tiger.tiger(Run(output, "cpu", borrowed=folders), Config(run=run))
 
@@ -187,10 +190,30 @@ def test_items_without_content_are_refused(folders: Folders, tmp_path: Path) -> 
     assert list(tmp_path.rglob("manifest.json")) == []
 
 
-def test_the_published_shape() -> None:
-    """What makes it TIGER, whatever was tuned."""
-    assert not tiger.TOKENIZER.is_supervised
-    assert tiger.RETRIEVER.architecture == "encoder_decoder"
-    assert tiger.TOKENIZER.collisions == "disambiguate"
-    assert tiger.TOKENIZER.uniqueness_weight == 0
-    assert not tiger.RETRIEVER.prefix_normalized
+def test_tags_do_not_reach_it(folders: Folders, made: Path, tmp_path: Path) -> None:
+    """Where every item has another's tags, tokenizer, IDs and retriever are the same bits."""
+    tags = folders["tags"]
+    other = Path(shutil.copytree(tags.path, tmp_path / "tags"))
+    frame = pl.read_parquet(other / "tags.parquet")
+    moved = np.roll(np.arange(frame.height), 7)
+    columns = [frame[name][moved] for name in frame.columns if name != "item_id"]
+    frame.with_columns(columns).write_parquet(other / "tags.parquet")
+    assert not frame.equals(pl.read_parquet(other / "tags.parquet"))
+    make(RUN, {**folders, "tags": StageFolder(other, tags.manifest)}, tmp_path / "out")
+    for file in (
+        "tokenizer/model.safetensors",
+        "semantic_ids/semantic_ids.parquet",
+        "retriever/model.safetensors",
+    ):
+        assert (tmp_path / "out" / BELOW / file).read_bytes() == (made / file).read_bytes(), file
+
+
+def test_probabilities_are_over_whole_codebooks(folders: Folders, made: Path) -> None:
+    """As published: some are left for IDs that no item has."""
+    retriever = make(RUN, folders, made.parents[1]).retriever
+    items = torch.tensor([[1, 2, 3], [50, 60, -1]])
+    with torch.no_grad():
+        memory = retriever.read(items, torch.tensor([0, 1]))
+        every = torch.arange(120).expand(2, 120)
+        sums = retriever.code_log_probs(memory, every).sum(dim=2).exp().sum(dim=1)
+    assert (sums > 0.01).all() and (sums < 0.95).all(), sums
