@@ -15,6 +15,7 @@ from hidvae.config import load_config
 from hidvae.data.prepare import Dataset
 from hidvae.data.split import hold_out_items
 from hidvae.evaluation import evaluate_run as scoring
+from hidvae.evaluation.baselines import by_name
 from hidvae.evaluation.baselines.untrained import Popularity
 from hidvae.evaluation.evaluate_run import SUFFIX, rankers_of, tasks_of
 from hidvae.run.run import Run
@@ -173,3 +174,23 @@ def test_only_some_users_are_ranked_where_that_is_asked_for(demo_dataset: Datase
         taken = all_of.histories.take(rows)
         assert (taken.items == some.histories.items).all()
         assert (taken.offsets == some.histories.offsets).all()
+
+
+def test_all_baselines_of_an_older_version_are_not_all(
+    tiny_run: Path, tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was evaluated with all that there were then gets the rows that came later."""
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    config = load_config([], [*tiny_settings, "EvaluationConfig.baselines=all"])
+    found = []
+    for names in (("popularity",), ("popularity", "item_knn"), ("popularity", "item_knn")):
+        monkeypatch.setattr(by_name, "BASELINES", names)
+        monkeypatch.setattr(scoring, "BASELINES", names)
+        Run(run, "cpu").make(config)
+        manifest = run / "evaluation" / "manifest.json"
+        found.append((manifest.stat().st_mtime_ns, read_json(run / "evaluation" / "metrics.json")))
+    assert [list(metrics["baselines"]) for _, metrics in found] == [
+        ["popularity"],
+        *[["popularity", "item_knn"]] * 2,
+    ]
+    assert found[1][0] == found[2][0]  # up to date

@@ -22,7 +22,12 @@ import polars as pl
 from hidvae.config import Config, EvaluationConfig
 from hidvae.data.interactions import Sequences, count_items
 from hidvae.data.split import Split, choose_users
-from hidvae.evaluation.baselines.by_name import ALL, build_baseline, chosen_baselines
+from hidvae.evaluation.baselines.by_name import (
+    ALL,
+    BASELINES,
+    build_baseline,
+    chosen_baselines,
+)
 from hidvae.evaluation.evaluate_ranker import (
     EvaluationResult,
     Protocol,
@@ -134,6 +139,8 @@ def tasks_of(split: Split, num_items: int, max_users: int = 0, seed: int = 0) ->
 def evaluation_settings(config: Config) -> dict[str, Any]:
     """The settings that change the stage's result, as its manifest keeps them."""
     settings = {**dataclasses.asdict(config.evaluation), "metrics_format": METRICS_FORMAT}
+    if ALL in config.evaluation.baselines:  # of another version it stands for others
+        settings["all_baselines"] = BASELINES
     if {"sasrec", "sasrec_content", ALL} & {*config.evaluation.baselines}:
         settings["sasrec"] = dataclasses.asdict(config.sasrec)
     return settings
