@@ -41,6 +41,14 @@ def test_labels_keep_spaces_and_an_encoded_separator() -> None:
     assert paths_of(["A &gt; B", "A &gt; C"]) == [["A", "B"], ["A", "C"]]
 
 
+def test_objects_within_each_other_are_paths() -> None:
+    below = {"name": "Food", "children": [{"name": "Italian", "children": [{"name": "Pasta"}]}]}
+    above = {"name": "Pasta", "parent": {"name": "Italian", "parent": {"name": "Food"}}}
+    expected = [["Food", "Italian", "Pasta"], None]
+    assert paths_of([[below], None]) == paths_of([below, None]) == expected
+    assert paths_of([[above], None]) == paths_of([above, None]) == expected
+
+
 def test_a_path_is_cut_before_an_empty_label() -> None:
     assert parsed(["A > B > ", "A > > "]) == ([["A", "B"], ["A"]], [])
     assert parsed([["A", None], [None], [""]]) == ([["A"], None, None], [])

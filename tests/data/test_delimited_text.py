@@ -301,3 +301,19 @@ def test_rows_between_two_marks_are_rows(tmp_path: Path) -> None:
     text = 'item_id,title,price\n1,"small lamp,5\n2,vase,\n,lamp 12",\n4,x,9\n'
     found, _ = read(tmp_path / "items.csv", text)
     assert found["title"].to_list() == ['"small lamp', "vase", 'lamp 12"', "x"]
+
+
+@pytest.mark.parametrize("body", ["a;Lamp\nb;Desk\n", "a;Lämp\nb;Désk\n"])
+def test_the_header_alone_may_show_the_encoding(tmp_path: Path, body: str) -> None:
+    """Before: the codec's own words, and no row."""
+    content = ("item_id;Gebühr\n" + body).encode("latin-1")
+    table, told = read(tmp_path / "items.csv", content)
+    assert table.columns[-1] == "Gebühr"
+    assert table["Gebühr"].to_list() == [line[2:] for line in body.splitlines()]
+    assert any("Windows-1252" in each for each in told)
+
+
+def test_a_broken_letter_of_the_header_is_no_fault_of_the_rows(tmp_path: Path) -> None:
+    rows = "".join(f"{n};é{n}\n" for n in range(5)).encode()
+    table, _ = read(tmp_path / "items.csv", b"item_id;Geb\xfchr\n" + rows)
+    assert table.columns[-1] == "Geb?hr" and table["Geb?hr"][0] == "é0"

@@ -44,7 +44,7 @@ def test_own_folder_is_read_by_its_name(tmp_path: Path) -> None:
     assert tables.items["item_id"].to_list() == ["a"]
     assert isinstance(tables.interactions, pl.LazyFrame)
     files = {name: folder / name for name in ("items.csv", "interactions.csv")}
-    assert source_files(config) == table_files(folder) == files
+    assert source_files(config) == table_files(folder, config) == files
     assert (tables.items_file, tables.interactions_file) == tuple(map(str, files.values()))
 
 
@@ -117,11 +117,11 @@ def test_names_that_do_not_go_with_the_tables(
 
 
 def test_a_name_that_is_nearly_ours_is_said(tmp_path: Path) -> None:
-    tables = read_folder(config_of(shop(tmp_path), *NAMES[:3], "titel=name", "colour=farbe"))
-    assert "titel" in tables.items.columns
+    tables = read_folder(config_of(shop(tmp_path), *NAMES[:3], "titlle=name", "colour=farbe"))
+    assert "titlle" in tables.items.columns
     said = [decision.said for decision in tables.decisions]
     assert (
-        "DatasetConfig.column_names: 'titel' is no column that is used; did you mean 'title'? "
+        "DatasetConfig.column_names: 'titlle' is no column that is used; did you mean 'title'? "
         '(DatasetConfig.column_names=["title=name"])'
     ) in said
     assert not any("colour" in each for each in said)
@@ -143,7 +143,7 @@ def test_a_folder_with_one_table_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "items.jsonl.zst").touch()
     assert has_tables(tmp_path)
     with pytest.raises(DataError, match=r"expected a table interactions\.\* .*; found none"):
-        table_files(tmp_path)
+        table_files(tmp_path, DatasetConfig())
 
 
 def test_prepared_tables_are_read_under_a_given_name(tmp_path: Path) -> None:

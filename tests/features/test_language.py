@@ -17,6 +17,7 @@ RUSSIAN = ["Title: Шампунь для волос"]  # noqa: RUF001
         (["", "123"], ""),
         (GERMAN, "100 small words of German and 0 of English"),
         (GERMAN + ENGLISH * 3, ""),
+        (["Blue mug No. 3", "Oak candle No. 4"] * 20, ""),  # no is Portuguese too
         (RUSSIAN, "75% of the letters are not Latin"),
     ],
 )

@@ -1,9 +1,10 @@
 """Category paths as people write them, made into lists of labels, root first.
 
 Taken are a label, a list of labels, a list of such lists (an item under several paths), a list of
-objects with a name, and text: a path with a separator, or a list as JSON or Python writes it. Of
-several paths ``choose_paths`` takes one. Each row is read as it is written; what separates the
-labels of a text is decided for the column, by what repeats.
+objects with a name, such objects within each other (children, parent), and text: a path with a
+separator, or a list as JSON or Python writes it. Of several paths ``choose_paths`` takes one. Each
+row is read as it is written; what separates the labels of a text is decided for the column, by what
+repeats.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ LABEL_FIELDS = (
 )
 """Fields of an object that name a category, in order of preference."""
 
+_BELOW = ("children", "subcategories", "subcategory", "child")
+_ABOVE = ("parent", "parent_category")
+"""Fields of an object that hold the categories below and above it."""
 _ARROWS = (">", "\u00bb", "\u203a", "\u2192")
 _STRONG = (*_ARROWS, "|")
 _WEAK = (" / ", "/", "\\", "::", ";", ",")
@@ -76,6 +80,9 @@ def parse_categories(
     if dtype == pl.String or isinstance(dtype, (pl.Categorical, pl.Enum)):
         paths = _from_text(blank_to_null(values.cast(pl.String)), where, notes, separator)
     else:
+        if _is_tree(dtype):
+            values = pl.Series(name, [_tree_paths(value) for value in values], _NESTED)
+            dtype = values.dtype
         as_text = _label_expr(pl.col(name), dtype)
         if as_text is None:
             notes.refuse(
@@ -151,6 +158,33 @@ def _label_expr(value: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
     if dtype in (pl.Binary, pl.Object):
         return None
     return as_text(value, dtype)
+
+
+def _is_tree(dtype: Any) -> bool:
+    """Whether objects hold the categories above or below them."""
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return _is_tree(dtype.inner)
+    if not isinstance(dtype, pl.Struct):
+        return False
+    fields = {field.name.lower(): field.dtype for field in dtype.fields}
+    return any(
+        isinstance(getattr(fields[name], "inner", fields[name]), pl.Struct)
+        for name in (*_BELOW, *_ABOVE)
+        if name in fields
+    )
+
+
+def _tree_paths(value: Any) -> _Paths:
+    """All paths, root first, in an object that holds the categories above or below it."""
+    if isinstance(value, (list, pl.Series)):
+        return [path for each in value for path in _tree_paths(each)]
+    if not isinstance(value, dict):
+        return []
+    fields = {name.lower(): each for name, each in value.items()}
+    label = [next((str(fields[name]) for name in LABEL_FIELDS if fields.get(name)), "")]
+    above = [path for name in _ABOVE for path in _tree_paths(fields.get(name))]
+    below = [path for name in _BELOW for path in _tree_paths(fields.get(name))]
+    return [[*head, *label, *tail] for head in above or [[]] for tail in below or [[]]]
 
 
 def _from_lists(lists: pl.Series, where: _Where, notes: Notes) -> pl.Series:

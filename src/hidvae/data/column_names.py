@@ -21,12 +21,18 @@ from hidvae.errors import DataError
 
 SETTING = "DatasetConfig.column_names"
 _SAMPLE = 1000
+_FEW, _DIFFERING = 5, 0.8
+"""With so many items taken twice, and such a share of them under differing names: no title."""
 
 # Each role's other names, best first: a name of a later row counts where no earlier one is there.
 _USER_NAMES = (
     ("user", "uid", "customerid", "customer", "visitorid", "reviewerid", "memberid", "buyerid")
     + ("clientid", "shopperid", "personid", "useridx", "userno", "usernumber", "customerno"),
     ("visitor", "username", "reviewer", "client", "member", "customernumber", "accountid"),
+    ("customeremail", "email", "useremail", "authorid", "steamid", "authorsteamid", "readerid")
+    + ("kundennummer", "kundennr", "kundenid", "kunde", "nutzer", "benutzer", "benutzerid")
+    + ("nutzerid", "mitglied", "mitgliedsnummer", "leser", "lesernummer", "utilisateur", "client")
+    + ("idclient", "usuario", "idusuario", "cliente", "idcliente", "utente", "klant"),
     ("sessionid", "session"),
 )
 _ITEM_NAMES = (
@@ -35,12 +41,19 @@ _ITEM_NAMES = (
     + ("businessid", "stockcode", "isbn", "videoid", "gameid", "contentid", "documentid", "docid")
     + ("recipeid", "artistid", "listingid", "offerid", "goodsid", "productcode", "itemcode"),
     ("parentasin", "movie", "article", "book", "track", "song", "video"),
+    ("appid", "trackuri", "spotifytrackuri", "songuri", "itemuri", "lineitemsku", "itemsku")
+    + ("recipe", "game", "handle"),
+    ("artikelnummer", "artikelnr", "artikelid", "artikel", "produktid", "produkt", "signatur")
+    + ("mediennummer", "idproduit", "produit", "idarticle", "producto", "idproducto", "prodotto"),
 )
 _TIME_NAMES = (
     ("ts", "time", "datetime", "date", "eventtime", "eventtimestamp", "unixtime", "timestampms"),
     ("unixreviewtime", "createdat", "eventdate", "orderdate", "purchasedate", "invoicedate")
     + ("reviewtime", "visittime", "visited", "visitedat", "viewedat", "ratedat", "purchasedat")
-    + ("orderedat", "clicktime", "tdat", "created", "orderdatetime", "timems", "datetimeutc"),
+    + ("orderedat", "clicktime", "tdat", "created", "orderdatetime", "timems", "datetimeutc")
+    + ("timestampcreated", "playedat", "listenedat", "at"),
+    ("datum", "bestelldatum", "kaufdatum", "ausleihdatum", "zeitpunkt", "zeit", "uhrzeit")
+    + ("datecommande", "horodatage", "fecha", "fechapedido", "data", "dataordine"),
 )
 _TITLE_NAMES = (
     ("itemname", "productname", "producttitle", "itemtitle", "movietitle", "moviename", "booktitle")
@@ -53,7 +66,10 @@ _TITLE_NAMES = (
         "gamename",
         "businessname",
     ),
+    ("lineitemname", "appname", "recipename"),
     ("name",),
+    ("titel", "bezeichnung", "artikelname", "produktname", "titre", "nom", "titulo", "nombre")
+    + ("titolo", "nome"),
 )
 _CATEGORY_NAMES = (
     (
@@ -67,6 +83,7 @@ _CATEGORY_NAMES = (
     )
     + ("itemcategory", "categorytree", "taxonomy", "googleproductcategory", "categoryhierarchy"),
     ("class", "department", "categoryid"),
+    ("kategorie", "kategorien", "warengruppe", "sachgruppe", "rubrik", "categorie", "categoria"),
 )
 _EVENT_ROLES = {
     Columns.USER: _USER_NAMES,
@@ -140,6 +157,7 @@ def recognise_log(
     roles: dict[str, tuple[tuple[str, ...], ...]] = dict(_EVENT_ROLES)
     if with_items:
         roles |= _ITEM_ROLES
+        names = _without_others_names(log, names, file, notes)
     times = [name for name in names if _matches(name, Columns.TIMESTAMP, _TIME_NAMES)]
     if Columns.TIMESTAMP not in names and times:
         looked = first_rows(log, times, file)
@@ -148,6 +166,53 @@ def recognise_log(
         if len(usual_times(names)) > 1:
             del roles[Columns.TIMESTAMP]
     return _recognise(names, roles, file, notes)
+
+
+def _without_others_names(
+    log: pl.LazyFrame, names: list[str], file: str, notes: Notes
+) -> list[str]:
+    """The columns but those that are called like a title and say nothing of the item.
+
+    Such as the ``Name`` of an order or of a customer: it differs among the events of an item.
+    """
+    item = next(
+        (
+            each
+            for row in ((Columns.ITEM,), *_ITEM_NAMES)
+            for each in names
+            if each == row[0] or plain_name(each) in row
+        ),
+        None,
+    )
+    titles = [name for name in names if _matches(name, Columns.TITLE, _TITLE_NAMES)]
+    if item is None or not titles:
+        return names
+    rows = first_rows(log, [item, *titles], file)
+    if rows.schema[item].is_nested():
+        return names
+    told = (
+        rows.drop_nulls(item)
+        .group_by(item)
+        .agg(
+            pl.len().alias(LINE),
+            *(pl.col(name).n_unique() for name in titles if not rows.schema[name].is_nested()),
+        )
+    )
+    told = told.filter(pl.col(LINE) > 1)
+    others = [
+        name
+        for name in titles
+        if name in told.columns
+        and told.height >= _FEW
+        and int((told[name] > 1).sum()) > _DIFFERING * told.height
+    ]
+    if others:
+        notes.decide(
+            f"{file}: {', '.join(others)} differ{'s' * (len(others) == 1)} among the events of an "
+            "item, so it is no title",
+            f'{SETTING}=["title=YOURS"]',
+        )
+    return [name for name in names if name not in others]
 
 
 def usual_times(names: Sequence[str]) -> list[str]:
@@ -160,11 +225,26 @@ def usual_times(names: Sequence[str]) -> list[str]:
 
 def recognise_items(names: Sequence[str], file: str, notes: Notes) -> dict[str, str]:
     """Which columns of an items table get our names; see ``recognise_log``."""
-    first, codes, words = _ITEM_NAMES
+    first, codes, words, *rest = _ITEM_NAMES
     nouns = ("product", *words)  # beside an id, a name: id,product,price
     others = tuple(name for name in codes if name != "product")
-    item_names = (first, others, ("id",), nouns)
+    item_names = (first, others, ("id",), nouns, *rest)
     return _recognise(names, {Columns.ITEM: item_names, **_ITEM_ROLES}, file, notes)
+
+
+def roles_of(names: Sequence[str], *, of_items: bool = False) -> set[str]:
+    """Our names that columns have or could be taken for; of an items table an ``id`` is an item."""
+    known: dict[str, Sequence[Sequence[str]]] = {**_EVENT_ROLES, **_ITEM_ROLES}
+    found = {ours for name in names for ours, rows in known.items() if _matches(name, ours, rows)}
+    if of_items and "id" in map(plain_name, names):
+        found.add(Columns.ITEM)
+    return found
+
+
+def item_columns(names: Sequence[str]) -> list[str]:
+    """Columns that may hold the ids of an items table, the likeliest first."""
+    rows = (*_ITEM_NAMES[:2], ("id",), *_ITEM_NAMES[2:])
+    return [name for row in rows for name in names if plain_name(name) in row]
 
 
 def find_levels(names: Sequence[str]) -> list[str]:

@@ -188,6 +188,7 @@ def _recognise(file: TextFile, encoding: str, layout: Layout, config: DatasetCon
         has_usual_ends=not any(line.endswith("\r") for _, line in lines[:-1]),
     )
     text = lines[0][1].strip()
+    header = [name.encode(errors="replace").decode() for name in header]  # of broken letters too
     columns, is_named = name_columns(header, rows, layout, file.name, lines[0][0], text)
     if not is_named:
         return replace(dialect, columns=columns)
@@ -413,7 +414,9 @@ def _check(file: TextFile, dialect: _Dialect) -> int | _Shape:
     with open_bytes(file.path) as source:
         for _ in range(dialect.first_line - 1):
             source.readline()
-        repeated = dialect.header.encode()
+        repeated = dialect.header.encode(errors="surrogateescape")
+        if not is_utf_8(repeated):
+            return _OTHER_BYTES
         for block in whole_lines(source):
             if not is_utf_8(block):
                 return _OTHER_BYTES

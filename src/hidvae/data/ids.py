@@ -6,8 +6,9 @@ Parquet is the id 7.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -21,6 +22,8 @@ NO_ID_WORDS = (
     *("\\n", "-", "undefined"),
 )
 """What programs write in place of an id that is missing, in lower case."""
+_ID_FIELDS = ("id", "_id", "$oid", "$numberlong", "uuid", "key")
+"""Fields of an object that name it, in order of preference."""
 _LOOSE = "DatasetConfig.match_ids=loose"
 _POINT_ZERO = r"^[+-]?\d+\.0+$"
 _EXPONENT = r"^[+-]?\d(?:\.\d+)?[eE]\+\d{2,}$"
@@ -31,6 +34,9 @@ _SAMPLE = 1000
 _DIGITS: dict[object, int] = {pl.Float16: 2**11, pl.Float32: 2**24}
 """From here on whole numbers are too long for the type, and neighbours become one; 2^53 for
 Float64."""
+
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
 def ids_as_text(
@@ -89,6 +95,26 @@ def ids_as_text(
             "100000, are taken for the numbers"
         )
     return text.str.replace(r"\.0+$", "") if drop_zero else text
+
+
+def with_ids_of_objects(frame: Frame, columns: Sequence[str], file: str, notes: Notes) -> Frame:
+    """Columns of objects that have an id, such as ``{"id": 7, "name": …}``, as these ids."""
+    schema = frame.collect_schema()
+    for name in columns:
+        dtype: Any = schema.get(name)
+        values, path = pl.col(name), []
+        while isinstance(dtype, pl.Struct):
+            fields: dict[str, Any] = {field.name.lower(): field for field in dtype.fields}
+            wanted = (*_ID_FIELDS, name, *([dtype.fields[0].name] if len(fields) == 1 else []))
+            field = next((fields[each] for each in wanted if each in fields), None)
+            if field is None:
+                break
+            values, dtype = values.struct.field(field.name), field.dtype
+            path.append(field.name)
+        if path:
+            notes.decide(f"{file}, column {name}: of its objects the {'.'.join(path)} counts")
+            frame = frame.with_columns(values.alias(name))
+    return frame
 
 
 def without_exponent(text: pl.Expr) -> pl.Expr:

@@ -9,7 +9,9 @@ MULTILINGUAL = "paraphrase-multilingual-MiniLM-L12-v2"
 """An encoder for many languages, as small as the default."""
 _MAX_TEXTS = 2000
 _MIN_HITS = 20
-"""Small words that a guess needs: titles alone may have hardly any."""
+_MIN_DIFFERENT = 3
+"""Small words that a guess needs, and how many different ones: titles alone may have hardly any,
+and one may be something else, such as the No. of a model."""
 _MAX_OTHER_LETTERS = 0.3
 """Share of letters of another script from which on texts are not English."""
 _LANGUAGE_FREE = ("hashing", "none")
@@ -51,6 +53,8 @@ def foreign_language(texts: Sequence[str]) -> str:
     }
     likeliest = max(counts, key=lambda language: counts[language])
     num_english = sum(word in _ENGLISH for word in words)
+    if len(set(words) & set(_OTHERS[likeliest].split())) < _MIN_DIFFERENT:
+        return ""
     if counts[likeliest] >= _MIN_HITS and counts[likeliest] > 2 * num_english:
         return f"{counts[likeliest]} small words of {likeliest} and {num_english} of English"
     return ""

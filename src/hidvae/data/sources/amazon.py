@@ -59,7 +59,7 @@ def source_files(config: DatasetConfig) -> dict[str, Path]:
         DataError: If files are missing; says which setting fits the ones that are there.
     """
     folder = _locate(config)
-    return table_files(folder) if has_tables(folder) else _release_files(folder, config)
+    return table_files(folder, config) if has_tables(folder) else _release_files(folder, config)
 
 
 def read_amazon(config: DatasetConfig) -> SourceTables:

@@ -14,15 +14,23 @@ from hidvae.data.column_names import (
     ITEM_COLUMNS,
     find_levels,
     is_usual,
+    item_columns,
     join_levels,
     recognise_items,
     recognise_log,
 )
 from hidvae.data.conditions import keep_events, parse_condition
+from hidvae.data.ids import with_ids_of_objects
 from hidvae.data.items_of_log import items_of_log
 from hidvae.data.notes import Notes, count_of, show_value
 from hidvae.data.schema import EVENT_COLUMNS, TEXT_COLUMNS, Columns
 from hidvae.data.sources import recbole
+from hidvae.data.sources.choose_tables import (
+    choose_items,
+    choose_log,
+    id_column,
+    ids_of_rows,
+)
 from hidvae.data.sources.locate import locate_folder
 from hidvae.data.sources.remote import dataset_name
 from hidvae.data.table_files import (
@@ -64,7 +72,7 @@ def source_files(config: DatasetConfig) -> dict[str, Path]:
         ConfigError: If source and dataset_split do not go together.
         DataError: If the folder or a table is missing.
     """
-    return table_files(_locate(config))
+    return table_files(_locate(config), config)
 
 
 def read_folder(config: DatasetConfig) -> SourceTables:
@@ -84,13 +92,13 @@ def has_tables(folder: Path) -> bool:
     return _has_own_tables(folder) or recbole.has_atomic_files(folder)
 
 
-def table_files(folder: Path) -> dict[str, Path]:
+def table_files(folder: Path, config: DatasetConfig) -> dict[str, Path]:
     """The files that ``read_tables`` reads, by name, items first.
 
     Raises:
         DataError: If a table is missing, or there is a choice.
     """
-    items, log = _find_files(folder)
+    items, log = _find_files(folder, config)
     return {
         name: path
         for table in (items, log)
@@ -111,7 +119,7 @@ def read_tables(folder: Path, config: DatasetConfig, name: str) -> SourceTables:
         ConfigError: If the column names do not go with the tables.
         DataError: If a table is missing or cannot be read.
     """
-    items_path, log_path = _find_files(folder)
+    items_path, log_path = _find_files(folder, config)
     entries = split_entries(config.column_names)
     notes = Notes(strict=config.strict)
     if not recbole.has_atomic_files(folder):
@@ -174,8 +182,9 @@ def rename_tables(
     found = recognise_log(
         named, log_name, notes, with_items=items is None, time_format=config.time_format
     )
+    log = with_ids_of_objects(log.rename(found), (Columns.USER, Columns.ITEM), log_name, notes)
     log = with_times(
-        log.rename(found),
+        log,
         log_name,
         config.time_format,
         notes,
@@ -204,8 +213,11 @@ def rename_tables(
             items = name_items(items)
         else:
             free = [column for column in names_of(items) if column not in levels]
+            items = _with_matching_ids(items, free, log, str(items_file), log_name, notes)
+            free = [column for column in names_of(items) if column not in levels]
             items = items.rename(recognise_items(free, str(items_file), notes))
             levels = levels or ([] if Columns.CATEGORIES in items.columns else find_levels(free))
+        items = with_ids_of_objects(items, (Columns.ITEM,), str(items_file), notes)
     if levels and set(levels) <= set(items.columns):
         items = join_levels(items, levels, str(items_file or log_name))
         notes.decide(
@@ -222,6 +234,28 @@ def rename_tables(
         parts=notes.parts,
         used=frozenset(notes.used),
     )
+
+
+def _with_matching_ids(
+    items: pl.DataFrame,
+    free: Sequence[str],
+    log: pl.LazyFrame,
+    items_file: str,
+    log_name: str,
+    notes: Notes,
+) -> pl.DataFrame:
+    """Of several columns that may be the ids, call that ``item_id`` whose ids the log has."""
+    candidates = item_columns(free)
+    if Columns.ITEM in free or len(candidates) < 2 or Columns.ITEM not in names_of(log):
+        return items
+    found = id_column(items, candidates, ids_of_rows(log, log_name))
+    if found is None:
+        return items
+    notes.decide(
+        f"{items_file}: of {', '.join(candidates)} the log holds {found}, so it is the item_id",
+        f'{_SETTING}=["item_id={found}"]',
+    )
+    return items.rename({found: Columns.ITEM})
 
 
 def _take_levels(
@@ -362,14 +396,23 @@ def _has_own_tables(folder: Path) -> bool:
     return any(tables_named(folder, stem) for stem in ("items", "interactions"))
 
 
-def _find_files(folder: Path) -> tuple[TableFiles | None, TableFiles]:
-    """Items, if there are any, and interactions."""
+def _find_files(folder: Path, config: DatasetConfig) -> tuple[TableFiles | None, TableFiles]:
+    """Items, if there are any, and interactions: by their names, else by their columns."""
     if not recbole.has_atomic_files(folder):
+        entries = {theirs: ours for ours, theirs in split_entries(config.column_names)}
         found = [_named(folder, names) for names in (ITEM_TABLES, LOG_TABLES)]
         items = None if found[0] is None else find_table(folder, found[0])
-        if found[1] is None and len(others := only_tables(folder, except_for=found[0])) == 1:
-            return items, others[0]
-        return items, find_table(folder, found[1] or LOG_TABLES[0])
+        others = only_tables(folder, except_for=found[0])
+        if found[1] is None and others:
+            log = others[0]
+            if len(others) > 1:
+                log = choose_log(str(folder), others, config, entries)
+        else:
+            log = find_table(folder, found[1] or LOG_TABLES[0])
+        if items is None:
+            others = [each for each in others if not set(each.parts) & set(log.parts)]
+            items = choose_items(log, others, config, entries)
+        return items, log
     if _has_own_tables(folder):
         raise DataError(
             f"{folder}: expected either items.* and interactions.* or RecBole's files; found both; "
@@ -391,11 +434,17 @@ def _say_names(items: TableFiles | None, log: TableFiles, notes: Notes) -> None:
 
 
 def _say_unread(folder: Path, items: TableFiles | None, log: TableFiles, notes: Notes) -> None:
-    """Say which tables have a usual name and are not read, as another one came first."""
+    """Say which tables are not read."""
     read = {path for table in (items, log) if table is not None for path in table.parts}
-    tables = [each for name in (*ITEM_TABLES, *LOG_TABLES) for each in tables_named(folder, name)]
-    if unread := [Path(str(each)).name for each in tables if not read & set(each.parts)]:
-        notes.decide(f"{folder}: {', '.join(unread)} not read", "join them with the table that is")
+    named = [each for name in (*ITEM_TABLES, *LOG_TABLES) for each in tables_named(folder, name)]
+    unread = {path for each in (*named, *only_tables(folder)) for path in each.parts} - read
+    if unread:
+        names = sorted(path.name for path in unread)
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        notes.decide(
+            f"{folder}: {', '.join(names[:_SHOWN])}{more} not read",
+            "join them with the table that is, or call a table of items items.*",
+        )
 
 
 def split_entries(column_names: Sequence[str]) -> list[tuple[str, str]]:

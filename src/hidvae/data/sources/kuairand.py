@@ -69,7 +69,7 @@ def source_files(config: DatasetConfig) -> dict[str, Path]:
     """
     folder = _locate(config)
     if has_tables(folder):
-        return table_files(folder)
+        return table_files(folder, config)
     folders = _places(folder, config)
     found = {name: find_file(folders, name) for name in _required(config)}
     if missing := [name for name, path in found.items() if path is None]:
