@@ -13,7 +13,7 @@ from hidvae.store.artifacts import read_stage
 
 
 def show(item: Recommendation) -> None:
-    """One item: its codes, the tag that each stands for, and what of the history is like it."""
+    """One item: its codes, the tag that each stands for, and what of the history moved it up."""
     print(f"{item.title} ({item.item_id}), probability {item.prob:.4f}")
     for level, (code, code_prob) in enumerate(zip(item.codes, item.code_probs, strict=True)):
         line = f"  {code:<8} {code_prob:.3f} given the codes before it"
@@ -22,8 +22,12 @@ def show(item: Recommendation) -> None:
                 f"; stands for {item.tag_path[level]!r} ({item.tag_confidences[level]:.2f} sure)"
             )
         print(line)
-    for match in item.because:
-        print(f"  shares {match.shared_levels} of {len(item.codes)} codes with {match.title}")
+    print(f"  {item.reason}")
+    for cause in item.because:
+        print(
+            f"  {cause.share:.0%} of its lift by {cause.title}, whose ID begins alike in "
+            f"{cause.shared_levels} of {len(item.codes)} levels"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         TokenizerConfig,
         load_config,
     )
-    from hidvae.ranking.explain import HistoryMatch, Recommendation
+    from hidvae.ranking.explain import Cause, Recommendation
     from hidvae.ranking.filters import Filters
     from hidvae.ranking.recommender import Recommender
     from hidvae.run.run import Run
@@ -41,6 +41,7 @@ _set_thread_environment()  # here, because whatever uses torch comes after it
 
 __all__ = [
     "ArtifactError",
+    "Cause",
     "Config",
     "ConfigError",
     "DataError",
@@ -50,7 +51,6 @@ __all__ = [
     "Filters",
     "FingerprintMismatch",
     "HidvaeError",
-    "HistoryMatch",
     "MissingExtraError",
     "NotTrainedError",
     "Recommendation",
@@ -78,7 +78,7 @@ _LAZY = {
     "TagConfig": "hidvae.config",
     "TokenizerConfig": "hidvae.config",
     "load_config": "hidvae.config",
-    "HistoryMatch": "hidvae.ranking.explain",
+    "Cause": "hidvae.ranking.explain",
     "Filters": "hidvae.ranking.filters",
     "Recommendation": "hidvae.ranking.explain",
     "Recommender": "hidvae.ranking.recommender",

@@ -279,12 +279,15 @@ def test_recommend_prints_json(hidvae: Invoke, tiny_run: Path) -> None:
     recommended = json.loads(out)
     assert len(recommended) == 5
     promised = {"item_id", "title", "score", "log_prob", "tag_path", "tag_confidences", "because"}
+    promised |= {"score_parts", "reason"}
     for item in recommended:
         assert promised <= set(item)
         assert item["item_id"] not in history
         assert len(item["tag_path"]) == len(item["tag_confidences"])
         assert all(0 <= confidence <= 1 for confidence in item["tag_confidences"])
-        assert {match["item_id"] for match in item["because"]} <= set(history)
+        assert {cause["item_id"] for cause in item["because"]} <= set(history)
+        assert sum(item["score_parts"].values()) == pytest.approx(item["score"], abs=1e-4)
+    assert all(item["because"] for item in recommended)
     scores = [item["score"] for item in recommended]
     assert scores == sorted(scores, reverse=True)
 

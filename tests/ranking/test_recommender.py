@@ -179,20 +179,20 @@ def assert_well_explained(
     ):
         assert tag == recommender.tags.names[level][ids.tag_ids[item, level]]
         assert 0 <= confidence <= 1
-    assert len(found.because) <= 3
-    for match in found.because:
-        assert match.item_id in history
-        other = ids.codes[catalogue.index_of([match.item_id])[0]]
-        length = match.shared_levels
-        assert length >= 1
+    parts = found.score_parts
+    assert sum(parts) == pytest.approx(found.score, abs=1e-4)
+    assert parts.generator == pytest.approx(found.log_prob) and parts.reranker == 0
+    assert parts.item_graph >= 0 and parts.likeness >= 0
+    assert len(found.because) <= 3 and (found.because == ()) == (found.score == found.log_prob)
+    shares = [cause.share for cause in found.because]
+    assert shares == sorted(shares, reverse=True) and sum(shares) <= 1 + 1e-9
+    for cause in found.because:
+        assert cause.item_id in history[-10:]
+        assert sum(cause.parts) == pytest.approx(cause.share)
+        other = ids.codes[catalogue.index_of([cause.item_id])[0]]
+        length = cause.shared_levels
         assert (other[:length] == ids.codes[item, :length]).all()
         assert length == ids.num_levels or other[length] != ids.codes[item, length]
-    shares = [
-        name
-        for name in set(history)
-        if ids.codes[catalogue.index_of([name])[0], 0] == ids.codes[item, 0]
-    ]
-    assert len(found.because) == min(3, len(shares))
 
 
 def test_recommendations_carry_true_reasons(recommender: Recommender) -> None:
@@ -212,7 +212,13 @@ def test_explaining_an_item_agrees_with_recommending_it(
         assert explained.log_prob == pytest.approx(found.log_prob, abs=1e-5)
         assert explained.score == pytest.approx(found.score, abs=1e-5)
         assert explained.code_probs == pytest.approx(found.code_probs, abs=1e-5)
-        same = {"log_prob": 0.0, "score": 0.0, "code_probs": ()}
+        assert explained.score_parts == pytest.approx(found.score_parts, abs=1e-5)
+        assert [each.item_id for each in explained.because] == [
+            each.item_id for each in found.because
+        ]
+        for one, other in zip(explained.because, found.because, strict=True):
+            assert one.parts == pytest.approx(other.parts, abs=1e-6)
+        same = {"log_prob": 0.0, "score": 0.0, "score_parts": (), "code_probs": (), "because": ()}
         assert dataclasses.replace(explained, **same) == dataclasses.replace(found, **same)
 
 
@@ -440,7 +446,8 @@ def test_a_history_may_be_any_list_of_ids(recommender: Recommender) -> None:
         assert recommender.recommend(history, k=np.int64(4)) == expected
     lists = pl.Series([ids, ids[:2]])
     assert recommender.recommend_many(lists, k=4)[0] == expected
-    assert recommender.explain(np.array(ids), np.str_(expected[0].item_id)) == expected[0]
+    explained = recommender.explain(np.array(ids), np.str_(expected[0].item_id))
+    assert (explained.item_id, explained.reason) == (expected[0].item_id, expected[0].reason)
 
 
 @pytest.mark.parametrize(

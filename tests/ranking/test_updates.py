@@ -70,6 +70,19 @@ def test_an_added_item_is_a_full_member(recommender: Recommender, history: list[
     assert after.explain(["new", *history], "newer").prob > 0
 
 
+def test_an_added_item_is_lifted_by_content_words_and_likeness_alone(
+    recommender: Recommender, history: list[str]
+) -> None:
+    after = recommender.add_items([like(recommender, 3, "new")])
+    twin, new = (after.explain(history, name) for name in (history[0], "new"))
+    assert new.because and all(cause.parts.co_occurrence == 0 for cause in new.because)
+    alike = next(cause for cause in new.because if cause.item_id == history[0])
+    assert alike.parts.words > 0 and alike.parts.content > 0
+    found = after.explain([history[0], "new"], history[1])
+    assert all(c.parts.co_occurrence == 0 for c in found.because if c.item_id == "new")
+    assert twin.item_id == history[0]
+
+
 def test_the_old_recommender_goes_on_as_it_was(
     recommender: Recommender, history: list[str]
 ) -> None:

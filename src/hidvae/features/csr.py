@@ -1,10 +1,11 @@
-"""Sparse matrices as the tensors of a safetensors file."""
+"""Sparse matrices as the tensors of a safetensors file, and a few of their rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 _PARTS = ("data", "indices", "indptr")
@@ -27,3 +28,18 @@ def csr_from_tensors(
     matrix = sparse.csr_array(tuple(tensors[f"{name}.{part}"] for part in _PARTS), shape=shape)
     matrix.check_format()
     return matrix
+
+
+def dense_rows(matrix: sparse.csr_array, rows: npt.NDArray[np.integer]) -> np.ndarray:
+    """A few rows (r, c), c being the columns in which one of them is not 0, ascending.
+
+    For products of these rows it is some times as quick as SciPy's own selection.
+    """
+    first = matrix.indptr[rows]
+    length = matrix.indptr[rows + 1] - first
+    end = np.cumsum(length)
+    entry = np.arange(length.sum()) + np.repeat(first - end + length, length)
+    columns, place = np.unique(matrix.indices[entry], return_inverse=True)
+    dense = np.zeros((len(rows), len(columns)), dtype=matrix.dtype)
+    dense[np.repeat(np.arange(len(rows)), length), place] = matrix.data[entry]
+    return dense

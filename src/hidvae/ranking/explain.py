@@ -1,38 +1,102 @@
-"""Why an item was recommended: its tag path, how sure, and which history items resemble it."""
+"""Why an item was recommended: its tags, and which items of the history moved it up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hidvae.data.catalogue import Catalogue
 from hidvae.features.tags.vocabulary import PATH_SEPARATOR, TagVocabulary
+from hidvae.ranking.reasons import KINDS, Reasons
 from hidvae.semantic_ids.table import SemanticIds
+
+MOST_CAUSES = 3
+"""History items that are named for one recommended item."""
+_SMALLEST_SHARE = 0.01
+"""Less than this of what lifts an item is not named."""
+_IN_WORDS = {
+    "likeness": "goes with {title!r} by learned likeness",
+    "co_occurrence": "users who took {title!r} often took it too, or what goes with it",
+    "content": "like {title!r} by content",
+    "words": "shares words with {title!r}",
+}
+_OF_THE_SAME = {
+    "likeness": "also by learned likeness",
+    "co_occurrence": "also taken together, or with the same items",
+    "content": "also alike by content",
+    "words": "also by shared words",
+}
+"""Where the words before name the same history item."""
+KIND_WORDS = {
+    "likeness": "learned likeness",
+    "co_occurrence": "taken together",
+    "content": "content",
+    "words": "shared words",
+}
+"""The kinds of a share, short."""
+_ITSELF = "it is in the history itself"
+_GENERATOR_ALONE = "The generator expects it, no item of the history lifts it"
+
+
+class ScoreParts(NamedTuple):
+    """What a score is made of, in nats; the parts add up to it."""
+
+    generator: float
+    """Log-probability of the item's semantic ID given the history."""
+    item_graph: float = 0.0
+    """Its part of the gain."""
+    likeness: float = 0.0
+    """The rest of the gain, by the learned likeness."""
+    reranker: float = 0.0
+    """What a later step changed."""
+
+
+class CauseParts(NamedTuple):
+    """A history item's share of the gain by kind, as ``reasons.KINDS``; they sum to its share."""
+
+    likeness: float = 0.0
+    """By the learned likeness: content that often goes together."""
+    co_occurrence: float = 0.0
+    """Other users took both, or each together with a third item."""
+    content: float = 0.0
+    """Their contents (text, image or the user's own vectors) are alike."""
+    words: float = 0.0
+    """Their texts have words in common."""
 
 
 @dataclass(frozen=True)
-class HistoryMatch:
-    """An item of the history whose semantic ID begins like the recommended one."""
+class Cause:
+    """An item of the history that moved the recommended one up."""
 
     item_id: str
     title: str
+    share: float
+    """Of the gain, in (0, 1]."""
+    parts: CauseParts
     shared_levels: int
-    """Length of the common prefix, at least 1."""
+    """First codes that both semantic IDs have in common; it says how alike they are named, and had
+    no part in the gain."""
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A recommended item and the reasons for it."""
+    """A recommended item and the reasons for it.
+
+    The gain is what item graph and learned likeness add to the log-probability. It is shared out by
+    what lifts the item above one that nothing in the history is near to or like (``Reasons``).
+    """
 
     item_id: str
     title: str
     log_prob: float
     """Log-probability of the item's semantic ID given the history."""
     score: float
-    """What the item is ranked by: its log-probability, plus what the item graph adds."""
+    """What the item is ranked by."""
+    score_parts: ScoreParts
+    """What the score is made of."""
     codes: tuple[str, ...]
     """The semantic ID, such as ``("<a_12>", "<b_3>", "<c_7>")``."""
     code_probs: tuple[float, ...]
@@ -41,8 +105,9 @@ class Recommendation:
     """Predicted tag of each level, coarse to fine; it ends where no tag is known."""
     tag_confidences: tuple[float, ...]
     """The tokenizer's probability of each tag of the path, in [0, 1]."""
-    because: tuple[HistoryMatch, ...]
-    """History items that share a prefix, longest first; at most three."""
+    because: tuple[Cause, ...]
+    """History items that moved it up, largest share first; at most three, and none where the item
+    gains nothing."""
 
     @property
     def prob(self) -> float:
@@ -51,18 +116,31 @@ class Recommendation:
 
     @property
     def reason(self) -> str:
-        """One sentence made from tags, confidences and the closest item of the history."""
-        where = PATH_SEPARATOR.join(self.tag_path)
-        sure = ", ".join(f"{confidence:.0%}" for confidence in self.tag_confidences)
-        tags = f"{where} (sure: {sure})" if where else ""
-        if not self.because:
-            return f"Likely next: {tags}" if tags else "Likely next after this history"
-        closest = self.because[0]
-        share = (
-            f"Shares {closest.shared_levels} of {len(self.codes)} levels with "
-            f"{closest.title!r} of the history"
-        )
-        return f"{share}; {tags}" if tags else share
+        """One sentence: the strongest causes, then tags and confidences."""
+        said = self._causes_in_words()
+        if self.tag_path:
+            sure = ", ".join(f"{confidence:.0%}" for confidence in self.tag_confidences)
+            said.append(f"{PATH_SEPARATOR.join(self.tag_path)} (sure: {sure})")
+        return "; ".join(said)
+
+    def _causes_in_words(self) -> list[str]:
+        """The two largest shares of an item of the history by one kind."""
+        pairs = [
+            (share, kind, cause)
+            for cause in self.because
+            for kind, share in zip(KINDS, cause.parts, strict=True)
+            if share >= _SMALLEST_SHARE
+        ]
+        if not pairs:
+            return [_GENERATOR_ALONE]
+        said: list[str] = []
+        named = None
+        for share, kind, cause in sorted(pairs, key=lambda pair: -pair[0])[:2]:
+            words = (_OF_THE_SAME if cause is named else _IN_WORDS)[kind]
+            words = _ITSELF if cause.item_id == self.item_id else words.format(title=cause.title)
+            said.append(f"{words} ({share:.0%}{'' if said else ' of what lifts it'})")
+            named = cause
+        return [said[0][0].upper() + said[0][1:], *said[1:]]
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
@@ -73,17 +151,20 @@ class Recommendation:
             "prob": self.prob,
             "log_prob": self.log_prob,
             "score": self.score,
+            "score_parts": self.score_parts._asdict(),
             "codes": list(self.codes),
             "code_probs": list(self.code_probs),
             "tag_path": list(self.tag_path),
             "tag_confidences": [round(float(value), 4) for value in self.tag_confidences],
             "because": [
                 {
-                    "item_id": match.item_id,
-                    "title": match.title,
-                    "shared_levels": match.shared_levels,
+                    "item_id": cause.item_id,
+                    "title": cause.title,
+                    "share": round(cause.share, 4),
+                    "parts": {k: round(v, 4) for k, v in cause.parts._asdict().items()},
+                    "shared_levels": cause.shared_levels,
                 }
-                for match in self.because
+                for cause in self.because
             ],
         }
 
@@ -91,40 +172,67 @@ class Recommendation:
 class Explainer:
     """Turns ranked items into recommendations with their reasons."""
 
-    def __init__(self, catalogue: Catalogue, ids: SemanticIds, tags: TagVocabulary) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        ids: SemanticIds,
+        tags: TagVocabulary,
+        reasons: Reasons | None = None,
+    ) -> None:
+        """Keep the tables of N items; without ``reasons`` nothing but the generator counts."""
         self._catalogue = catalogue
         self._ids = ids
         self._tags = tags
+        self._reasons = reasons or Reasons(None)
 
     def explain(
         self,
-        item: int,
-        history: Sequence[int],
-        log_prob: float,
-        score: float,
-        code_log_probs: Sequence[float],
-    ) -> Recommendation:
-        """Reasons for one item.
+        items: npt.NDArray[np.integer],
+        history: npt.NDArray[np.integer],
+        log_probs: npt.NDArray[np.floating],
+        scores: npt.NDArray[np.floating],
+        code_log_probs: npt.NDArray[np.floating],
+        gains: npt.NDArray[np.floating] | None = None,
+    ) -> list[Recommendation]:
+        """Reasons for k items after one history.
 
         Args:
-            item: item_index.
-            history: item_index of the history, oldest first.
-            log_prob: Of the item's ID.
-            score: What it is ranked by.
-            code_log_probs: (M,) of each of its codes.
+            items: (k,) item_index.
+            history: (T,) item_index, oldest first, at least one.
+            log_probs: (k,) of their IDs.
+            scores: (k,) what they are ranked by.
+            code_log_probs: (k, M) of each of their codes.
+            gains: (k,) what item graph and likeness add; by default all that the scores have above
+                the log-probabilities. The remainder is the reranker's.
         """
-        path, confidences = self.tag_path(item)
-        return Recommendation(
-            item_id=self._catalogue.item_ids[item],
-            title=self._catalogue.titles[item],
-            log_prob=float(log_prob),
-            score=float(score),
-            codes=tuple(self._ids.strings(item)),
-            code_probs=tuple(float(p) for p in np.exp(code_log_probs)),
-            tag_path=path,
-            tag_confidences=confidences,
-            because=self.matches(item, history),
-        )
+        generator = np.asarray(log_probs, dtype=np.float64)
+        total = np.asarray(scores, dtype=np.float64)
+        gained = (total - generator if gains is None else np.asarray(gains)).clip(min=0.0)
+        sources, of_gain = self._reasons.shares(history, items)
+        of_gain = of_gain * (gained > 0)[:, None, None]
+        by_graph = gained * of_gain[:, :, 1:].sum(axis=(1, 2))
+        by_likeness = (gained - by_graph).clip(min=0.0)  # not what rounding leaves
+        parts = np.column_stack([generator, by_graph, by_likeness, total - generator - gained])
+        causes = self._causes(items, sources, of_gain)
+        code_probs = np.exp(code_log_probs)
+        found = []
+        for place, item in enumerate(items.tolist()):
+            path, confidences = self.tag_path(item)
+            found.append(
+                Recommendation(
+                    item_id=self._catalogue.item_ids[item],
+                    title=self._catalogue.titles[item],
+                    log_prob=float(log_probs[place]),
+                    score=float(scores[place]),
+                    score_parts=ScoreParts(*parts[place].tolist()),
+                    codes=tuple(self._ids.strings(item)),
+                    code_probs=tuple(code_probs[place].tolist()),
+                    tag_path=path,
+                    tag_confidences=confidences,
+                    because=causes[place],
+                )
+            )
+        return found
 
     def tag_path(self, item: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """Predicted tags of an item, coarse to fine, and the confidence of each."""
@@ -136,19 +244,35 @@ class Explainer:
             confidences.append(float(self._ids.tag_confidence[item, level]))
         return tuple(names), tuple(confidences)
 
-    def matches(self, item: int, history: Sequence[int], most: int = 3) -> tuple[HistoryMatch, ...]:
-        """History items that share a prefix with an item: longest prefix first, then latest."""
-        distinct = list(dict.fromkeys(reversed(history)))  # latest first
+    def _causes(
+        self,
+        items: npt.NDArray[np.integer],
+        sources: npt.NDArray[np.integer],
+        of_gain: npt.NDArray[np.float64],
+    ) -> list[tuple[Cause, ...]]:
+        """The largest shares of each item (k, n, 4), of equal ones the latest history item's."""
         codes = self._ids.codes
-        equal = codes[np.asarray(distinct, dtype=np.int64)] == codes[item]
-        shared = np.cumprod(equal, axis=1).sum(axis=1)  # length of the common prefix
-        order = np.argsort(-shared, kind="stable")[:most]
-        return tuple(
-            HistoryMatch(
-                self._catalogue.item_ids[distinct[row]],
-                self._catalogue.titles[distinct[row]],
-                int(shared[row]),
+        equal = codes[items][:, None] == codes[sources]  # (k, n, M)
+        shared = np.cumprod(equal, axis=2).sum(axis=2)  # lengths of the common prefixes
+        share = of_gain.sum(axis=2)
+        order = np.argsort(-share, axis=1, kind="stable")[:, :MOST_CAUSES]
+        item_ids, titles, index = self._catalogue.item_ids, self._catalogue.titles, sources.tolist()
+        found = []
+        for rows, *of_item in zip(
+            order.tolist(), share.tolist(), of_gain.tolist(), shared.tolist(), strict=True
+        ):
+            shares, parts, levels = of_item
+            named = [row for row in rows if shares[row] >= _SMALLEST_SHARE]
+            found.append(
+                tuple(
+                    Cause(
+                        item_ids[index[row]],
+                        titles[index[row]],
+                        shares[row],
+                        CauseParts(*parts[row]),
+                        levels[row],
+                    )
+                    for row in named
+                )
             )
-            for row in order
-            if shared[row] > 0
-        )
+        return found

@@ -27,6 +27,19 @@ class Added(NamedTuple):
     """(B, C + 1) at least 0, in nats."""
 
 
+class Lifts(NamedTuple):
+    """What n history items lift k items by; see ``GraphScore.lifts``."""
+
+    sources: npt.NDArray[np.int64]
+    """(n,) item_index of the history items that count, latest first, each once."""
+    scores: npt.NDArray[np.float64]
+    """(k, n) S_hi: what each is near to, 0 where it is no neighbour."""
+    by_graph: npt.NDArray[np.float64]
+    """(k, n) at least 0, in nats."""
+    by_likeness: npt.NDArray[np.float64]
+    """(k, n) in nats; below 0 where two items are unlike."""
+
+
 class GraphScore(nn.Module):
     """Turns the neighbours of the latest history items into what an item gains over the others.
 
@@ -162,6 +175,45 @@ class GraphScore(nn.Module):
             more = (self.cold_factor - 1.0) * (of_graph - of_graph.amin(dim=1, keepdim=True))
             gains = gains + more * (self.is_cold[items] & (gains > 0))
         return Added(items, gains)
+
+    def lifts(self, history: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> Lifts:
+        """What each of the latest history items lifts some items by.
+
+        An item is lifted above one that nothing in the history is near to or like, whose t is
+        weight * log(smoothing). The graph lifts item i by weight * log(1 + (q S)_i / smoothing),
+        ``cold_factor`` times as much where i is cold, and a history item h has the part of that
+        which q_h S_hi is of (q S)_i. By likeness, h lifts i by likeness_weight * q_h E_h E_i',
+        and itself by nothing. So the lifts of a warm item sum to t_i - weight * log(smoothing),
+        and differ between two warm items as their gains do, as long as both gain.
+
+        Args:
+            history: (T,) item_index, oldest first, at least one; the weights q of an item that
+                occurs more than once add up.
+            items: (k,) item_index.
+        """
+        latest = history[::-1][: len(self.recency)].tolist()
+        weight_of: dict[int, float] = {}
+        for item, recency in zip(latest, self.recency.tolist(), strict=False):
+            weight_of[item] = weight_of.get(item, 0.0) + recency
+        sources = np.array(list(weight_of), dtype=np.int64)
+        weights = np.array(list(weight_of.values()))
+        shape = (len(items), len(sources))
+        pairs = (np.tile(sources, len(items)), np.repeat(items, len(sources)))
+        scores = np.asarray(self.neighbours[pairs], dtype=np.float64).reshape(shape)
+        found = weights * scores  # q_h S_hi
+        total = found.sum(axis=1, keepdims=True)  # (k, 1)
+        is_cold = self.is_cold[torch.from_numpy(items).to(self.is_cold.device)].cpu().numpy()
+        lift = self.weight * np.log1p(total / self.smoothing)
+        lift[is_cold] *= self.cold_factor
+        by_graph = np.divide(lift * found, total, where=total > 0, out=np.zeros_like(found))
+        by_likeness = np.zeros_like(found)
+        if self.likeness is not None:
+            index = torch.from_numpy(np.concatenate([items, sources])).to(self.likeness.device)
+            vectors = self.likeness[index].cpu().numpy()
+            cosines = vectors[: len(items)] @ vectors[len(items) :].T
+            is_other = sources != items[:, None]
+            by_likeness = self.likeness_weight * weights * cosines * is_other
+        return Lifts(sources, scores, by_graph, by_likeness)
 
     def _latest(self, history: Tensor) -> tuple[Tensor, Tensor]:
         """The latest items (B, L), latest first, and the weight of each; 0 where there is none."""

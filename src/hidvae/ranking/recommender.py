@@ -26,6 +26,7 @@ from hidvae.ranking.filters import Filters, ItemTagIndex, chosen, pool_for
 from hidvae.ranking.graph_score import GraphScore
 from hidvae.ranking.item_changes import ItemChanges, write_changes
 from hidvae.ranking.ranker import Ranked
+from hidvae.ranking.reasons import Reasons
 from hidvae.ranking.search import BEAM_WIDTH, Found, search
 from hidvae.ranking.updates import ItemUpdates
 from hidvae.retriever.interface import Retriever
@@ -48,6 +49,7 @@ class Recommender:
         graph: GraphScore | None = None,
         tag_ids: np.ndarray | None = None,
         is_removed: np.ndarray | None = None,
+        reasons: Reasons | None = None,
     ) -> None:
         """Put a trained model and its catalogue together; ``load`` does it for a run's folder.
 
@@ -61,6 +63,8 @@ class Recommender:
             graph: What the item graph adds, if it does.
             tag_ids: (N, L) tags of the catalogue, -1 where unknown; those of the IDs by default.
             is_removed: (N,), items that are never recommended; none by default.
+            reasons: What says which history items moved an item up; by default it knows neither
+                content nor words, and takes all that the graph adds for co-occurrence.
         """
         self.catalogue = catalogue
         self.semantic_ids = ids
@@ -72,7 +76,7 @@ class Recommender:
         self.item_tags = ItemTagIndex(
             tags, np.full_like(ids.tag_ids, -1) if tag_ids is None else tag_ids, ids.tag_ids
         )
-        self._explainer = Explainer(catalogue, ids, tags)
+        self._explainer = Explainer(catalogue, ids, tags, reasons or Reasons(graph))
         self.allowed = np.ones(catalogue.num_items, dtype=bool)
         """(N,) whether an item may be recommended; removed ones may not."""
         if is_removed is not None:
@@ -119,6 +123,7 @@ class Recommender:
             graph=graph,
             tag_ids=items.tag_ids,
             is_removed=items.is_removed,
+            reasons=Reasons(graph, updates.content(items), items.tfidf),
         )
         recommender._updates, recommender._changes = updates, changes
         recommender._version_on_disk = changes.version
@@ -299,8 +304,7 @@ class Recommender:
         )
         places = chosen(found.items, found.scores, k, filters, self.item_tags.tag_ids, limit)
         return [
-            [self._explained(found, user, place, read[user]) for place in of_user]
-            for user, of_user in enumerate(places)
+            self._explained(found, user, of_user, read[user]) for user, of_user in enumerate(places)
         ]
 
     def best(
@@ -348,7 +352,7 @@ class Recommender:
             )
             gained = added.values[added.items == int(item[0])].sum()
             found = found._replace(scores=found.scores + float(gained))
-        return self._explained(found, 0, 0, read[0])
+        return self._explained(found, 0, [0], read[0])[0]
 
     def rank(
         self,
@@ -390,15 +394,15 @@ class Recommender:
         )
 
     def _explained(
-        self, found: Found, user: int, place: int, history: np.ndarray
-    ) -> Recommendation:
+        self, found: Found, user: int, places: list[int], history: np.ndarray
+    ) -> list[Recommendation]:
         assert found.code_log_probs is not None
         return self._explainer.explain(
-            int(found.items[user, place]),
-            history.tolist(),
-            float(found.log_probs[user, place]),
-            float(found.scores[user, place]),
-            found.code_log_probs[user, place].tolist(),
+            found.items[user, places],
+            history,
+            found.log_probs[user, places],
+            found.scores[user, places],
+            found.code_log_probs[user, places],
         )
 
     def _history_items(self, history: GivenIds, name: str = "history") -> np.ndarray:

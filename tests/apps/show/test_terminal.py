@@ -14,7 +14,7 @@ from hidvae import Recommender
 from hidvae.apps.cli import app, run_app
 from hidvae.apps.show.terminal import print_explanation, print_items, print_recommendations
 from hidvae.log import logging_to_stderr, printable
-from hidvae.ranking.explain import HistoryMatch
+from hidvae.ranking.explain import Cause, CauseParts
 
 NASTY = "[bold]loud[/bold] \x1b[2J"
 
@@ -57,14 +57,14 @@ def test_no_title_tag_or_id_steers_the_terminal(
     history = recommender.catalogue.item_ids[:3]
     item = recommender.explain(history, recommender.catalogue.item_ids[4])
     nasty = "[/] [link=x]y[/link] :smile: \\[red] \x1b]0;title\x07 \u202eabc\u2066 \r\n\x9b2J \\"
-    match = HistoryMatch("a", nasty, 1)
+    cause = Cause("a", nasty, 0.6, CauseParts(words=0.6), 1)
     item = dataclasses.replace(
         item,
         item_id=nasty,
         title=nasty,
         tag_path=(nasty,),
         tag_confidences=(0.5,),
-        because=(match,),
+        because=(cause,),
     )
     print_explanation(item)
     print_recommendations([item])

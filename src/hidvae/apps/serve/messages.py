@@ -214,12 +214,39 @@ Purity = Annotated[
 ]
 
 
-class Match(_Answer):
-    """An item of the history whose semantic ID starts like the recommended one."""
+class CauseParts(_Answer):
+    """A history item's share of the gain by kind; together they are its share."""
+
+    likeness: float = Field(description="By the learned likeness: content that goes together.")
+    co_occurrence: float = Field(
+        description="Other users took both, or each together with a third item."
+    )
+    content: float = Field(description="Text, image or your own vectors are alike.")
+    words: float = Field(description="Words in common.")
+
+
+class Cause(_Answer):
+    """An item of the history that moved the recommended one up."""
 
     item_id: InCatalogue
     title: InCatalogue
-    shared_levels: SharedLevels
+    share: float = Field(
+        description="Of what item graph and likeness add to the score, in (0, 1]; history items "
+        "beyond the three, and below one in a hundred, have the rest."
+    )
+    parts: CauseParts = Field(description="The share by kind.")
+    shared_levels: int = Field(
+        description="Number of first codes in common; it had no part in the share."
+    )
+
+
+class ScoreParts(_Answer):
+    """What a score is made of, in nats; the parts add up to it."""
+
+    generator: float = Field(description="The same as `log_prob`.")
+    item_graph: float = Field(description="Added by the item graph.")
+    likeness: float = Field(description="Added by the learned likeness.")
+    reranker: float = Field(description="Changed by a later step; 0 where there is none.")
 
 
 class RecommendedItem(_Answer):
@@ -232,6 +259,9 @@ class RecommendedItem(_Answer):
         description="What it is ranked by, in nats; of a popular item the log of its share of the "
         "training events."
     )
+    score_parts: ScoreParts | None = Field(
+        description="What the score is made of; null for a popular item."
+    )
     log_prob: float | None = Field(
         description="Log-probability of its semantic ID; null for a popular item."
     )
@@ -242,7 +272,10 @@ class RecommendedItem(_Answer):
     )
     tag_path: PredictedTags
     tag_confidences: TagConfidences
-    because: list[Match] = Field(description="Longest common prefix first; at most three.")
+    because: list[Cause] = Field(
+        description="Items of the history that moved it up, largest share first; at most three, "
+        "none where item graph and likeness add nothing."
+    )
 
 
 class RecommendedList(_Answer):

@@ -36,6 +36,7 @@ def without_history(view: CatalogueView, item: int) -> dict[str, Any]:
         **view.card(item),
         "reason": f"Popular: {view.popularity[item]} events in training",
         "score": float(view.log_shares[item]),
+        "score_parts": None,
         "log_prob": None,
         "prob": None,
         "code_probs": [],

@@ -29,7 +29,7 @@ from hidvae.apps.show.shown_users import users_to_show
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.log import printable
-from hidvae.ranking.explain import Explainer, Recommendation
+from hidvae.ranking.explain import KIND_WORDS, Cause, Explainer, Recommendation
 from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
 from hidvae.semantic_ids.table import SemanticIds
@@ -197,7 +197,7 @@ def print_items(
 def print_recommendations(
     recommended: Sequence[Recommendation], console: Console | None = None, taken: str | None = None
 ) -> None:
-    """Ranked items with probability, tag path, confidences and the history items they resemble."""
+    """Ranked items with probability, tag path, confidences and the strongest cause."""
     console = console or make_console()
     if not recommended:
         _say(console, "  nothing to recommend: every item is in the history, or left out")
@@ -207,9 +207,8 @@ def print_recommendations(
         _say(console, f"{mark} {rank}. ", title, f" ({item.item_id}, p={item.prob:.3f})")
         if item.tag_path:
             _say(console, "     ", *_tag_parts(item.tag_path, item.tag_confidences))
-        for match in item.because[:1]:
-            shared = _levels(match.shared_levels)
-            _say(console, f"     shares {shared} with {short(match.title, 50)}")
+        for cause in item.because[:1]:
+            _say(console, f"     {_cause(cause, item, 50)}")
 
 
 def recommendations_json(recommended: Sequence[Recommendation]) -> str:
@@ -223,7 +222,7 @@ def recommendation_json(item: Recommendation) -> str:
 
 
 def print_explanation(item: Recommendation) -> None:
-    """One item: its codes, how probable each is, its tags, the history items it resembles."""
+    """One item: codes, how probable each is, tags, what the score is made of and who lifts it."""
     console = make_console()
     title = (short(item.title, _WIDTH), "bold")
     _say(console, title, f" ({item.item_id}, p={item.prob:.2e})")
@@ -240,11 +239,16 @@ def print_explanation(item: Recommendation) -> None:
             f"{item.tag_confidences[level]:.2f}" if has_tag else NOTHING,
         )
     console.print(table)
+    made_of = (
+        f"{name.replace('_', ' ')} {part:+.2f}"
+        for name, part in item.score_parts._asdict().items()
+        if part
+    )
+    _say(console, f"score {item.score:.2f}: {', '.join(made_of)}")
     if not item.because:
-        _say(console, "no item of the history shares its first code")
-    for match in item.because:
-        shared = _levels(match.shared_levels)
-        _say(console, f"shares {shared} with {short(match.title, _WIDTH)}")
+        _say(console, "no item of the history lifts it")
+    for cause in item.because:
+        _say(console, _cause(cause, item, _WIDTH))
 
 
 def make_console() -> Console:
@@ -306,5 +310,9 @@ def _tag_parts(path: Sequence[str], confidences: Sequence[float]) -> tuple[tuple
     return (" > ".join(path), "green"), f" ({shares})"
 
 
-def _levels(count: int) -> str:
-    return f"{count} level" if count == 1 else f"{count} levels"
+def _cause(cause: Cause, item: Recommendation, width: int) -> str:
+    """A history item, its share of the gain by kind, and how far both IDs begin alike."""
+    kinds = sorted(zip(KIND_WORDS, cause.parts, strict=True), key=lambda kind: -kind[1])
+    parts = ", ".join(f"{KIND_WORDS[kind]} {share:.0%}" for kind, share in kinds if share >= 0.005)
+    alike = f"IDs begin alike: {cause.shared_levels} of {len(item.codes)} levels"
+    return f"{cause.share:.0%} of its lift: {short(cause.title, width)} ({parts}; {alike})"

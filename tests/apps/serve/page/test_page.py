@@ -98,9 +98,13 @@ def test_a_card_tells_tags_codes_probabilities_and_reasons(visit: Visit) -> None
         shares = [*item["tag_confidences"], *item["code_probs"]]
         assert sorted(widths) == pytest.approx(sorted(shares), abs=0.02)
         reasons = card.locator(".because li")
-        assert reasons.locator("b").all_inner_texts() == [m["title"] for m in item["because"]]
+        assert reasons.locator("b").all_inner_texts() == [
+            cause["title"] for cause in item["because"]
+        ]
+        shown = reasons.locator("> .number").all_inner_texts()
+        assert shown == [percent(cause["share"]) for cause in item["because"]]
         filled = [reason.locator(".same").count() for reason in reasons.all()]
-        assert filled == [match["shared_levels"] for match in item["because"]]
+        assert filled == [cause["shared_levels"] for cause in item["because"]]
 
 
 def test_a_tag_steers_and_its_chip_takes_that_back(visit: Visit) -> None:

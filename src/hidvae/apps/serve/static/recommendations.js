@@ -75,13 +75,13 @@ function card(root, item, isFallback) {
       ),
     ),
     levels(root, item, isFallback),
-    item.because.length ? because(item) : otherReason(item, isFallback),
+    item.because.length ? because(item) : el("p", { class: "reason" }, item.reason),
   );
 }
 
 /** What item graph and likeness add to the log-probability, in nats. */
 function graphShare(item) {
-  const added = item.score - item.log_prob;
+  const added = item.score_parts.item_graph + item.score_parts.likeness;
   if (Math.abs(added) < 0.05) return null;
   return el("small", {}, `graph score ${added > 0 ? "+" : "−"}${Math.abs(added).toFixed(1)}`);
 }
@@ -126,20 +126,42 @@ function because(item) {
   return el(
     "div",
     { class: "because" },
-    el("p", {}, "Shares codes with"),
+    el("p", {}, "Lifted by"),
     el(
       "ul",
       {},
-      item.because.map((match) =>
-        el("li", {}, shared(match.shared_levels, item.codes.length), el("b", {}, match.title)),
+      item.because.map((cause) =>
+        el(
+          "li",
+          {},
+          el("span", { class: "number" }, percent(cause.share)),
+          el("b", {}, cause.title),
+          el(
+            "span",
+            { class: "kinds" },
+            kinds(cause.parts),
+            shared(cause.shared_levels, item.codes.length),
+          ),
+        ),
       ),
     ),
   );
 }
 
-function otherReason(item, isFallback) {
-  const other = "Shares no code with the history; the retriever and the item graph expect it next.";
-  return el("p", { class: "reason" }, isFallback ? item.reason : other);
+const KINDS = {
+  likeness: "learned likeness",
+  co_occurrence: "taken together",
+  content: "content",
+  words: "shared words",
+};
+
+/** By what a history item lifts an item, largest share first. */
+function kinds(parts) {
+  return Object.entries(parts)
+    .filter(([, share]) => share >= 0.005)
+    .sort(([, one], [, other]) => other - one)
+    .map(([kind, share]) => `${KINDS[kind]} ${percent(share)}`)
+    .join(", ");
 }
 
 /** How many codes two items have in common, as filled and empty squares. */
