@@ -5,7 +5,8 @@
 Generates the log (skewed popularity, shuffled, with duplicates and ties), prepares it with a 3-core
 in a process of its own, and prints seconds, events per second and peak memory. ``--format`` takes
 parquet, csv or csv.gz; ``--alone`` keeps the numbers in a JSON file without other benchmarks, which
-is how docs/results.md reads them.
+is how docs/results.md reads them. ``--against CHECKOUT`` also has the code of another checkout
+prepare the same log, in turns with this one, and reports how many times as long this one takes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from harness import argument_parser, report, set_threads
+from harness import Bar, argument_parser, report, set_threads, take_turns
 
 from hidvae.store.artifacts import describe_machine, git_commit
 
@@ -35,6 +37,7 @@ metrics = Run(sys.argv[2]).make(config, only="prepare")["dataset"].metrics
 print({name: metrics[name] for name in ("num_users", "num_items", "num_events", "tied_events")})
 """
 _EVENTS_PER_PART = 5_000_000
+_MOST_TIMES_AS_LONG = 1.3
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -48,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--folder", type=Path, help="Where to generate; a temporary folder if not given."
     )
     parser.add_argument("--alone", type=Path, help="JSON file for these numbers only.")
+    parser.add_argument(
+        "--against", type=Path, help="Checkout of older code, to read the same log in turns."
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="Turns of --against.")
     arguments = parser.parse_args(argv)
     set_threads(arguments)
     environment = dict(os.environ)
@@ -67,7 +74,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             env=environment,
         )
         seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # KiB on Linux
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # KiB on Linux
+        ratio = None
+        if arguments.against:
+            ratio = times_as_long(arguments.against, folder, arguments.rounds, environment)
     found = {
         "events": arguments.events,
         "items": arguments.items,
@@ -80,10 +90,33 @@ def main(argv: Sequence[str] | None = None) -> None:
         "machine": describe_machine(),
         "git_commit": git_commit(),
     }
+    bars = []
+    if ratio is not None:
+        found["times_as_long"] = round(ratio, 3)
+        bars = [Bar("times as long as the other checkout", ratio, _MOST_TIMES_AS_LONG)]
     print(json.dumps(found, indent=2))
     if arguments.alone:
         arguments.alone.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    report("prepare", arguments, found, [])
+    report("prepare", arguments, found, bars)
+
+
+def times_as_long(other: Path, data: Path, rounds: int, environment: Mapping[str, str]) -> float:
+    """Time of ``hidvae prepare`` of this checkout over that of another, as a median of rounds."""
+
+    def prepare(checkout: Path) -> None:
+        with tempfile.TemporaryDirectory() as output:
+            command = [sys.executable, "-m", "hidvae", "prepare", "--data", str(data)]
+            command += ["--output", str(Path(output) / "run")]
+            command += ["--set", "DatasetConfig.min_events=3"]
+            source = {"PYTHONPATH": str(checkout / "src")}
+            subprocess.run(command, check=True, env={**environment, **source})
+
+    here = Path(__file__).resolve().parent.parent
+    checkouts = {"this": here, "other": other.resolve()}
+    timings = take_turns(
+        {name: partial(prepare, path) for name, path in checkouts.items()}, rounds, warmups=0
+    )
+    return timings["this"].ratio_to(timings["other"])
 
 
 def generate(folder: Path, num_events: int, num_items: int, num_users: int, suffix: str) -> None:

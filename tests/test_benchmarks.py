@@ -141,6 +141,23 @@ def test_prepare(tmp_path: Path) -> None:
     assert json.loads(alone.read_text()) == results
 
 
+def test_prepare_against_another_checkout(tmp_path: Path) -> None:
+    """Both read the same log with their own code, in turns; the ratio is of their times."""
+    other = tmp_path / "other" / "src" / "hidvae"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    (other / "__main__.py").write_text(
+        "import sys, pathlib, time\n"
+        f"pathlib.Path({str(tmp_path)!r}, 'asked').write_text(' '.join(sys.argv[1:]))\n"
+        "time.sleep(30 if '--slow' in sys.argv else 0)\n"
+    )
+    options = ("--against", str(other.parent.parent), "--rounds", "1", "--events", "5000")
+    results = run("prepare", tmp_path / "found.json", *options)
+    assert results["times_as_long"] > 1  # the other does nothing
+    asked = (tmp_path / "asked").read_text()
+    assert asked.startswith("prepare --data ") and "DatasetConfig.min_events=3" in asked
+
+
 def test_a_quick_run_without_output_keeps_nothing(
     harness: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
