@@ -72,21 +72,24 @@ def _read(results: Path | None) -> dict[int, str]:
 def _outcomes(seeds: list[int], processes: int, folder: Path) -> Iterator[tuple[int, str, str]]:
     """What ``outcome`` finds, as it comes; the end if a process dies, as of a library's fault."""
     os.environ.update(_ENVIRONMENT | {"HIDVAE_CACHE": str(folder / "cache")})
-    pool = ProcessPoolExecutor(
-        processes,
-        multiprocessing.get_context("spawn"),  # which reads the environment anew
-        max_tasks_per_child=_DRAWS_PER_PROCESS,
-    )
-    with pool:
-        trying = {pool.submit(outcome, seed, folder): seed for seed in seeds}
-        try:
-            for future in as_completed(trying):
-                yield future.result()
-        except BrokenProcessPool:
-            running = [int(left.name.removeprefix("seed-")) for left in folder.glob("seed-*")]
-            print(f"a process died at one of the seeds {sorted(running)}", flush=True)
-            for seed in running:
-                yield seed, "broken", "its process, or one beside it, died"
+    at_once = _DRAWS_PER_PROCESS * processes
+    for start in range(0, len(seeds), at_once):
+        # A pool each: with max_tasks_per_child that of Python 3.11 waits for ever for a process.
+        pool = ProcessPoolExecutor(
+            processes,
+            multiprocessing.get_context("spawn"),  # which reads the environment anew
+        )
+        with pool:
+            trying = [pool.submit(outcome, seed, folder) for seed in seeds[start : start + at_once]]
+            try:
+                for future in as_completed(trying):
+                    yield future.result()
+            except BrokenProcessPool:
+                running = [int(left.name.removeprefix("seed-")) for left in folder.glob("seed-*")]
+                print(f"a process died at one of the seeds {sorted(running)}", flush=True)
+                for seed in running:
+                    yield seed, "broken", "its process, or one beside it, died"
+                return
 
 
 if __name__ == "__main__":
