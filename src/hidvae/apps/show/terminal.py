@@ -46,6 +46,7 @@ _SHOWN_HISTORY = 5
 _TOP_K = 3
 _LONGEST_LINE = 100
 _WIDTH = 64
+_NO_CAUSE = "the generator expects it, no item of the history lifts it"
 """Characters of a title."""
 
 
@@ -208,7 +209,9 @@ def print_recommendations(
         if item.tag_path:
             _say(console, "     ", *_tag_parts(item.tag_path, item.tag_confidences))
         for cause in item.because[:1]:
-            _say(console, f"     {_cause(cause, item, 50)}")
+            _say(console, f"     {_lift(cause, 40, most_kinds=2)}")
+        if not item.because:
+            _say(console, f"     {_NO_CAUSE}")
 
 
 def recommendations_json(recommended: Sequence[Recommendation]) -> str:
@@ -246,9 +249,10 @@ def print_explanation(item: Recommendation) -> None:
     )
     _say(console, f"score {item.score:.2f}: {', '.join(made_of)}")
     if not item.because:
-        _say(console, "no item of the history lifts it")
+        _say(console, _NO_CAUSE)
     for cause in item.because:
-        _say(console, _cause(cause, item, _WIDTH))
+        alike = f"IDs begin alike: {cause.shared_levels} of {len(item.codes)} levels"
+        _say(console, f"{_lift(cause, _WIDTH)}; {alike}")
 
 
 def make_console() -> Console:
@@ -310,9 +314,8 @@ def _tag_parts(path: Sequence[str], confidences: Sequence[float]) -> tuple[tuple
     return (" > ".join(path), "green"), f" ({shares})"
 
 
-def _cause(cause: Cause, item: Recommendation, width: int) -> str:
-    """A history item, its share of the gain by kind, and how far both IDs begin alike."""
-    kinds = sorted(zip(KIND_WORDS, cause.parts, strict=True), key=lambda kind: -kind[1])
-    parts = ", ".join(f"{KIND_WORDS[kind]} {share:.0%}" for kind, share in kinds if share >= 0.005)
-    alike = f"IDs begin alike: {cause.shared_levels} of {len(item.codes)} levels"
-    return f"{cause.share:.0%} of its lift: {short(cause.title, width)} ({parts}; {alike})"
+def _lift(cause: Cause, width: int, most_kinds: int = len(KIND_WORDS)) -> str:
+    """A history item, its share of what lifts an item, and by what, largest first."""
+    kinds = sorted(zip(KIND_WORDS.values(), cause.parts, strict=True), key=lambda kind: -kind[1])
+    parts = ", ".join(f"{word} {share:.0%}" for word, share in kinds[:most_kinds] if share >= 0.005)
+    return f"{cause.share:.0%} of its lift: {short(cause.title, width)} ({parts})"
