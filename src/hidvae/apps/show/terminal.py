@@ -46,8 +46,8 @@ _SHOWN_HISTORY = 5
 _TOP_K = 3
 _LONGEST_LINE = 100
 _WIDTH = 64
-_NO_CAUSE = "the generator expects it, no item of the history lifts it"
 """Characters of a title."""
+_NO_CAUSE = "the generator expects it, no item of the history lifts it"
 
 
 def print_run(run: Path, device: str = "auto") -> None:
@@ -209,7 +209,7 @@ def print_recommendations(
         if item.tag_path:
             _say(console, "     ", *_tag_parts(item.tag_path, item.tag_confidences))
         for cause in item.because[:1]:
-            _say(console, f"     {_lift(cause, 40, most_kinds=2)}")
+            _say(console, f"     {_lift(cause, 50, most_kinds=2)}")
         if not item.because:
             _say(console, f"     {_NO_CAUSE}")
 
