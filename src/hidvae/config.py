@@ -440,10 +440,9 @@ class SasRecConfig:
     """Width of the item vectors and of the model."""
     epochs: Count = 20
     """Largest number of passes over the training histories."""
-    learning_rate: Positive = 2e-3
-    """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
 
     # Trained in the retriever's loop, and otherwise as the retriever is by default.
+    learning_rate: ClassVar[float] = 2e-3
     num_layers: ClassVar[int] = RetrieverConfig.num_layers
     num_heads: ClassVar[int] = 2
     max_history: ClassVar[int] = RetrieverConfig.max_history
@@ -487,6 +486,17 @@ class GraphConfig:
 
 
 @_settings
+class RerankerConfig:
+    """The learned last step (stage train): a small network puts the best items in order.
+
+    It learns from validation users, and is used where it does better on others of them.
+    """
+
+    enabled: bool = True
+    """Whether one is learned; with False, the best items stay in the order of their scores."""
+
+
+@_settings
 class EvaluationConfig:
     """How rankings are made and scored (stage evaluate)."""
 
@@ -518,6 +528,7 @@ class Config:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
+    reranker: RerankerConfig = field(default_factory=RerankerConfig)
     sasrec: SasRecConfig = field(default_factory=SasRecConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     bound: frozenset[str] = frozenset()
@@ -620,6 +631,7 @@ SECTIONS: dict[str, type] = {
     "tokenizer": TokenizerConfig,
     "retriever": RetrieverConfig,
     "graph": GraphConfig,
+    "reranker": RerankerConfig,
     "sasrec": SasRecConfig,
     "evaluation": EvaluationConfig,
 }
@@ -757,6 +769,7 @@ FORMER_NAMES: dict[str, str] = {
             "FusionConfig.unknown_factor",
             "GraphConfig.content_weight",
             "GraphConfig.tfidf_weight",
+            "SasRecConfig.learning_rate",
             "FusionConfig.content_weight",
             "FusionConfig.word_weight",
             "FusionConfig.two_hop_weight",

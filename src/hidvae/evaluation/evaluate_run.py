@@ -93,7 +93,7 @@ def own_rankers(run: Run, config: EvaluationConfig) -> dict[str, Ranker]:
     recommender = run.as_trained
     recommender.beam_width = config.beam_width
     rankers: dict[str, Ranker] = {recommender.name: recommender}
-    if recommender.graph is not None:
+    if recommender.graph is not None or recommender.reranker is not None:
         rankers[MODEL_ALONE] = GenerativeRanker(
             recommender.retriever, config.beam_width, recommender.max_history, name=MODEL_ALONE
         )

@@ -17,6 +17,16 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from hidvae.ranking.sparse_rows import SparseRows
+
+# Chosen on the validation split of Amazon Beauty and not worth choosing again.
+NUM_LATEST = 10
+"""Latest items of a history whose neighbours count; by ``DECAY``, older ones hardly would."""
+DECAY = 0.6
+"""Weight of a history item relative to the one after it."""
+NUM_NEIGHBOURS = 300
+"""Neighbours that are kept of an item; what is near to everything says little."""
+
 
 class Added(NamedTuple):
     """What some items of each user gain; all others gain nothing."""
@@ -54,12 +64,6 @@ class GraphScore(nn.Module):
     ``cold_factor`` times as much there.
     """
 
-    start: Tensor
-    """(N + 1,) where the neighbours of each item start."""
-    near: Tensor
-    """(E,) item_index of the neighbours, side by side for each item."""
-    scores: Tensor
-    """(E,) their scores."""
     is_cold: Tensor
     """(N,) whether an item never occurs in training."""
     likeness: Tensor | None
@@ -99,6 +103,7 @@ class GraphScore(nn.Module):
         """
         super().__init__()
         self.neighbours = neighbours
+        self._rows = SparseRows(neighbours)
         self.weight, self.smoothing = weight, smoothing
         self.cold_factor, self.likeness_weight = cold_factor, likeness_weight
         self.num_candidates = num_candidates
@@ -114,9 +119,6 @@ class GraphScore(nn.Module):
             "likeness_weight": likeness_weight,
         }
         buffers = {
-            "start": neighbours.indptr.astype(np.int64),
-            "near": neighbours.indices,
-            "scores": neighbours.data.astype(np.float32, copy=False),
             "is_cold": ~warm_items,
             "recency": np.power(decay, np.arange(num_latest)).astype(np.float32),
         }
@@ -124,7 +126,6 @@ class GraphScore(nn.Module):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         vectors = None if likeness is None or not likeness_weight else torch.from_numpy(likeness)
         self.register_buffer("likeness", vectors, persistent=False)
-        self._most_neighbours = int(np.diff(neighbours.indptr).max(initial=0))
 
     def over(
         self,
@@ -134,7 +135,7 @@ class GraphScore(nn.Module):
     ) -> GraphScore:
         """The same settings for another catalogue."""
         other = GraphScore(neighbours, warm_items=warm_items, likeness=likeness, **self._settings)
-        return other.to(self.start.device)
+        return other.to(self.is_cold.device)
 
     def forward(self, history: Tensor, allowed: Tensor | None = None) -> Added:
         """What is added to the items' scores after B histories.
@@ -143,12 +144,9 @@ class GraphScore(nn.Module):
             history: (B, T) item_index, oldest first, -1 on the right.
             allowed: (1, N) or (B, N), the items that may gain; None means all.
         """
-        num_items = len(self.start) - 1
-        latest, weight = self._latest(history)
-        near, scores = self._neighbours_of(latest, weight)
-        # The last column takes what is no item.
-        found = scores.new_zeros(history.shape[0], num_items + 1).scatter_add(1, near, scores)
-        by_graph = self.weight * (found[:, :num_items] + self.smoothing).log()  # (B, N)
+        num_items = len(self.is_cold)
+        latest, weight = latest_items(history, self.recency)
+        by_graph = self.weight * self._log_nearness(latest, weight)  # (B, N)
         total = by_graph
         if self.likeness is not None:
             profile = (self.likeness[latest] * weight.unsqueeze(2)).sum(dim=1)  # (B, d)
@@ -159,9 +157,7 @@ class GraphScore(nn.Module):
                 total = total.scatter_add(1, latest, -self.likeness_weight * itself)
         floor = total.amin(dim=1, keepdim=True)
         if not self.favours_history:
-            is_read = torch.zeros_like(found, dtype=torch.bool)
-            is_read = is_read.scatter(1, history.where(history >= 0, num_items), True)
-            total = torch.where(is_read[:, :num_items], floor, total)
+            total = torch.where(contained(history, num_items), floor, total)
         if allowed is not None:
             total = torch.where(allowed, total, floor)
         missing = self.num_candidates + 1 - num_items
@@ -215,22 +211,48 @@ class GraphScore(nn.Module):
             by_likeness = self.likeness_weight * weights * cosines * is_other
         return Lifts(sources, scores, by_graph, by_likeness)
 
-    def _latest(self, history: Tensor) -> tuple[Tensor, Tensor]:
-        """The latest items (B, L), latest first, and the weight of each; 0 where there is none."""
-        steps_back = torch.arange(len(self.recency), device=history.device)
-        place = (history >= 0).sum(dim=1, keepdim=True) - 1 - steps_back  # (B, L)
-        latest = history.gather(1, place.clamp_min(0)).clamp_min(0)
-        return latest, self.recency * (place >= 0)
+    @property
+    def num_parts(self) -> int:
+        """P, what ``parts`` gives of an item."""
+        return int(self.weight > 0) + int(self.likeness is not None)
 
-    def _neighbours_of(self, latest: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Neighbours (B, n) of the latest items and what each adds to q S; repeats add up."""
-        first, end = self.start[latest].unsqueeze(2), self.start[latest + 1].unsqueeze(2)
-        # The shapes of an exported program may not depend on the items.
-        is_exporting = torch.compiler.is_exporting()
-        most = (
-            self._most_neighbours if is_exporting else int((end - first).max()) if len(end) else 0
-        )
-        entry = first + torch.arange(most, device=latest.device)  # (B, L, most)
-        counts = weight.unsqueeze(2) * (entry < end)
-        entry = entry.clamp_max(max(0, len(self.near) - 1))
-        return self.near[entry].long().flatten(1), (self.scores[entry] * counts).flatten(1)
+    def parts(self, history: Tensor, items: Tensor) -> Tensor:
+        """(B, C, P) what each term says of some items, before its weight.
+
+        That is log(q S + smoothing) where the graph counts, then q E E' where the likeness does.
+
+        Args:
+            history: (B, T) item_index, oldest first, -1 on the right.
+            items: (B, C) item_index, none of them of the history.
+        """
+        latest, weight = latest_items(history, self.recency)
+        found = []
+        if self.weight > 0:
+            found.append(self._log_nearness(latest, weight).gather(1, items))
+        if self.likeness is not None:
+            profile = (self.likeness[latest] * weight.unsqueeze(2)).sum(dim=1)  # (B, d)
+            found.append((self.likeness[items] @ profile.unsqueeze(2)).squeeze(2))
+        return torch.stack(found, dim=2)
+
+    def _log_nearness(self, latest: Tensor, weight: Tensor) -> Tensor:
+        """(B, N) log(q S + smoothing)."""
+        return (self._rows.sums(latest, weight) + self.smoothing).log()
+
+
+def latest_items(history: Tensor, recency: Tensor) -> tuple[Tensor, Tensor]:
+    """The latest items (B, L), latest first, and the weight of each; 0 where there is none.
+
+    Args:
+        history: (B, T) item_index, oldest first, -1 on the right.
+        recency: (L,) weight of the latest item, of the one before it, and so on.
+    """
+    steps_back = torch.arange(len(recency), device=history.device)
+    place = (history >= 0).sum(dim=1, keepdim=True) - 1 - steps_back  # (B, L)
+    latest = history.gather(1, place.clamp_min(0)).clamp_min(0)
+    return latest, recency * (place >= 0)
+
+
+def contained(items: Tensor, num_items: int) -> Tensor:
+    """(B, N) whether each item is one of B times items (B, n), -1 where there is none."""
+    mask = torch.zeros(items.shape[0], num_items + 1, dtype=torch.bool, device=items.device)
+    return mask.scatter(1, items.where(items >= 0, num_items), True)[:, :num_items]

@@ -21,7 +21,7 @@ from hidvae.evaluation.metrics import both_protocols, ndcg_at, recall_at, target
 from hidvae.features.csr import csr_from_tensors, csr_to_tensors
 from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.features.item_graph import ItemGraph
-from hidvae.ranking.graph_score import GraphScore
+from hidvae.ranking.graph_score import DECAY, NUM_LATEST, NUM_NEIGHBOURS, GraphScore
 from hidvae.ranking.ranker import VALIDATION_BEAMS, GenerativeRanker
 from hidvae.store.artifacts import StageFolder, StageWriter, read_json, write_json
 
@@ -40,12 +40,6 @@ CONTENT_WEIGHT = 0.1
 """Weight of the cosine of two items' content."""
 TFIDF_WEIGHT = 0.2
 """Weight of the cosine of two texts' TF-IDF vectors."""
-NUM_LATEST = 10
-"""Latest items of a history whose neighbours count; by ``DECAY``, older ones hardly would."""
-DECAY = 0.6
-"""Weight of a history item relative to the one after it."""
-NUM_NEIGHBOURS = 300
-"""Neighbours that are kept of an item; what is near to everything says little."""
 NUM_CANDIDATES = 200
 """Neighbours of a history that gain anything."""
 COLD_FACTOR = 2.0

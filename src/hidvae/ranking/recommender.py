@@ -27,6 +27,7 @@ from hidvae.ranking.graph_score import GraphScore
 from hidvae.ranking.item_changes import ItemChanges, write_changes
 from hidvae.ranking.ranker import Ranked
 from hidvae.ranking.reasons import Reasons
+from hidvae.ranking.reranker import NUM_CANDIDATES, Reranker
 from hidvae.ranking.search import BEAM_WIDTH, Found, search
 from hidvae.ranking.updates import ItemUpdates
 from hidvae.retriever.interface import Retriever
@@ -47,6 +48,7 @@ class Recommender:
         max_history: int,
         beam_width: int = BEAM_WIDTH,
         graph: GraphScore | None = None,
+        reranker: Reranker | None = None,
         tag_ids: np.ndarray | None = None,
         is_removed: np.ndarray | None = None,
         reasons: Reasons | None = None,
@@ -61,6 +63,7 @@ class Recommender:
             max_history: Most items that it reads.
             beam_width: Of a search, unless a call says otherwise.
             graph: What the item graph adds, if it does.
+            reranker: Puts the best items in order, if one was learned.
             tag_ids: (N, L) tags of the catalogue, -1 where unknown; those of the IDs by default.
             is_removed: (N,), items that are never recommended; none by default.
             reasons: What says which history items moved an item up; by default it knows neither
@@ -72,7 +75,7 @@ class Recommender:
         self.retriever = retriever
         self.max_history = max_history
         self.beam_width = beam_width
-        self.graph = graph
+        self.graph, self.reranker = graph, reranker
         self.item_tags = ItemTagIndex(
             tags, np.full_like(ids.tag_ids, -1) if tag_ids is None else tag_ids, ids.tag_ids
         )
@@ -113,7 +116,7 @@ class Recommender:
         cls, updates: ItemUpdates, changes: ItemChanges, before: GraphScore | None = None
     ) -> Recommender:
         """Of a run as it was trained, and what was changed since; see ``ItemUpdates.serving``."""
-        items, retriever, graph = updates.serving(changes, before)
+        items, retriever, graph, reranker = updates.serving(changes, before)
         recommender = cls(
             items.catalogue,
             items.ids,
@@ -121,6 +124,7 @@ class Recommender:
             retriever,
             updates.config.max_history,
             graph=graph,
+            reranker=reranker,
             tag_ids=items.tag_ids,
             is_removed=items.is_removed,
             reasons=Reasons(graph, updates.content(items), items.tfidf),
@@ -351,7 +355,13 @@ class Recommender:
                 torch.from_numpy(self.allowed).to(device)[None],
             )
             gained = added.values[added.items == int(item[0])].sum()
-            found = found._replace(scores=found.scores + float(gained))
+            gains = np.full_like(found.scores, float(gained))
+            found = found._replace(scores=found.scores + gains, gains=gains)
+        if self.reranker is not None:
+            ranked = self._search(read, NUM_CANDIDATES + len(read[0]), deadline=deadline)
+            is_found = ranked.items == item
+            if is_found.any():  # the score of the place that it is put in
+                found = found._replace(scores=ranked.scores[is_found][None])
         return self._explained(found, 0, [0], read[0])[0]
 
     def rank(
@@ -389,6 +399,7 @@ class Recommender:
             allowed=None if allowed.all() else allowed,
             denied=histories if exclude_history else None,
             graph=self.graph,
+            reranker=self.reranker,
             beam_width=self.beam_width if beam_width is None else beam_width,
             **options,
         )
@@ -403,6 +414,7 @@ class Recommender:
             found.log_probs[user, places],
             found.scores[user, places],
             found.code_log_probs[user, places],
+            found.gains[user, places],
         )
 
     def _history_items(self, history: GivenIds, name: str = "history") -> np.ndarray:

@@ -29,7 +29,8 @@ from torch.utils import _pytree as pytree
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ConfigError, DataError, SearchTimeout
 from hidvae.ranking.filters import TagLimit, within_limit
-from hidvae.ranking.graph_score import Added, GraphScore
+from hidvae.ranking.graph_score import Added, GraphScore, contained
+from hidvae.ranking.reranker import NUM_CANDIDATES, Reranker
 from hidvae.retriever.batches import reading_batches
 from hidvae.retriever.interface import BeamRetriever, ExactRetriever, Retriever
 
@@ -51,6 +52,8 @@ class Found(NamedTuple):
     """(U, R) what they are ranked by, minus infinity where a list is shorter."""
     log_probs: npt.NDArray[np.float32]
     """(U, R) log p(ID | history), minus infinity where a list is shorter."""
+    gains: npt.NDArray[np.float32]
+    """(U, R) what the item graph adds to that, 0 where a list is shorter."""
     code_log_probs: npt.NDArray[np.float32] | None
     """(U, R, M) of each code given the codes before it, if asked for; 0 where there is no item."""
 
@@ -67,6 +70,7 @@ def search(
     besides: Sequences | None = None,
     limit: TagLimit | None = None,
     graph: GraphScore | None = None,
+    reranker: Reranker | None = None,
     beam_width: int = BEAM_WIDTH,
     batch_size: int = 256,
     users: npt.NDArray[np.integer] | None = None,
@@ -87,6 +91,7 @@ def search(
             list goes on until it has k items besides these.
         limit: Most items of one tag in a list.
         graph: Adds to the log-probabilities.
+        reranker: Puts the best items in order; of an ``ExactRetriever``.
         beam_width: W, at least k; for a ``BeamRetriever``, and doubled for users whose lists are
             short of k items, which k + denied items (or as many besides) always end.
         batch_size: Users that are ranked at once; fewer in a large catalogue.
@@ -117,6 +122,7 @@ def search(
         np.full(shape, PADDING),
         np.full(shape, -np.inf, np.float32),
         np.full(shape, -np.inf, np.float32),
+        np.zeros(shape, np.float32),
         np.zeros((*shape, tables.num_levels), np.float32) if with_code_log_probs else None,
     )
     check = partial(_check_deadline, deadline)
@@ -126,18 +132,23 @@ def search(
         for rows, window, user in reading_batches(histories, max_history, batch_size, users):
             check()
             own = None if apart is None else _padded(apart.take(rows), device)
+            history = None
+            if graph is not None or reranker is not None:
+                history = _padded(histories.take(rows), device)
             is_apart = None if own is None else contained(own, num_items)
             asked = Asked(
                 retriever.read(window.to(device), user.to(device)),
-                None if graph is None else graph(_padded(histories.take(rows), device), may_list),
+                None if graph is None else graph(history, may_list),
                 may_list,
                 is_apart if denied is not None else None,
                 is_apart if denied is None else None,
+                history,
             )
             of_batch = partial(
                 best_items,
                 retriever,
                 k=k,
+                reranker=reranker,
                 most_apart=0 if own is None else own.shape[1],
                 beam_width=beam_width,
                 check=check,
@@ -147,6 +158,7 @@ def search(
             found.items[rows, :width] = lists.items.cpu().numpy()
             found.scores[rows, :width] = lists.scores.cpu().numpy()
             found.log_probs[rows, :width] = lists.log_probs.cpu().numpy()
+            found.gains[rows, :width] = lists.gains.cpu().numpy()
             if found.code_log_probs is not None:
                 is_item = lists.items >= 0
                 codes = retriever.code_log_probs(asked.memory, lists.items.clamp_min(0))
@@ -168,6 +180,8 @@ class Asked(NamedTuple):
     """(B, N), items that are not listed, though their prefixes may be entered."""
     besides: Tensor | None = None
     """(B, N), items that are listed without counting to the k."""
+    history: Tensor | None = None
+    """(B, T) item_index, oldest first, -1 on the right; for the reranker."""
 
 
 class Lists(NamedTuple):
@@ -176,6 +190,7 @@ class Lists(NamedTuple):
     items: Tensor
     scores: Tensor
     log_probs: Tensor
+    gains: Tensor
 
 
 def best_items(
@@ -183,6 +198,7 @@ def best_items(
     asked: Asked,
     k: int,
     *,
+    reranker: Reranker | None = None,
     most_apart: int = 0,
     beam_width: int = BEAM_WIDTH,
     check: Callable[[], None] = lambda: None,
@@ -193,13 +209,14 @@ def best_items(
         retriever: In evaluation mode.
         asked: By whom.
         k: At least 1.
+        reranker: See ``search``.
         most_apart: Most items that are denied to one user, or listed besides.
         beam_width: W; beams are doubled for users whose lists are short.
         check: Called between the steps; raises where the search is to end.
     """
     width = k + (0 if asked.besides is None else most_apart)
     if isinstance(retriever, ExactRetriever):
-        return _exact(retriever, asked, width)
+        return _exact(retriever, asked, width, reranker, most_apart)
     assert isinstance(retriever, BeamRetriever)
     beams = max(beam_width, k)
     find = partial(_by_beams, retriever, width=width, check=check)
@@ -222,17 +239,37 @@ def best_items(
     return found
 
 
-def _exact(retriever: ExactRetriever, asked: Asked, width: int) -> Lists:
+def _exact(
+    retriever: ExactRetriever,
+    asked: Asked,
+    width: int,
+    reranker: Reranker | None,
+    most_apart: int,
+) -> Lists:
     """The best of all items."""
     log_probs = retriever.item_log_probs(asked.memory)
     scores = log_probs
     if asked.added is not None:
         scores = scores.scatter_add(1, *asked.added)
+    own_scores = scores
     for mask, is_out in ((asked.allowed, False), (asked.denied, True)):
         if mask is not None:
             scores = scores.masked_fill(mask if is_out else ~mask, -torch.inf)
-    best, items = top(scores, width)
-    return _lists(items, best, log_probs.gather(1, items), width)
+    if reranker is None:
+        best, items = top(scores, width)
+    else:
+        assert asked.history is not None
+        # As many candidates, whether items of the history are listed or not.
+        longest = most_apart if torch.compiler.is_exporting() else asked.history.shape[1]
+        best, items = top(scores, max(width, NUM_CANDIDATES + longest))
+        is_item = best > -torch.inf
+        order = reranker.reordered(
+            asked.history, items.where(is_item, PADDING), log_probs.gather(1, items)
+        )
+        # The scores stay where they are: the item that is now first has the best one.
+        items, best = items.gather(1, order[:, :width]), best[:, :width]
+    of_items = log_probs.gather(1, items)
+    return _lists(items, best, of_items, own_scores.gather(1, items) - of_items, width)
 
 
 def _by_beams(
@@ -278,7 +315,7 @@ def _by_beams(
         if level < last_level:
             codes = children.code.flatten(1).gather(1, chosen)
             state = retriever.advance(state, level, parents, codes, nodes)
-    return _lists(item.gather(1, chosen), scores, sums, width)
+    return _lists(item.gather(1, chosen), scores, sums, scores - sums, width)
 
 
 def _largest_below(retriever: Retriever, depth: int, added: Added) -> Tensor:
@@ -288,7 +325,7 @@ def _largest_below(retriever: Retriever, depth: int, added: Added) -> Tensor:
     return table.scatter_reduce(1, node, added.values, "amax")
 
 
-def _lists(items: Tensor, scores: Tensor, log_probs: Tensor, width: int) -> Lists:
+def _lists(items: Tensor, scores: Tensor, log_probs: Tensor, gains: Tensor, width: int) -> Lists:
     """Lists of a width, without what scored minus infinity."""
     is_item = scores > -torch.inf
     missing = width - items.shape[1]
@@ -296,6 +333,7 @@ def _lists(items: Tensor, scores: Tensor, log_probs: Tensor, width: int) -> List
         F.pad(items.where(is_item, PADDING), (0, missing), value=PADDING),
         F.pad(scores, (0, missing), value=-torch.inf),
         F.pad(log_probs.where(is_item, -torch.inf), (0, missing), value=-torch.inf),
+        F.pad(gains.where(is_item, 0.0), (0, missing)),
     )
 
 
@@ -353,13 +391,13 @@ def _replaced(
     is_tensor = [leaf is not None for leaf in leaves]
 
     def search_again(is_asked: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        tensors = iter(given[3:])
+        tensors = iter(given[4:])
         parts = [next(tensors) if is_there else None for is_there in is_tensor]
         again = find(pytree.tree_unflatten(parts, structure))
-        return tuple(new.where(is_asked, old) for new, old in zip(again, given[:3], strict=True))
+        return tuple(new.where(is_asked, old) for new, old in zip(again, given[:4], strict=True))
 
     def keep(is_asked: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        return tuple(old.clone() for old in given[:3])  # a branch may not return what it was given
+        return tuple(old.clone() for old in given[:4])  # a branch may not return what it was given
 
     given = (*found, *(leaf for leaf in leaves if leaf is not None))
     return Lists(*torch.cond(is_asked.any(), search_again, keep, (is_asked.unsqueeze(1), *given)))
@@ -406,14 +444,8 @@ def top_items(
     """
     of_allowed = scores if allowed is None else np.where(allowed, scores, np.float32(-np.inf))
     best, items = top(torch.from_numpy(of_allowed), count)
-    lists = _lists(items, best, best, count)
+    lists = _lists(items, best, best, torch.zeros_like(best), count)
     return lists.items.numpy(), lists.scores.numpy()
-
-
-def contained(items: Tensor, num_items: int) -> Tensor:
-    """(B, N) whether each item is one of B times items (B, n), -1 where there is none."""
-    mask = torch.zeros(items.shape[0], num_items + 1, dtype=torch.bool, device=items.device)
-    return mask.scatter(1, items.where(items >= 0, num_items), True)[:, :num_items]
 
 
 def _padded(sequences: Sequences, device: torch.device) -> Tensor:

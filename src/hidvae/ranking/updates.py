@@ -28,9 +28,10 @@ from hidvae.features.new_items import VECTOR, ItemFeatures, NewItemEncoder
 from hidvae.likeness.likeness_model import ItemLikeness
 from hidvae.ranking.changed_neighbours import changed_neighbours, scores_to_beat
 from hidvae.ranking.extend import over_catalogue
-from hidvae.ranking.graph_score import GraphScore
-from hidvae.ranking.graph_weight import NUM_NEIGHBOURS, build_graph
+from hidvae.ranking.graph_score import NUM_NEIGHBOURS, GraphScore
+from hidvae.ranking.graph_weight import build_graph
 from hidvae.ranking.item_changes import ItemChanges, RunItems
+from hidvae.ranking.reranker import Reranker
 from hidvae.retriever.build import scaled_content
 from hidvae.retriever.interface import Retriever
 
@@ -47,6 +48,7 @@ class Serving(NamedTuple):
     items: RunItems
     retriever: Retriever
     graph: GraphScore | None
+    reranker: Reranker | None
 
 
 class ItemUpdates:
@@ -72,7 +74,7 @@ class ItemUpdates:
             np.zeros(num_items, dtype=bool),
         )
         self.config = build_section(RetrieverConfig, run.folder("retriever").config)
-        self._as_trained = Serving(self.items, run.retriever, run.graph)
+        self._as_trained = Serving(self.items, run.retriever, run.graph, run.reranker)
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -99,7 +101,11 @@ class ItemUpdates:
             scaled_content(self.config, changes.items.vectors, self.items.vectors),
             changed,
         )
-        return Serving(items, retriever, self._changed_graph_score(items, changes, before))
+        graph = self._changed_graph_score(items, changes, before)
+        reranker = self._as_trained.reranker
+        if reranker is not None:
+            reranker = reranker.over(graph, items.catalogue.num_items)
+        return Serving(items, retriever, graph, reranker)
 
     def content(self, items: RunItems) -> np.ndarray:
         """See ``ItemEmbeddings.content``."""

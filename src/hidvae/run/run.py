@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from hidvae.ranking.explain import Recommendation
     from hidvae.ranking.graph_score import GraphScore
     from hidvae.ranking.recommender import Recommender
+    from hidvae.ranking.reranker import Reranker
     from hidvae.ranking.updates import ItemUpdates
     from hidvae.retriever.interface import Retriever
     from hidvae.tokenizer.model import HiDVAE
@@ -212,6 +213,23 @@ class Run:
             return graph if graph is None else graph.to(self.device)
 
         return self._load("graph", load)
+
+    @property
+    def reranker(self) -> Reranker | None:
+        """What puts the best items of a search in order; None where it does not pay."""
+        from hidvae.ranking.reranker import load_reranker
+
+        def load() -> Reranker | None:
+            dataset = self.dataset
+            reranker = load_reranker(
+                self.folder("reranker"),
+                dataset.split.train,
+                dataset.catalogue.num_items,
+                self.graph,
+            )
+            return reranker if reranker is None else reranker.to(self.device)
+
+        return self._load("reranker", load)
 
     @property
     def metrics(self) -> Mapping[str, Any]:

@@ -95,9 +95,25 @@ STAGES = (
         fit=_later("hidvae.ranking.graph_weight", "choose_graph_weight"),
     ),
     Stage(
+        "reranker",
+        command="train",
+        needs=(*_LEARNED_FROM, "likeness", "semantic_ids", "retriever", "graph"),
+        settings=lambda config: asdict(config.reranker),
+        is_seeded=True,
+        fit=_later("hidvae.ranking.train_reranker", "train_reranker"),
+    ),
+    Stage(
         "evaluation",
         command="evaluate",
-        needs=(*_LEARNED_FROM, "likeness", "tokenizer", "semantic_ids", "retriever", "graph"),
+        needs=(
+            *_LEARNED_FROM,
+            "likeness",
+            "tokenizer",
+            "semantic_ids",
+            "retriever",
+            "graph",
+            "reranker",
+        ),
         settings=_later("hidvae.evaluation.evaluate_run", "evaluation_settings"),
         is_seeded=True,
         fit=_later("hidvae.evaluation.evaluate_run", "evaluate_run"),
@@ -107,5 +123,5 @@ STAGE_OF = {stage.name: stage for stage in STAGES}
 """Stage by name."""
 COMMANDS = tuple(dict.fromkeys(stage.command for stage in STAGES))
 """``hidvae`` commands that make stages, in order."""
-SERVED_FROM = (*STAGE_OF["graph"].needs, "graph")
+SERVED_FROM = (*STAGE_OF["reranker"].needs, "reranker")
 """Stages that recommending reads; the tokenizer only when items are added."""

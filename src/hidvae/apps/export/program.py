@@ -1,8 +1,8 @@
 """The retriever with its search as one graph of tensor operations, which torch alone can run.
 
-It traces ``best_items``, the core of every search in the package, and the item graph's
-``GraphScore``; what is left to do here is to read a history that stands in a tensor. So all
-architectures can be exported.
+It traces ``best_items``, the core of every search in the package, ``GraphScore`` and ``Reranker``;
+what is left to do here is to read a history that stands in a tensor. So all architectures can be
+exported.
 
 Symbols: B users, T positions, N items, k items of a list.
 """
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from hidvae.errors import ConfigError
+from hidvae.ranking.graph_score import contained
 from hidvae.ranking.recommender import Recommender
-from hidvae.ranking.search import PADDING, Asked, best_items, contained
+from hidvae.ranking.search import PADDING, Asked, best_items
 from hidvae.retriever.item_softmax import ItemSoftmax
 
 LONGEST_HISTORY = 250
@@ -70,7 +71,7 @@ class Program(nn.Module):
         if isinstance(self.retriever, ItemSoftmax):
             self.retriever.keep_vectors_only()
         # Not "graph", which is a name that torch's own modules have.
-        self.graph_score = copy.deepcopy(recommender.graph)
+        self.graph_score, self.reranker = copy.deepcopy((recommender.graph, recommender.reranker))
         allowed = torch.from_numpy(recommender.allowed)[None]  # (1, N)
         self.register_buffer("allowed", None if allowed.all() else allowed)
         self.k = k
@@ -98,11 +99,13 @@ class Program(nn.Module):
             None if self.graph_score is None else self.graph_score(history, self.allowed),
             self.allowed,
             contained(history, self.retriever.tables.num_items) & exclude_history,
+            history=history,
         )
         found = best_items(
             self.retriever,
             asked,
             self.k,
+            reranker=self.reranker,
             most_apart=self.longest_history,
             beam_width=self.beam_width,
         )

@@ -1,0 +1,52 @@
+"""Rows of a sparse matrix as tensors, of which a few are added up for each user of a batch.
+
+Symbols: B users, L rows of a user, N columns, E entries.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+
+class SparseRows(nn.Module):
+    """A sparse matrix with N columns, as an exported program can hold it."""
+
+    start: Tensor
+    """(rows + 1,) where the entries of each row start."""
+    columns: Tensor
+    """(E,) columns of the entries, side by side for each row."""
+    values: Tensor
+    """(E,) the entries."""
+
+    def __init__(self, matrix: sparse.csr_array) -> None:
+        """Keep a matrix; values become float32."""
+        super().__init__()
+        self.num_columns = int(matrix.shape[1])
+        for name, array in (
+            ("start", matrix.indptr.astype(np.int64)),
+            ("columns", matrix.indices),
+            ("values", matrix.data.astype(np.float32, copy=False)),
+        ):
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        self._longest = int(np.diff(matrix.indptr).max(initial=0))
+
+    def sums(self, rows: Tensor, weights: Tensor) -> Tensor:
+        """The weighted sum (B, N) of L rows for each of B users; a row may occur more than once.
+
+        Args:
+            rows: (B, L).
+            weights: (B, L), 0 where a row does not count.
+        """
+        first, end = self.start[rows].unsqueeze(2), self.start[rows + 1].unsqueeze(2)
+        # The shapes of an exported program may not depend on the rows.
+        is_exporting = torch.compiler.is_exporting()
+        most = self._longest if is_exporting else int((end - first).max()) if len(end) else 0
+        entry = first + torch.arange(most, device=rows.device)  # (B, L, most)
+        counts = weights.unsqueeze(2) * (entry < end)
+        entry = entry.clamp_max(max(0, len(self.columns) - 1))
+        columns = self.columns[entry].long().flatten(1)
+        values = (self.values[entry] * counts).flatten(1)
+        return values.new_zeros(rows.shape[0], self.num_columns).scatter_add(1, columns, values)
