@@ -414,7 +414,7 @@ class Recommender:
             found.log_probs[user, places],
             found.scores[user, places],
             found.code_log_probs[user, places],
-            found.gains[user, places],
+            None if self.reranker is None else found.gains[user, places],
         )
 
     def _history_items(self, history: GivenIds, name: str = "history") -> np.ndarray:
