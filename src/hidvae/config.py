@@ -292,8 +292,6 @@ class LLMConfig:
     base_url: str = "offline"
     """Address of the server; "offline" runs the packaged model here (extra offline-llm), empty uses
     $OPENAI_BASE_URL or the client's default. Put no password in it: the manifest stores it."""
-    num_candidates: Count = 10
-    """Number of tags that the model may choose from: those most similar to the item's text."""
     items_per_request: Count = 1
     """Items per prompt; more is cheaper, and harder for small models."""
     concurrency: Count = 4
@@ -440,9 +438,10 @@ class SasRecConfig:
     """Width of the item vectors and of the model."""
     epochs: Count = 20
     """Largest number of passes over the training histories."""
+    learning_rate: Positive = 2e-3
+    """Peak learning rate of AdamW; linear warm-up, then cosine decay to 1 % of it."""
 
     # Trained in the retriever's loop, and otherwise as the retriever is by default.
-    learning_rate: ClassVar[float] = 2e-3
     num_layers: ClassVar[int] = RetrieverConfig.num_layers
     num_heads: ClassVar[int] = 2
     max_history: ClassVar[int] = RetrieverConfig.max_history
@@ -769,7 +768,7 @@ FORMER_NAMES: dict[str, str] = {
             "FusionConfig.unknown_factor",
             "GraphConfig.content_weight",
             "GraphConfig.tfidf_weight",
-            "SasRecConfig.learning_rate",
+            "LLMConfig.num_candidates",
             "FusionConfig.content_weight",
             "FusionConfig.word_weight",
             "FusionConfig.two_hop_weight",

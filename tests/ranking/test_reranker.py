@@ -24,8 +24,8 @@ from hidvae.ranking.reranker import (
     WEIGHTS,
     Reranker,
     RerankerNetwork,
+    followers_of,
     load_reranker,
-    next_items,
     num_features,
 )
 from hidvae.ranking.search import Found, search
@@ -56,7 +56,7 @@ def make_reranker(graph: GraphScore | None = None, seed: int = 0) -> Reranker:
     network = RerankerNetwork(num_features(graph)).eval().requires_grad_(False)
     for weights in network.parameters():
         weights.normal_(std=0.7)
-    return Reranker(network, next_items(TRAIN, N), graph)
+    return Reranker(network, followers_of(TRAIN, N), graph)
 
 
 def test_rows_add_up_as_the_matrix_says() -> None:
@@ -73,7 +73,7 @@ def test_rows_add_up_as_the_matrix_says() -> None:
 
 
 def test_what_follows_what_is_directed_and_damped_by_frequency() -> None:
-    follows = next_items(Sequences.from_lists([[0, 1, 2], [0, 2], [3]]), 4).toarray()
+    follows = followers_of(Sequences.from_lists([[0, 1, 2], [0, 2], [3]]), 4).toarray()
     # 0 is followed by 1 once, by 2 at one step and at two: 1 + 1 / 2; 1 by 2 once.
     counts = np.array([[0, 1, 1.5, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     scale = np.sqrt(np.outer([2.5, 1, np.inf, np.inf], [np.inf, 1, 2.5, np.inf]))
@@ -81,9 +81,9 @@ def test_what_follows_what_is_directed_and_damped_by_frequency() -> None:
 
 
 def test_of_a_row_the_largest_entries_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = next_items(TRAIN, N).toarray()
+    whole = followers_of(TRAIN, N).toarray()
     monkeypatch.setattr(module, "NUM_NEIGHBOURS", 2)
-    kept = next_items(TRAIN, N).toarray()
+    kept = followers_of(TRAIN, N).toarray()
     for row in range(N):
         largest = np.lexsort([np.arange(N), -whole[row]])[:2]
         np.testing.assert_array_equal(kept[row, largest], whole[row, largest])
@@ -101,7 +101,7 @@ def test_the_features_are_those_written_down(has_likeness: bool) -> None:
     log_probs = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]])
     features = reranker.features(history, items, log_probs).numpy()
     assert features.shape == (2, 3, 6 if has_likeness else 5)
-    follows, near = next_items(TRAIN, N).toarray(), graph.neighbours.toarray()
+    follows, near = followers_of(TRAIN, N).toarray(), graph.neighbours.toarray()
     for user, read in enumerate(([9, 2, 5], [1])):
         query = np.zeros(N)
         query[read] = module.DECAY ** np.arange(len(read))
@@ -243,9 +243,7 @@ def made(folders: dict[str, StageFolder], output: Path, config: Config = CONFIG)
 
 def loaded(folder: StageFolder, folders: dict[str, StageFolder]) -> Reranker | None:
     run = Run(folder.path.parent, "cpu", borrowed=folders)
-    return load_reranker(
-        folder, run.dataset.split.train, run.dataset.catalogue.num_items, run.graph
-    )
+    return load_reranker(folder, run.dataset.catalogue.num_items, run.graph)
 
 
 @pytest.mark.usefixtures("enough_users")
@@ -344,7 +342,9 @@ def recommender(tiny_run: Path) -> Recommender:
     torch.manual_seed(0)
     network = RerankerNetwork(num_features(graph)).eval().requires_grad_(False)
     num_items = recommender.catalogue.num_items
-    recommender.reranker = Reranker(network, next_items(run.dataset.split.train, num_items), graph)
+    recommender.reranker = Reranker(
+        network, followers_of(run.dataset.split.train, num_items), graph
+    )
     return recommender
 
 

@@ -99,12 +99,16 @@ def test_a_whole_run_is_not_repeated(
     ("setting", "expected"),
     [
         ("EvaluationConfig.beam_width=11", {"evaluation"}),
-        ("GraphConfig.likeness_weights=(3.0,)", {"graph", "evaluation"}),
-        ("RetrieverConfig.epochs=1", {"retriever", "graph", "evaluation"}),
+        ("GraphConfig.likeness_weights=(3.0,)", {"graph", "reranker", "evaluation"}),
+        ("RetrieverConfig.epochs=1", {"retriever", "graph", "reranker", "evaluation"}),
+        ("RerankerConfig.enabled=False", {"reranker", "evaluation"}),
         ("RunConfig.checkpoint_every_seconds=1", set()),
         (
             "RunConfig.seed=1",
-            {"likeness", "tokenizer", "semantic_ids", "retriever", "graph", "evaluation"},
+            {
+                *("likeness", "tokenizer", "semantic_ids"),
+                *("retriever", "graph", "reranker", "evaluation"),
+            },
         ),
     ],
 )
@@ -157,6 +161,7 @@ def test_stages_of_another_run_are_copied_where_nothing_of_theirs_changed(
     assert made_again(written_times(tiny_run), tmp_path / "run") == {
         "retriever",
         "graph",
+        "reranker",
         "evaluation",
     }
     assert set(Run(tmp_path / "run").folders()) == {stage.name for stage in STAGES}

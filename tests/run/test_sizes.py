@@ -238,7 +238,7 @@ def test_a_run_goes_on_with_the_size_that_it_took(
     with caplog.at_level("INFO"):
         assert hidvae("run", "--output", run) == 0
         assert hidvae("train", "--output", run) == 0
-    assert caplog.text.count("is up to date") == len(STAGES) + 2
+    assert caplog.text.count("is up to date") == len(STAGES) + 3
     stored = read_json(run / "config.json")
     assert (stored["run"]["size"], stored["retriever"]["dim"]) == ("auto", 192)
     assert stored["bound"] == ["DatasetConfig.folder", "EmbeddingConfig.text_encoder"]

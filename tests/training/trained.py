@@ -50,7 +50,7 @@ RETRIEVER = RetrieverConfig(
     learning_rate=5e-3,
     order_noise=1.5,
 )
-SASREC = SasRecConfig(dim=16, epochs=3)
+SASREC = SasRecConfig(dim=16, epochs=3, learning_rate=1e-2)
 SETTINGS: dict[str, Any] = {
     "tokenizer": TOKENIZER,
     "retriever": RETRIEVER,

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ArtifactError
 from hidvae.features.cooccurrence import near_pairs
+from hidvae.features.csr import csr_from_tensors, csr_to_tensors
 from hidvae.ranking.graph_score import (
     DECAY,
     NUM_LATEST,
@@ -34,6 +35,7 @@ from hidvae.ranking.sparse_rows import SparseRows
 from hidvae.store.artifacts import StageFolder
 
 WEIGHTS = "reranker.safetensors"
+_FOLLOWERS = "followers"
 
 NUM_CANDIDATES = 200
 """Best items of a search that change places."""
@@ -42,7 +44,7 @@ HIDDEN_DIM = 32
 MAX_DISTANCE = 3
 """An item follows another in a training history when at most this many steps after it."""
 SMOOTHING = 0.01
-"""Transition score of an item that never followed."""
+"""Score of an item that never followed."""
 
 
 class RerankerNetwork(nn.Module):
@@ -78,8 +80,8 @@ class RerankerNetwork(nn.Module):
 class Reranker(nn.Module):
     """Reads what is known of candidates, and puts them in order.
 
-    With q the weights of the latest items (as for the item graph) and D the directed transitions of
-    the training histories, the features of an item are
+    With q the weights of the latest items (as for the item graph) and D the followers of each item
+    (``followers_of``), the features of an item are
 
     - its log-probability,
     - log(q D + smoothing), and the same of the latest item alone,
@@ -94,28 +96,28 @@ class Reranker(nn.Module):
     def __init__(
         self,
         network: RerankerNetwork,
-        transitions: sparse.csr_array,
+        followers: sparse.csr_array,
         graph: GraphScore | None,
     ) -> None:
         """Put the parts together.
 
         Args:
             network: For ``num_features(graph)`` features.
-            transitions: D, (N, N), from ``next_items``.
+            followers: D, (N, N), from ``followers_of``.
             graph: What adds to the scores that candidates are found by.
         """
         super().__init__()
         self.network, self.graph = network, graph
-        self._transitions = transitions
-        self._rows = SparseRows(transitions)
+        self.followers = followers
+        self._rows = SparseRows(followers)
         recency = np.power(DECAY, np.arange(NUM_LATEST)).astype(np.float32)
         self.register_buffer("recency", torch.from_numpy(recency), persistent=False)
 
     def over(self, graph: GraphScore | None, num_items: int) -> Reranker:
         """The same order for a catalogue of M items; those beyond N have never followed any."""
-        transitions = self._transitions.copy()
-        transitions.resize(num_items, num_items)
-        return Reranker(self.network, transitions, graph).to(self.recency.device)
+        followers = self.followers.copy()
+        followers.resize(num_items, num_items)
+        return Reranker(self.network, followers, graph).to(self.recency.device)
 
     def features(self, history: Tensor, items: Tensor, log_probs: Tensor) -> Tensor:
         """(B, C, F) what is known of candidates.
@@ -169,7 +171,7 @@ def num_features(graph: GraphScore | None) -> int:
     return 4 + (0 if graph is None else graph.num_parts)
 
 
-def next_items(train: Sequences, num_items: int) -> sparse.csr_array:
+def followers_of(train: Sequences, num_items: int) -> sparse.csr_array:
     """D: (N, N) float32, how often one item follows another in training histories.
 
     A pair of items d <= ``MAX_DISTANCE`` steps apart adds 1 / d to the entry of the earlier item's
@@ -208,34 +210,46 @@ def _largest_of_rows(matrix: sparse.csr_array, most: int) -> sparse.csr_array:
     return sparse.coo_array((matrix.data[kept], (row[kept], matrix.indices[kept])), shape).tocsr()
 
 
-def save_network(network: RerankerNetwork, folder: Path) -> None:
+def save_reranker(reranker: Reranker, folder: Path) -> None:
     """Write what ``load_reranker`` reads into a stage's folder."""
-    save_file({name: value.cpu() for name, value in network.state_dict().items()}, folder / WEIGHTS)
+    weights = reranker.network.state_dict()
+    save_file(
+        {
+            **{name: value.cpu() for name, value in weights.items()},
+            **{
+                name: torch.from_numpy(array)
+                for name, array in csr_to_tensors(_FOLLOWERS, reranker.followers).items()
+            },
+        },
+        folder / WEIGHTS,
+    )
 
 
-def load_reranker(
-    folder: StageFolder, train: Sequences, num_items: int, graph: GraphScore | None
-) -> Reranker | None:
+def load_reranker(folder: StageFolder, num_items: int, graph: GraphScore | None) -> Reranker | None:
     """The run's reranker, on the CPU; None where it has none.
 
     Args:
         folder: The stage ``reranker``.
-        train: Training histories.
         num_items: N.
         graph: Of the run.
 
     Raises:
-        ArtifactError: If the weights are damaged.
+        ArtifactError: If its file is damaged.
     """
     if not folder.facts["is_used"]:
         return None
     file = folder.path / WEIGHTS
     network = RerankerNetwork(num_features(graph))
     try:
-        network.load_state_dict(load_file(file))
-    except (SafetensorError, OSError, RuntimeError) as error:
+        tensors = load_file(file)
+        arrays = {
+            name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(_FOLLOWERS)
+        }
+        followers = csr_from_tensors(_FOLLOWERS, arrays, (num_items, num_items))
+        network.load_state_dict(tensors)
+    except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
         raise ArtifactError(
             f"{file}: cannot be read ({error}); delete {folder.path} and run `hidvae train` again"
         ) from error
     network.eval().requires_grad_(False)
-    return Reranker(network, next_items(train, num_items), graph)
+    return Reranker(network, followers, graph)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from scipy import sparse
 from torch import Tensor, nn
 
 from hidvae.config import Config
@@ -26,9 +27,9 @@ from hidvae.ranking.reranker import (
     NUM_CANDIDATES,
     Reranker,
     RerankerNetwork,
-    next_items,
+    followers_of,
     num_features,
-    save_network,
+    save_reranker,
 )
 from hidvae.ranking.search import search
 from hidvae.retriever.interface import ExactRetriever
@@ -71,7 +72,8 @@ def train_reranker(run: Run, config: Config, stage: StageWriter) -> None:
             "order the best items are to be listed, so they stay in the order of their scores"
         )
         return
-    examples = _candidates_of(run, config)
+    followers = followers_of(split.train, run.dataset.catalogue.num_items)
+    examples = _candidates_of(run, config, followers)
     judged = choose_users(len(examples.target), round(JUDGED_SHARE * len(examples.target)), 0)
     is_judged = np.zeros(len(examples.target), dtype=bool)
     is_judged[judged] = True
@@ -84,7 +86,8 @@ def train_reranker(run: Run, config: Config, stage: StageWriter) -> None:
         )
         return
     stage.facts["is_used"] = True
-    save_network(_fitted(examples, config, stage, is_trial=False), stage.path)
+    network = _fitted(examples, config, stage, is_trial=False)
+    save_reranker(Reranker(network, followers, run.graph), stage.path)
 
 
 class Examples(NamedTuple):
@@ -103,9 +106,9 @@ class Examples(NamedTuple):
         return Examples(self.features[rows], self.is_item[rows], self.target[is_taken])
 
 
-def _candidates_of(run: Run, config: Config) -> Examples:
+def _candidates_of(run: Run, config: Config, followers: sparse.csr_array) -> Examples:
     """The candidates of validation users, drawn if there are many."""
-    dataset, graph, split = run.dataset, run.graph, run.dataset.split
+    graph, split = run.graph, run.dataset.split
     rows = choose_users(len(split.validation_targets), MAX_USERS, config.run.seed)
     histories = split.validation_histories.take(rows)
     found = search(
@@ -117,11 +120,7 @@ def _candidates_of(run: Run, config: Config) -> Examples:
         graph=graph,
         users=split.validation_users[rows],
     )
-    reader = Reranker(
-        RerankerNetwork(num_features(graph)),
-        next_items(split.train, dataset.catalogue.num_items),
-        graph,
-    ).to(run.device)
+    reader = Reranker(RerankerNetwork(num_features(graph)), followers, graph).to(run.device)
     features = torch.empty(*found.items.shape, num_features(graph))
     is_item = torch.from_numpy(found.items >= 0)
     with torch.no_grad():

@@ -220,13 +220,8 @@ class Run:
         from hidvae.ranking.reranker import load_reranker
 
         def load() -> Reranker | None:
-            dataset = self.dataset
-            reranker = load_reranker(
-                self.folder("reranker"),
-                dataset.split.train,
-                dataset.catalogue.num_items,
-                self.graph,
-            )
+            num_items = self.dataset.catalogue.num_items
+            reranker = load_reranker(self.folder("reranker"), num_items, self.graph)
             return reranker if reranker is None else reranker.to(self.device)
 
         return self._load("reranker", load)

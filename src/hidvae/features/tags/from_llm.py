@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 MAX_TEXT_CHARS = 400
 """Characters of an item's text that a prompt shows: title and the first sentences."""
+MOST_CANDIDATES = 10
+"""Tags that the model may choose from: those most similar to the item's text."""
 _ITEMS_AT_ONCE = 10_000
 """Items whose prompts are in memory together."""
 _BYTES_PER_TOKEN = 4
@@ -167,7 +169,7 @@ def fill_with_llm(
         logger.info("tag level %d: asking %s for %d items", level, config.model, len(items))
         for start in range(0, len(items), _ITEMS_AT_ONCE):
             block = items[start : start + _ITEMS_AT_ONCE]
-            nearest = candidates.nearest(filled, level, block, config.num_candidates)
+            nearest = candidates.nearest(filled, level, block, MOST_CANDIDATES)
             questions = _questions(candidates, filled, level, block, nearest, config)
             positions, part = _ask(questions, config, chat)
             filled[block, level] = [
@@ -221,7 +223,7 @@ def preview_prompts(
     prompts: list[Prompt] = []
     for level, items in enumerate(open_by_level):
         shown = items[np.isin(items, first)]
-        nearest = candidates.nearest(known, level, shown, config.num_candidates)
+        nearest = candidates.nearest(known, level, shown, MOST_CANDIDATES)
         questions = _questions(candidates, known, level, shown, nearest, config)
         prompts += [choice_prompt(group) for group in _groups(questions, config)]
     num_requests = sum(

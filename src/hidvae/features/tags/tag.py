@@ -35,7 +35,7 @@ Metrics = dict[str, Any]
 
 CLUSTER_SEED = 0
 """Of the clustering, whose result is judged by reading it."""
-_LLM_SETTINGS = ("model", "base_url", "num_candidates", "items_per_request")
+_LLM_SETTINGS = ("model", "base_url", "items_per_request")
 """Those that change the tags; concurrency does not."""
 
 
