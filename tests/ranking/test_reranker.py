@@ -16,18 +16,12 @@ from hidvae.config import Config, GraphConfig, RerankerConfig, RunConfig
 from hidvae.data.interactions import Sequences
 from hidvae.errors import ArtifactError
 from hidvae.evaluation.metrics import both_protocols
-from hidvae.ranking import reranker as module
+from hidvae.ranking import candidate_features as module
 from hidvae.ranking import train_reranker
+from hidvae.ranking.candidate_features import CandidateFeatures, followers_of
 from hidvae.ranking.graph_score import GraphScore
 from hidvae.ranking.recommender import Recommender
-from hidvae.ranking.reranker import (
-    WEIGHTS,
-    Reranker,
-    RerankerNetwork,
-    followers_of,
-    load_reranker,
-    num_features,
-)
+from hidvae.ranking.reranker import WEIGHTS, Reranker, RerankerNetwork, load_reranker
 from hidvae.ranking.search import Found, search
 from hidvae.ranking.sparse_rows import SparseRows
 from hidvae.retriever.interface import ExactRetriever, Retriever
@@ -42,7 +36,7 @@ CONFIG = Config(run=RunConfig(device="cpu"))
 
 @pytest.fixture(autouse=True)
 def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NUM_CANDIDATES", CANDIDATES)
+    monkeypatch.setattr("hidvae.ranking.reranker.NUM_CANDIDATES", CANDIDATES)
     monkeypatch.setattr("hidvae.ranking.search.NUM_CANDIDATES", CANDIDATES)
 
 
@@ -51,12 +45,36 @@ def likeness() -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def make_reranker(graph: GraphScore | None = None, seed: int = 0) -> Reranker:
+def content() -> np.ndarray:
+    return np.random.default_rng(4).normal(size=(N, 6)).astype(np.float32)
+
+
+def tfidf() -> sparse.csr_array:
+    rng = np.random.default_rng(5)
+    return sparse.csr_array((rng.random((N, 9)) * (rng.random((N, 9)) < 0.4)).astype(np.float32))
+
+
+NO_CONTENT = (np.zeros((N, 0), np.float32), sparse.csr_array((N, 0), dtype=np.float32))
+
+
+def make_features(has_content: bool = True) -> CandidateFeatures:
+    followers = followers_of(TRAIN, N)
+    if not has_content:
+        return CandidateFeatures(followers, None, *NO_CONTENT)
+    return CandidateFeatures(followers, likeness(), content(), tfidf())
+
+
+def random_network(num_features: int, seed: int = 0) -> RerankerNetwork:
     torch.manual_seed(seed)
-    network = RerankerNetwork(num_features(graph)).eval().requires_grad_(False)
+    network = RerankerNetwork(num_features).eval().requires_grad_(False)
     for weights in network.parameters():
         weights.normal_(std=0.7)
-    return Reranker(network, followers_of(TRAIN, N), graph)
+    return network
+
+
+def make_reranker() -> Reranker:
+    features = make_features()
+    return Reranker(random_network(features.num_features), features)
 
 
 def test_rows_add_up_as_the_matrix_says() -> None:
@@ -90,34 +108,39 @@ def test_of_a_row_the_largest_entries_are_kept(monkeypatch: pytest.MonkeyPatch) 
         assert np.count_nonzero(kept[row]) == min(2, np.count_nonzero(whole[row]))
 
 
-@pytest.mark.parametrize("has_likeness", [False, True])
-def test_the_features_are_those_written_down(has_likeness: bool) -> None:
-    vectors = likeness() if has_likeness else None
-    graph = graph_score(likeness=vectors)
-    reranker = make_reranker(graph)
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("has_content", [True, False])
+@pytest.mark.parametrize("words_at_once", [1 << 24, 9])
+def test_the_features_are_those_written_down(
+    has_content: bool, words_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_WORDS_AT_ONCE", words_at_once)
+    features = make_features(has_content)
     asked = Sequences.from_lists([[5, 2, 9], [1]])
     history = torch.from_numpy(asked.padded(3))
     items = torch.tensor([[0, 11, 31], [2, 3, 30]])
     log_probs = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]])
-    features = reranker.features(history, items, log_probs).numpy()
-    assert features.shape == (2, 3, 6 if has_likeness else 5)
-    follows, near = followers_of(TRAIN, N).toarray(), graph.neighbours.toarray()
+    found = features(history, items, log_probs).numpy()
+    assert found.shape == (2, 3, features.num_features) == (2, 3, 14 if has_content else 6)
+    follows = followers_of(TRAIN, N).toarray()
+    kinds = [unit(likeness()) @ unit(likeness()).T, unit(content()) @ unit(content()).T]
+    words = (tfidf() @ tfidf().T).toarray()
     for user, read in enumerate(([9, 2, 5], [1])):
-        query = np.zeros(N)
-        query[read] = module.DECAY ** np.arange(len(read))
-        own = query @ follows
-        of_graph = np.zeros(N)
-        of_graph[read] = 0.6 ** np.arange(len(read))  # of graph_score, as DECAY
-        wanted = [
-            log_probs[user],
-            np.log(own + module.SMOOTHING)[items[user]],
-            np.log(follows[read[0]] + module.SMOOTHING)[items[user]],
-            np.full(3, np.log(len(read))),
-            np.log(of_graph @ near + 0.03)[items[user]],
-        ]
-        if vectors is not None:
-            wanted.append((of_graph @ vectors @ vectors.T)[items[user]])
-        np.testing.assert_allclose(features[user].T, wanted, rtol=1e-4, atol=1e-5)
+        rows, weights = items[user].numpy(), module.DECAY ** np.arange(len(read))
+        wanted = [log_probs[user], np.full(3, np.log(len(read)))]
+        for matrix in (follows, follows.T):
+            for of_history in (weights @ matrix[read], matrix[read[0]]):
+                wanted.append(np.log(of_history + module.SMOOTHING)[rows])
+        if has_content:
+            for matrix in kinds:
+                near = matrix[np.ix_(read, rows)]
+                wanted += [weights @ near, near[0], near.max(axis=0)]
+            near = words[np.ix_(read, rows)]
+            wanted += [weights @ near, near[0]]
+        np.testing.assert_allclose(found[user].T, wanted, rtol=1e-4, atol=1e-5)
 
 
 def histories() -> Sequences:
@@ -144,7 +167,7 @@ def find(
 def test_the_best_items_change_places_as_the_network_says(with_graph: bool) -> None:
     retriever = make_retriever(architecture="item_softmax")
     graph = graph_score() if with_graph else None
-    reranker = make_reranker(graph)
+    reranker = make_reranker()
     before, after = find(retriever, graph, None), find(retriever, graph, reranker)
     read = histories()
     np.testing.assert_array_equal(before.scores, after.scores)  # each place keeps its score
@@ -173,7 +196,7 @@ def test_the_best_items_change_places_as_the_network_says(with_graph: bool) -> N
 @pytest.mark.parametrize("k", [1, 3, 12])
 def test_the_order_does_not_depend_on_the_length_of_the_list_or_on_who_is_shown(k: int) -> None:
     retriever, graph = make_retriever(architecture="item_softmax"), graph_score()
-    reranker, read = make_reranker(graph), histories()
+    reranker, read = make_reranker(), histories()
     denied = find(retriever, graph, reranker, denied=read)
     short = find(retriever, graph, reranker, denied=read, k=k)
     np.testing.assert_array_equal(short.items, denied.items[:, :k])
@@ -185,7 +208,7 @@ def test_the_order_does_not_depend_on_the_length_of_the_list_or_on_who_is_shown(
 
 def test_only_allowed_items_change_places() -> None:
     retriever, graph = make_retriever(architecture="item_softmax"), graph_score()
-    reranker, allowed = make_reranker(graph), np.arange(N) % 3 == 0
+    reranker, allowed = make_reranker(), np.arange(N) % 3 == 0
     before = find(retriever, graph, None, allowed=allowed)
     after = find(retriever, graph, reranker, allowed=allowed)
     assert (before.items != after.items).any()
@@ -195,21 +218,19 @@ def test_only_allowed_items_change_places() -> None:
 
 
 def test_over_more_items_the_known_ones_keep_their_features() -> None:
-    vectors = likeness()
-    graph = graph_score(likeness=vectors)
-    reranker = make_reranker(graph)
-    neighbours = graph.neighbours.copy()
-    neighbours.resize(N + 2, N + 2)
-    more = np.concatenate([vectors, np.zeros((2, 4), np.float32)])
-    other = reranker.over(graph.over(neighbours, np.ones(N + 2, bool), more), N + 2)
+    features = make_features()
+    words = sparse.vstack([tfidf(), tfidf()[:2]], format="csr")
+    vectors, contents = (np.concatenate([each, each[:2]]) for each in (likeness(), content()))
+    other = features.over(vectors, contents, sparse.csr_array(words))
     history, log_probs = torch.tensor([[0, 5, 9]]), torch.tensor([[-1.0, -2.0]])
     known = torch.tensor([[1, 11]])
     torch.testing.assert_close(
-        other.features(history, known, log_probs), reranker.features(history, known, log_probs)
+        other(history, known, log_probs), features(history, known, log_probs)
     )
-    added = other.features(torch.tensor([[0, N, 9]]), torch.tensor([[N + 1, 1]]), log_probs)
-    assert added.isfinite().all()
-    assert added[0, 0, 1] == pytest.approx(np.log(module.SMOOTHING))
+    # A new item is like its twin, and has never followed anything.
+    twins = other(torch.tensor([[4, 5, 9]]), torch.tensor([[0, N]]), log_probs[:, :1].expand(1, 2))
+    torch.testing.assert_close(twins[0, 0, 6:], twins[0, 1, 6:])
+    assert twins[0, 0, 3] > twins[0, 1, 3] == pytest.approx(np.log(module.SMOOTHING))
 
 
 # The stage
@@ -243,7 +264,8 @@ def made(folders: dict[str, StageFolder], output: Path, config: Config = CONFIG)
 
 def loaded(folder: StageFolder, folders: dict[str, StageFolder]) -> Reranker | None:
     run = Run(folder.path.parent, "cpu", borrowed=folders)
-    return load_reranker(folder, run.dataset.catalogue.num_items, run.graph)
+    items = run.embeddings
+    return load_reranker(folder, run.likeness, items.content, items.tfidf)
 
 
 @pytest.mark.usefixtures("enough_users")
@@ -338,13 +360,10 @@ def recommender(tiny_run: Path) -> Recommender:
     """Of a run, with a reranker of random weights."""
     run = Run(tiny_run, "cpu")
     recommender = run.as_trained
-    graph = recommender.graph
-    torch.manual_seed(0)
-    network = RerankerNetwork(num_features(graph)).eval().requires_grad_(False)
-    num_items = recommender.catalogue.num_items
-    recommender.reranker = Reranker(
-        network, followers_of(run.dataset.split.train, num_items), graph
-    )
+    items, num_items = run.embeddings, recommender.catalogue.num_items
+    followers = followers_of(run.dataset.split.train, num_items)
+    features = CandidateFeatures(followers, run.likeness, items.content, items.tfidf)
+    recommender.reranker = Reranker(random_network(features.num_features), features)
     return recommender
 
 
@@ -380,4 +399,4 @@ def test_a_graph_of_weight_0_still_leaves_an_order_to_learn(
     others = {**folders, "graph": graph}
     folder = made(others, tmp_path / "reranker", nothing)
     reranker = loaded(folder, others)
-    assert reranker is not None and reranker.graph is None
+    assert reranker is not None

@@ -267,11 +267,14 @@ def asks_with_the_target(dataset: Dataset) -> Dataset:
 
 MUTANTS: dict[Leak, tuple[str, ...]] = {
     trains_on_test: (
-        *("embeddings", "likeness", "retriever", "graph"),
+        *("embeddings", "likeness", "retriever", "graph", "reranker"),
         *("popularity", "content_graph", "item_knn", "ease"),
         *("sasrec", "sasrec_content", "tiger"),
     ),
-    validates_on_test: ("retriever", "graph", "sasrec", "sasrec_content", "tiger"),
+    validates_on_test: (
+        *("retriever", "graph", "reranker"),
+        *("sasrec", "sasrec_content", "tiger"),
+    ),
     warms_by_test: ("retriever", "hidvae", "sasrec_content"),
     asks_with_the_target: (
         *("hidvae", "text_similarity", "content_graph", "item_knn", "ease"),

@@ -211,29 +211,6 @@ class GraphScore(nn.Module):
             by_likeness = self.likeness_weight * weights * cosines * is_other
         return Lifts(sources, scores, by_graph, by_likeness)
 
-    @property
-    def num_parts(self) -> int:
-        """P, what ``parts`` gives of an item."""
-        return int(self.weight > 0) + int(self.likeness is not None)
-
-    def parts(self, history: Tensor, items: Tensor) -> Tensor:
-        """(B, C, P) what each term says of some items, before its weight.
-
-        That is log(q S + smoothing) where the graph counts, then q E E' where the likeness does.
-
-        Args:
-            history: (B, T) item_index, oldest first, -1 on the right.
-            items: (B, C) item_index, none of them of the history.
-        """
-        latest, weight = latest_items(history, self.recency)
-        found = []
-        if self.weight > 0:
-            found.append(self._log_nearness(latest, weight).gather(1, items))
-        if self.likeness is not None:
-            profile = (self.likeness[latest] * weight.unsqueeze(2)).sum(dim=1)  # (B, d)
-            found.append((self.likeness[items] @ profile.unsqueeze(2)).squeeze(2))
-        return torch.stack(found, dim=2)
-
     def _log_nearness(self, latest: Tensor, weight: Tensor) -> Tensor:
         """(B, N) log(q S + smoothing)."""
         return (self._rows.sums(latest, weight) + self.smoothing).log()

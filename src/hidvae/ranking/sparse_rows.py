@@ -1,4 +1,4 @@
-"""Rows of a sparse matrix as tensors, of which a few are added up for each user of a batch.
+"""Rows of a sparse matrix as tensors, a few of which are read for each user of a batch.
 
 Symbols: B users, L rows of a user, N columns, E entries.
 """
@@ -40,13 +40,29 @@ class SparseRows(nn.Module):
             rows: (B, L).
             weights: (B, L), 0 where a row does not count.
         """
+        columns, values = self._entries(rows)
+        values = (values * weights.unsqueeze(2)).flatten(1)
+        sums = values.new_zeros(rows.shape[0], self.num_columns)
+        return sums.scatter_add(1, columns.flatten(1), values)
+
+    def dots(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Inner products (B, C) of a vector and C rows for each of B users.
+
+        Args:
+            vectors: (B, N).
+            rows: (B, C).
+        """
+        columns, values = self._entries(rows)
+        of_vectors = vectors.gather(1, columns.flatten(1)).view(columns.shape)
+        return (of_vectors * values).sum(dim=2)
+
+    def _entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns and values (B, n, most) of rows (B, n); 0 beyond a row's end."""
         first, end = self.start[rows].unsqueeze(2), self.start[rows + 1].unsqueeze(2)
         # The shapes of an exported program may not depend on the rows.
         is_exporting = torch.compiler.is_exporting()
         most = self._longest if is_exporting else int((end - first).max()) if len(end) else 0
-        entry = first + torch.arange(most, device=rows.device)  # (B, L, most)
-        counts = weights.unsqueeze(2) * (entry < end)
+        entry = first + torch.arange(most, device=rows.device)
+        is_there = entry < end
         entry = entry.clamp_max(max(0, len(self.columns) - 1))
-        columns = self.columns[entry].long().flatten(1)
-        values = (self.values[entry] * counts).flatten(1)
-        return values.new_zeros(rows.shape[0], self.num_columns).scatter_add(1, columns, values)
+        return self.columns[entry].long(), self.values[entry] * is_there

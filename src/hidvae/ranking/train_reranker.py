@@ -17,18 +17,16 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from scipy import sparse
 from torch import Tensor, nn
 
 from hidvae.config import Config
 from hidvae.data.split import choose_users
 from hidvae.evaluation.metrics import ndcg_at, recall_at
+from hidvae.ranking.candidate_features import CandidateFeatures, followers_of
 from hidvae.ranking.reranker import (
     NUM_CANDIDATES,
     Reranker,
     RerankerNetwork,
-    followers_of,
-    num_features,
     save_reranker,
 )
 from hidvae.ranking.search import search
@@ -73,7 +71,9 @@ def train_reranker(run: Run, config: Config, stage: StageWriter) -> None:
         )
         return
     followers = followers_of(split.train, run.dataset.catalogue.num_items)
-    examples = _candidates_of(run, config, followers)
+    items = run.embeddings
+    reader = CandidateFeatures(followers, run.likeness, items.content, items.tfidf)
+    examples = _candidates_of(run, config, reader.to(run.device))
     judged = choose_users(len(examples.target), round(JUDGED_SHARE * len(examples.target)), 0)
     is_judged = np.zeros(len(examples.target), dtype=bool)
     is_judged[judged] = True
@@ -87,7 +87,7 @@ def train_reranker(run: Run, config: Config, stage: StageWriter) -> None:
         return
     stage.facts["is_used"] = True
     network = _fitted(examples, config, stage, is_trial=False)
-    save_reranker(Reranker(network, followers, run.graph), stage.path)
+    save_reranker(Reranker(network, reader), stage.path)
 
 
 class Examples(NamedTuple):
@@ -106,9 +106,9 @@ class Examples(NamedTuple):
         return Examples(self.features[rows], self.is_item[rows], self.target[is_taken])
 
 
-def _candidates_of(run: Run, config: Config, followers: sparse.csr_array) -> Examples:
+def _candidates_of(run: Run, config: Config, reader: CandidateFeatures) -> Examples:
     """The candidates of validation users, drawn if there are many."""
-    graph, split = run.graph, run.dataset.split
+    split = run.dataset.split
     rows = choose_users(len(split.validation_targets), MAX_USERS, config.run.seed)
     histories = split.validation_histories.take(rows)
     found = search(
@@ -117,11 +117,10 @@ def _candidates_of(run: Run, config: Config, followers: sparse.csr_array) -> Exa
         NUM_CANDIDATES,
         max_history=run.folder("retriever").config["max_history"],
         denied=histories,
-        graph=graph,
+        graph=run.graph,
         users=split.validation_users[rows],
     )
-    reader = Reranker(RerankerNetwork(num_features(graph)), followers, graph).to(run.device)
-    features = torch.empty(*found.items.shape, num_features(graph))
+    features = torch.empty(*found.items.shape, reader.num_features)
     is_item = torch.from_numpy(found.items >= 0)
     with torch.no_grad():
         for start in range(0, len(rows), _USERS_AT_ONCE):
@@ -129,7 +128,7 @@ def _candidates_of(run: Run, config: Config, followers: sparse.csr_array) -> Exa
             of_part = histories.take(np.arange(len(rows))[part])
             history = of_part.padded(int(of_part.lengths.max()))
             log_probs = torch.from_numpy(found.log_probs[part]).where(is_item[part], 0.0)
-            features[part] = reader.features(
+            features[part] = reader(
                 torch.from_numpy(history).to(run.device),
                 torch.from_numpy(found.items[part]).clamp_min(0).to(run.device),
                 log_probs.to(run.device),

@@ -101,10 +101,12 @@ class ItemUpdates:
             scaled_content(self.config, changes.items.vectors, self.items.vectors),
             changed,
         )
-        graph = self._changed_graph_score(items, changes, before)
+        likeness = self._changed_likeness(items, changes)
+        graph = self._changed_graph_score(items, changes, before, likeness)
         reranker = self._as_trained.reranker
         if reranker is not None:
-            reranker = reranker.over(graph, items.catalogue.num_items)
+            features = reranker.features.over(likeness, self.content(items), items.tfidf)
+            reranker = Reranker(reranker.network, features)
         return Serving(items, retriever, graph, reranker)
 
     def content(self, items: RunItems) -> np.ndarray:
@@ -213,12 +215,15 @@ class ItemUpdates:
         features.vectors[is_old, start:end] = now.vectors[index[is_old], start:end]
 
     def _changed_graph_score(
-        self, items: RunItems, changes: ItemChanges, before: GraphScore | None
+        self,
+        items: RunItems,
+        changes: ItemChanges,
+        before: GraphScore | None,
+        likeness: npt.NDArray[np.float32] | None,
     ) -> GraphScore | None:
         trained = self._as_trained.graph
         if trained is None:
             return None
-        likeness = self._changed_likeness(items, changes)
         num_items = items.catalogue.num_items
         if trained.weight == 0:  # likeness alone
             nobody = sparse.csr_array((num_items, num_items), dtype=np.float32)
@@ -246,9 +251,11 @@ class ItemUpdates:
         self, items: RunItems, changes: ItemChanges
     ) -> npt.NDArray[np.float32] | None:
         """The vectors of the learned likeness, with those of the added and changed items."""
-        graph, trained = self._as_trained.graph, self.run.likeness
-        if graph is None or graph.likeness is None or trained is None:
-            return None  # it counts nothing
+        _, _, graph, reranker = self._as_trained
+        trained = self.run.likeness
+        counts = reranker is not None or (graph is not None and graph.likeness is not None)
+        if trained is None or not counts:
+            return None
         learned = self._likeness
         assert learned is not None
         vectors = np.zeros((items.catalogue.num_items, trained.shape[1]), np.float32)

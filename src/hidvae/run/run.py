@@ -220,8 +220,10 @@ class Run:
         from hidvae.ranking.reranker import load_reranker
 
         def load() -> Reranker | None:
-            num_items = self.dataset.catalogue.num_items
-            reranker = load_reranker(self.folder("reranker"), num_items, self.graph)
+            items = self.embeddings
+            reranker = load_reranker(
+                self.folder("reranker"), self.likeness, items.content, items.tfidf
+            )
             return reranker if reranker is None else reranker.to(self.device)
 
         return self._load("reranker", load)
