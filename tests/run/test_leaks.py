@@ -79,11 +79,12 @@ def _content(folder: StageFolder) -> tuple[Any, ...]:
     return folder.fingerprint, folder.facts, metrics
 
 
-def _lists(ranker: Ranker, run: Run) -> bytes:
-    """The lists of all test users, after the histories that the evaluation gives."""
+def _lists(ranker: Ranker, run: Run) -> tuple[bytes, bytes]:
+    """The lists of all test users with their scores, after the histories of the evaluation."""
     dataset = run.dataset
     test = tasks_of(dataset.split, dataset.catalogue.num_items)[0]
-    return ranker.rank(test.histories, TOP_K, test.users, test.allowed).items.tobytes()
+    ranked = ranker.rank(test.histories, TOP_K, test.users, test.allowed)
+    return ranked.items.tobytes(), ranked.scores.tobytes()
 
 
 def _bytes(sequences: Sequences) -> tuple[bytes, bytes]:
