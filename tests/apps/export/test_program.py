@@ -18,8 +18,11 @@ from hidvae.config import RetrieverConfig
 from hidvae.data.prepare import load_dataset
 from hidvae.errors import ConfigError
 from hidvae.features.embeddings import load_embeddings
+from hidvae.ranking.candidate_features import CandidateFeatures, followers_of
 from hidvae.ranking.graph_score import GraphScore
+from hidvae.ranking.reranker import Reranker, RerankerNetwork
 from hidvae.retriever.build import build_retriever
+from hidvae.run.run import Run
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import read_stage
 
@@ -47,12 +50,23 @@ def plain_branches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tiny_run: Path) -> Recommender:
-    """The tiny run with a narrow beam, so that histories exhaust it, and graph and likeness."""
+    """The tiny run with a narrow beam, so that histories exhaust it, graph, likeness, reranker."""
     recommender = Recommender.load(tiny_run, device="cpu")
     recommender.beam_width = 12
     if recommender.graph is None or recommender.graph.likeness is None:
         recommender.graph = some_graph(recommender)  # validation chose without; here both count
+    recommender.reranker = some_reranker(Run(tiny_run, "cpu"))
     return recommender
+
+
+def some_reranker(run: Run) -> Reranker:
+    """Of random weights."""
+    items, num_items = run.embeddings, run.dataset.catalogue.num_items
+    followers = followers_of(run.dataset.split.train, num_items)
+    features = CandidateFeatures(followers, run.likeness, items.content, items.tfidf)
+    torch.manual_seed(2)
+    network = RerankerNetwork(features.num_features).eval().requires_grad_(False)
+    return Reranker(network, features)
 
 
 def some_graph(recommender: Recommender) -> GraphScore:
@@ -144,7 +158,7 @@ def test_same_items_in_the_same_order(
 @pytest.mark.usefixtures("plain_branches")
 def test_some_histories_need_wider_beams(of_architecture: dict[str, Recommender]) -> None:
     trained = copy.copy(of_architecture["item_decoder"])
-    trained.beam_width, trained.graph = 1, None
+    trained.beam_width, trained.graph, trained.reranker = 1, None, None
     everything = torch.arange(120)
     rows = torch.stack([everything[everything != item] for item in everything])
     # One beam and no more, or as many as it takes to find the one item that is left.
@@ -169,7 +183,7 @@ def test_scores_are_those_of_the_package(trained: Recommender) -> None:
 def test_removed_items_are_not_ranked(trained: Recommender) -> None:
     removed = trained.catalogue.item_ids[::3]
     recommender = trained.remove_items(removed)
-    recommender.graph = trained.graph
+    recommender.graph, recommender.reranker = trained.graph, trained.reranker
     rows = histories(recommender, [1, 5, 20, 60])
     found = got(Program(recommender, K, LONGEST).eval(), rows, True)
     assert found == expected(recommender, rows, True)
@@ -179,7 +193,7 @@ def test_removed_items_are_not_ranked(trained: Recommender) -> None:
 def test_a_saved_program_takes_any_batch(trained: Recommender, tmp_path: Path) -> None:
     file = tmp_path / "program.pt2"
     recommender = trained.remove_items(trained.catalogue.item_ids[::9])
-    recommender.graph = trained.graph
+    recommender.graph, recommender.reranker = trained.graph, trained.reranker
     torch.export.save(build_program(recommender, K, longest_history=14), file)
     program = torch.export.load(file).module()
     for lengths in ([1], [14], [3, 1, 12], [1, 1], list(range(1, 15))):
