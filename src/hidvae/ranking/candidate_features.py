@@ -22,6 +22,8 @@ MAX_DISTANCE = 3
 """An item follows another in a training history when at most this many steps after it."""
 SMOOTHING = 0.01
 """Score of an item that never followed."""
+MOST_TERMS = 32
+"""Terms of an item that count, those of the largest TF-IDF weights; the others hardly would."""
 _WORDS_AT_ONCE = 1 << 24
 """Users times terms, at most (64 MiB of weights)."""
 
@@ -37,7 +39,8 @@ class CandidateFeatures(nn.Module):
       and whether they follow it, and both for the latest item alone;
     - its cosines with the latest items, by learned likeness and by content: q's sum of them, that
       with the latest item and the largest;
-    - its cosines with them by TF-IDF vectors: q's sum and that with the latest item.
+    - its cosines with them by the ``MOST_TERMS`` largest weights of their TF-IDF vectors: q's sum
+      and that with the latest item.
 
     A kind that the run does not have is left out.
     """
@@ -75,7 +78,9 @@ class CandidateFeatures(nn.Module):
             if vectors is not None and vectors.shape[1]:
                 unit = torch.from_numpy(unit_rows(np.array(vectors, np.float32)))
             self.register_buffer(name, unit, persistent=False)
-        self._words = SparseRows(tfidf) if tfidf.shape[1] else None
+        self._words = None
+        if tfidf.shape[1]:
+            self._words = SparseRows(_largest_of_rows(tfidf.astype(np.float32), MOST_TERMS))
 
     @property
     def num_features(self) -> int:
@@ -120,19 +125,24 @@ class CandidateFeatures(nn.Module):
                     cosines.masked_fill(~is_there, -1.0).amax(dim=2),
                 ]
         if self._words is not None:
-            for query in queries:
-                found.append(self._words_in_common(*query, items))
+            found += self._words_in_common(latest, weight, items).unbind(dim=2)
         return torch.stack(found, dim=2)
 
     def _words_in_common(self, latest: Tensor, weight: Tensor, items: Tensor) -> Tensor:
-        """(B, C) q's sum of the cosines by TF-IDF vectors."""
+        """(B, C, 2) q's sum of the cosines by TF-IDF vectors, and that with the latest item."""
         words = self._words
         assert words is not None
+
+        def of(latest: Tensor, weight: Tensor, items: Tensor) -> Tensor:
+            of_history = words.sums(latest, weight)
+            of_latest = words.sums(latest[:, :1], weight[:, :1])
+            return words.dots(torch.stack([of_history, of_latest], dim=2), items)
+
         if torch.compiler.is_exporting():
-            return words.dots(words.sums(latest, weight), items)
-        size = max(1, _WORDS_AT_ONCE // words.num_columns)
+            return of(latest, weight, items)
+        size = max(1, _WORDS_AT_ONCE // (2 * words.num_columns))
         parts = zip(latest.split(size), weight.split(size), items.split(size), strict=True)
-        return torch.cat([words.dots(words.sums(rows, q), of) for rows, q, of in parts])
+        return torch.cat([of(*part) for part in parts])
 
 
 def followers_of(train: Sequences, num_items: int) -> sparse.csr_array:

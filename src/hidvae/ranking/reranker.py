@@ -87,13 +87,16 @@ class Reranker(nn.Module):
         num_items = self.features.followers.shape[0]
         is_read = contained(history, num_items).gather(1, items.clamp_min(0))
         is_free = (items >= 0) & ~is_read
-        is_free = is_free & (is_free.cumsum(dim=1) <= NUM_CANDIDATES)
-        read = self.features(history, items.clamp_min(0), log_probs.where(is_free, 0.0))
-        learned = self.network(read).masked_fill(~is_free, -torch.inf)
-        # The free items by what was learned, then the others; the free places, then the others.
-        by_learned = learned.argsort(dim=1, descending=True, stable=True)
-        places = (~is_free).to(torch.int8).argsort(dim=1, stable=True)
-        return torch.zeros_like(places).scatter(1, places, by_learned)
+        # Places of free items first, in their order; then the others'.
+        places = (~is_free).to(torch.int8).argsort(dim=1, stable=True)[:, :NUM_CANDIDATES]
+        is_free = is_free.gather(1, places)
+        candidates = items.gather(1, places).clamp_min(0)
+        known = log_probs.gather(1, places).where(is_free, 0.0)
+        learned = self.network(self.features(history, candidates, known))
+        learned = learned.masked_fill(~is_free, -torch.inf)
+        by_learned = learned.argsort(dim=1, descending=True, stable=True)  # others stay behind
+        stays = torch.arange(items.shape[1], device=items.device).expand_as(items)
+        return stays.scatter(1, places, places.gather(1, by_learned))
 
 
 def save_reranker(reranker: Reranker, folder: Path) -> None:

@@ -46,15 +46,15 @@ class SparseRows(nn.Module):
         return sums.scatter_add(1, columns.flatten(1), values)
 
     def dots(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """Inner products (B, C) of a vector and C rows for each of B users.
+        """Inner products (B, C, n) of n vectors and C rows for each of B users.
 
         Args:
-            vectors: (B, N).
+            vectors: (B, N, n).
             rows: (B, C).
         """
-        columns, values = self._entries(rows)
-        of_vectors = vectors.gather(1, columns.flatten(1)).view(columns.shape)
-        return (of_vectors * values).sum(dim=2)
+        columns, values = self._entries(rows)  # (B, C, most)
+        user = torch.arange(rows.shape[0], device=rows.device).view(-1, 1, 1)
+        return (vectors[user, columns] * values.unsqueeze(3)).sum(dim=2)
 
     def _entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Columns and values (B, n, most) of rows (B, n); 0 beyond a row's end."""
