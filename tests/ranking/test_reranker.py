@@ -379,6 +379,40 @@ def test_the_parts_of_a_score_name_what_the_reranker_changed(recommender: Recomm
     assert scores == sorted(scores, reverse=True)
 
 
+def test_what_placed_an_item_is_what_the_network_reads(recommender: Recommender) -> None:
+    ids = recommender.catalogue.item_ids
+    reranker = recommender.reranker
+    assert reranker is not None
+    read = np.array([3, 50, 17])
+    listed = recommender.recommend([ids[index] for index in read], 5)
+    for item in listed:
+        row = torch.from_numpy(recommender.catalogue.index_of([item.item_id]))[None]
+        features = reranker.features(
+            torch.from_numpy(read)[None], row, torch.tensor([[item.log_prob]])
+        )
+        parts = item.order_parts
+        assert parts is not None
+        for name, columns in {"generator": [0], "followers": [2, 3, 4, 5]}.items():
+            average = features.clone()
+            average[0, 0, columns] = reranker.network.mean[columns]
+            wanted = float(reranker.network(features) - reranker.network(average))
+            assert getattr(parts, name) == pytest.approx(wanted, abs=1e-4)
+        assert max(map(abs, parts)) > 0
+    assert sum(item.reason.count("placed here mostly by") for item in listed) == sum(
+        max(item.order_parts or (0,)) > 0 for item in listed
+    )
+    recommender.reranker = None
+    (plain,) = recommender.recommend([ids[3]], 1)
+    assert plain.order_parts is None and "placed here" not in plain.reason
+
+
+def test_the_groups_of_features_are_all_of_them() -> None:
+    features = make_features()
+    columns = [column for group in features.groups.values() for column in range(99)[group]]
+    assert columns == [0, *range(2, 14)] and features.num_features == 14
+    assert list(make_features(has_content=False).groups) == ["generator", "followers"]
+
+
 def test_one_item_is_explained_as_it_is_listed(recommender: Recommender) -> None:
     history = [recommender.catalogue.item_ids[index] for index in (3, 50, 17)]
     for item in recommender.recommend(history, 12):

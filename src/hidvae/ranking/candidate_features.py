@@ -85,8 +85,22 @@ class CandidateFeatures(nn.Module):
     @property
     def num_features(self) -> int:
         """F."""
-        vectors = [each for each in (self.likeness, self.content) if each is not None]
-        return 6 + 3 * len(vectors) + 2 * (self._words is not None)
+        return max(group.stop for group in self.groups.values())
+
+    @property
+    def groups(self) -> dict[str, slice]:
+        """The features by what they come from; the length of the history is none of the item's."""
+        widths = {
+            "likeness": 0 if self.likeness is None else 3,
+            "content": 0 if self.content is None else 3,
+            "words": 0 if self._words is None else 2,
+        }
+        found, start = {"generator": slice(0, 1), "followers": slice(2, 6)}, 6
+        for name, width in widths.items():
+            if width:
+                found[name] = slice(start, start + width)
+                start += width
+        return found
 
     def over(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,6 +38,14 @@ KIND_WORDS = {
     "words": "shared words",
 }
 """The kinds of a share, short."""
+_PLACED_BY = {
+    "generator": "the generator",
+    "followers": "what is taken one after the other",
+    "likeness": "learned likeness",
+    "content": "content",
+    "words": "shared words",
+}
+"""What the reranker goes by, in words."""
 _ITSELF = "it is in the history itself"
 _GENERATOR_ALONE = "The generator expects it, no item of the history lifts it"
 
@@ -52,6 +61,21 @@ class ScoreParts(NamedTuple):
     """The rest of the gain, by the learned likeness."""
     reranker: float = 0.0
     """What a later step changed."""
+
+
+class OrderParts(NamedTuple):
+    """How much higher the reranker scores an item than with average features of one group."""
+
+    generator: float = 0.0
+    """By its log-probability."""
+    followers: float = 0.0
+    """By how often it came after the latest items of the history, or before them."""
+    likeness: float = 0.0
+    """By how like them it is by learned likeness."""
+    content: float = 0.0
+    """By how like them its content is."""
+    words: float = 0.0
+    """By the words that it has in common with them."""
 
 
 class CauseParts(NamedTuple):
@@ -105,6 +129,8 @@ class Recommendation:
     """Predicted tag of each level, coarse to fine; it ends where no tag is known."""
     tag_confidences: tuple[float, ...]
     """The tokenizer's probability of each tag of the path, in [0, 1]."""
+    order_parts: OrderParts | None
+    """What put the item in its place, where a reranker does."""
     because: tuple[Cause, ...]
     """History items that moved it up, largest share first; at most three, and none where the item
     gains nothing."""
@@ -116,8 +142,11 @@ class Recommendation:
 
     @property
     def reason(self) -> str:
-        """One sentence: the strongest causes, then tags and confidences."""
+        """One sentence: the strongest causes, what placed it, then tags and confidences."""
         said = self._causes_in_words()
+        if self.order_parts is not None and max(self.order_parts) > 0:
+            strongest = max(self.order_parts._asdict().items(), key=lambda part: part[1])[0]
+            said.append(f"placed here mostly by {_PLACED_BY[strongest]}")
         if self.tag_path:
             sure = ", ".join(f"{confidence:.0%}" for confidence in self.tag_confidences)
             said.append(f"{PATH_SEPARATOR.join(self.tag_path)} (sure: {sure})")
@@ -152,6 +181,7 @@ class Recommendation:
             "log_prob": self.log_prob,
             "score": self.score,
             "score_parts": self.score_parts._asdict(),
+            "order_parts": None if self.order_parts is None else self.order_parts._asdict(),
             "codes": list(self.codes),
             "code_probs": list(self.code_probs),
             "tag_path": list(self.tag_path),
@@ -193,6 +223,7 @@ class Explainer:
         scores: npt.NDArray[np.floating],
         code_log_probs: npt.NDArray[np.floating],
         gains: npt.NDArray[np.floating] | None = None,
+        influences: Mapping[str, npt.NDArray[np.floating]] | None = None,
     ) -> list[Recommendation]:
         """Reasons for k items after one history.
 
@@ -204,6 +235,7 @@ class Explainer:
             code_log_probs: (k, M) of each of their codes.
             gains: (k,) what item graph and likeness add; by default all that the scores have above
                 the log-probabilities. The remainder is the reranker's.
+            influences: (k,) each, from ``Reranker.influences``, where a reranker was at work.
         """
         generator = np.asarray(log_probs, dtype=np.float64)
         total = np.asarray(scores, dtype=np.float64)
@@ -214,6 +246,10 @@ class Explainer:
         by_likeness = (gained - by_graph).clip(min=0.0)  # not what rounding leaves
         parts = np.column_stack([generator, by_graph, by_likeness, total - generator - gained])
         causes = self._causes(items, sources, of_gain)
+        placed: list[OrderParts | None] = [None] * len(items)
+        if influences:
+            rows = zip(*(column.tolist() for column in influences.values()), strict=True)
+            placed = [OrderParts(**dict(zip(influences, row, strict=True))) for row in rows]
         code_probs = np.exp(code_log_probs)
         found = []
         for place, item in enumerate(items.tolist()):
@@ -229,6 +265,7 @@ class Explainer:
                     code_probs=tuple(code_probs[place].tolist()),
                     tag_path=path,
                     tag_confidences=confidences,
+                    order_parts=placed[place],
                     because=causes[place],
                 )
             )

@@ -408,13 +408,19 @@ class Recommender:
         self, found: Found, user: int, places: list[int], history: np.ndarray
     ) -> list[Recommendation]:
         assert found.code_log_probs is not None
+        items, log_probs = found.items[user, places], found.log_probs[user, places]
+        gains, influences = None, None
+        if self.reranker is not None:
+            gains = found.gains[user, places]
+            influences = self.reranker.influences(history, items, log_probs)
         return self._explainer.explain(
-            found.items[user, places],
+            items,
             history,
-            found.log_probs[user, places],
+            log_probs,
             found.scores[user, places],
             found.code_log_probs[user, places],
-            None if self.reranker is None else found.gains[user, places],
+            gains,
+            influences,
         )
 
     def _history_items(self, history: GivenIds, name: str = "history") -> np.ndarray:

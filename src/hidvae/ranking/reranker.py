@@ -72,6 +72,34 @@ class Reranker(nn.Module):
         super().__init__()
         self.network, self.features = network, features
 
+    @torch.no_grad()
+    def influences(
+        self,
+        history: npt.NDArray[np.integer],
+        items: npt.NDArray[np.integer],
+        log_probs: npt.NDArray[np.floating],
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """By group of features, how much higher some items score than with average ones there.
+
+        Args:
+            history: (T,) item_index, oldest first, at least one.
+            items: (k,) item_index.
+            log_probs: (k,) of their IDs.
+
+        Returns: (k,) for each of ``CandidateFeatures.groups``.
+        """
+        device = self.network.mean.device
+        given = (history.astype(np.int64), items.astype(np.int64), log_probs.astype(np.float32))
+        read = self.features(*(torch.from_numpy(each)[None].to(device) for each in given))
+        scores = self.network(read)
+        found = {}
+        for name, group in self.features.groups.items():
+            other = read.clone()
+            other[:, :, group] = self.network.mean[group]
+            difference = (scores - self.network(other))[0]
+            found[name] = difference.double().cpu().numpy()
+        return found
+
     def reordered(self, history: Tensor, items: Tensor, log_probs: Tensor) -> Tensor:
         """(B, R) for each place of ranked lists, the place in them of the item that goes there.
 

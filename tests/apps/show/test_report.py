@@ -315,7 +315,7 @@ def without(run: Path, folders: list[str], copy: Path) -> Path:
 
 
 def test_a_part_without_its_artifact_says_what_to_run(tiny_run: Path, tmp_path: Path) -> None:
-    run = without(tiny_run, ["retriever", "graph", "evaluation"], tmp_path / "run")
+    run = without(tiny_run, ["retriever", "graph", "reranker", "evaluation"], tmp_path / "run")
     page = Page(run_page(run))
     assert list(page.parts) == SECTIONS
     for title, command in {

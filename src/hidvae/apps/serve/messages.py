@@ -246,7 +246,21 @@ class ScoreParts(_Answer):
     generator: float = Field(description="The same as `log_prob`.")
     item_graph: float = Field(description="Added by the item graph.")
     likeness: float = Field(description="Added by the learned likeness.")
-    reranker: float = Field(description="Changed by a later step; 0 where there is none.")
+    reranker: float = Field(
+        description="What its place in the reranker's order changed; 0 where there is none."
+    )
+
+
+class OrderParts(_Answer):
+    """How much higher the reranker scores an item than with average features of one group."""
+
+    generator: float = Field(description="By its log-probability.")
+    followers: float = Field(
+        description="By how often it came after the latest items of the history, or before them."
+    )
+    likeness: float = Field(description="By how like them it is by learned likeness.")
+    content: float = Field(description="By how like them its content is.")
+    words: float = Field(description="By the words that it has in common with them.")
 
 
 class RecommendedItem(_Answer):
@@ -261,6 +275,9 @@ class RecommendedItem(_Answer):
     )
     score_parts: ScoreParts | None = Field(
         description="What the score is made of; null for a popular item."
+    )
+    order_parts: OrderParts | None = Field(
+        description="What put it in its place; null where no reranker does."
     )
     log_prob: float | None = Field(
         description="Log-probability of its semantic ID; null for a popular item."

@@ -37,6 +37,7 @@ def without_history(view: CatalogueView, item: int) -> dict[str, Any]:
         "reason": f"Popular: {view.popularity[item]} events in training",
         "score": float(view.log_shares[item]),
         "score_parts": None,
+        "order_parts": None,
         "log_prob": None,
         "prob": None,
         "code_probs": [],
