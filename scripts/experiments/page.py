@@ -48,7 +48,8 @@ machine are in `results/*.json`. What each figure means is in [evaluation](evalu
 - **Trials**: settings of a method that were tried on the data set's validation, the one in the
   table among them. 0: it has those of Amazon Beauty.
 - **Inputs**: ours reads content and words beside the events, `sasrec`, `item_knn` and `ease` read
-  events alone, `sasrec_content` is offered the same item embeddings as ours
+  events alone, `sasrec_content` is offered the same item embeddings as ours, `sasrec_reranked` the
+  item graph, the likeness and the reranker
   ([the baselines](evaluation.md#baselines)). A baseline without a row was not measured there.
 - **Differences** are paired: per user the mean over our seeds minus the baseline, with a 95 %
   bootstrap interval over the users."""

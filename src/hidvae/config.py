@@ -507,7 +507,7 @@ class EvaluationConfig:
     """Number of users to evaluate, drawn at random but the same for every ranker; 0 takes all."""
     baselines: tuple[str, ...] = ("popularity",)
     """Baselines to compare with: popularity, text_similarity, content_graph, item_knn, ease, and
-    the trained sasrec, sasrec_content and tiger; or "all"."""
+    the trained sasrec, sasrec_content, sasrec_reranked and tiger; or "all"."""
 
     def __post_init__(self) -> None:
         largest = max(self.cutoffs)

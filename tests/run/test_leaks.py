@@ -270,11 +270,11 @@ MUTANTS: dict[Leak, tuple[str, ...]] = {
     trains_on_test: (
         *("embeddings", "likeness", "retriever", "graph", "reranker"),
         *("popularity", "content_graph", "item_knn", "ease"),
-        *("sasrec", "sasrec_content", "tiger"),
+        *("sasrec", "sasrec_content", "sasrec_reranked", "tiger"),
     ),
     validates_on_test: (
         *("retriever", "graph", "reranker"),
-        *("sasrec", "sasrec_content", "tiger"),
+        *("sasrec", "sasrec_content", "sasrec_reranked", "tiger"),
     ),
     warms_by_test: ("retriever", "hidvae", "sasrec_content"),
     asks_with_the_target: (

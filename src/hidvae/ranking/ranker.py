@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from hidvae.data.interactions import Sequences
 from hidvae.ranking.graph_score import GraphScore
+from hidvae.ranking.reranker import Reranker
 from hidvae.ranking.search import search
 from hidvae.retriever.interface import Retriever
 
@@ -64,9 +65,10 @@ class GenerativeRanker:
         batch_size: int = 256,
         name: str = "hidvae",
         graph: GraphScore | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self.name = name
-        self.graph = graph
+        self.graph, self.reranker = graph, reranker
         self.retriever = retriever
         self.beam_width = beam_width
         self.max_history = max_history
@@ -92,6 +94,7 @@ class GenerativeRanker:
             allowed=allowed,
             besides=histories,
             graph=self.graph,
+            reranker=self.reranker,
             beam_width=self.beam_width,
             batch_size=self.batch_size,
             users=users,

@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 from tests.evaluation.protocols import protocols
 
-from hidvae.config import Config, RunConfig, SasRecConfig
+from hidvae.config import Config, RetrieverConfig, RunConfig, SasRecConfig
 from hidvae.data.prepare import Dataset
 from hidvae.errors import ConfigError
 from hidvae.evaluation.baselines import by_name as build
@@ -22,13 +22,15 @@ from hidvae.features.embeddings import ItemEmbeddings
 from hidvae.run.run import Run
 
 SETTINGS = SasRecConfig(dim=8, epochs=1)
-CONFIG = Config(run=RunConfig(device="cpu"), sasrec=SETTINGS)
+SMALL = RetrieverConfig(dim=8, num_layers=1, num_heads=2, epochs=1)
+CONFIG = Config(run=RunConfig(device="cpu"), sasrec=SETTINGS, retriever=SMALL)
 
 
 @pytest.fixture
 def run(tiny_run: Path, tmp_path: Path) -> Run:
     """Stages of the tiny run, with a place of its own for baselines."""
-    return Run(tmp_path, "cpu", borrowed=Run(tiny_run).folders(["dataset", "embeddings", "tags"]))
+    names = ["dataset", "embeddings", "likeness", "tags", "semantic_ids"]
+    return Run(tmp_path, "cpu", borrowed=Run(tiny_run).folders(names))
 
 
 @pytest.mark.parametrize("name", [name for name in BASELINES if name != "tiger"])

@@ -15,6 +15,7 @@ from hidvae.config import Config
 from hidvae.errors import ConfigError
 from hidvae.evaluation.baselines.item_to_item import MOST_ITEMS_OF_EASE, Ease, ItemKnn
 from hidvae.evaluation.baselines.sasrec import sasrec, sasrec_content
+from hidvae.evaluation.baselines.sasrec_reranked import sasrec_reranked
 from hidvae.evaluation.baselines.tiger import tiger
 from hidvae.evaluation.baselines.untrained import ContentGraph, Popularity, TextSimilarity
 from hidvae.features.embeddings import ItemEmbeddings
@@ -31,6 +32,7 @@ BASELINES: tuple[str, ...] = (
     "ease",
     "sasrec",
     "sasrec_content",
+    "sasrec_reranked",
     "tiger",
 )
 ALL = "all"
@@ -45,8 +47,9 @@ def build_baseline(name: str, run: Run, config: Config) -> Ranker:
 
     Args:
         name: One of ``BASELINES``.
-        run: Its stages ``dataset``, ``embeddings`` and ``tags`` are there.
-        config: Seed and device of a training, settings of ``sasrec`` and ``sasrec_content``.
+        run: Its stages before the retriever are there.
+        config: Seed and device of a training, settings of ``sasrec`` and ``sasrec_content``, and of
+            the generator for ``sasrec_reranked``.
 
     Raises:
         ConfigError: If there is no such baseline, or the items lack what it reads, or are too many.
@@ -71,6 +74,8 @@ def build_baseline(name: str, run: Run, config: Config) -> Ranker:
         return sasrec(run, config)
     if name == "sasrec_content":
         return sasrec_content(run, config)
+    if name == "sasrec_reranked":
+        return sasrec_reranked(run, config)
     return tiger(run, config)
 
 
