@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from hidvae.config import Config
 from hidvae.ranking.ranker import GenerativeRanker
-from hidvae.run.stages import STAGE_OF
 
 if TYPE_CHECKING:
     from hidvae.run.run import Run
@@ -43,7 +42,7 @@ def sasrec_reranked(run: Run, config: Config) -> GenerativeRanker:
     )
     config = replace(config, retriever=settings)
     for name in _OWN:
-        own.make_stage(STAGE_OF[name], config)
+        own.make_stage(run.stage(name), config)
     return GenerativeRanker(
         own.retriever,
         config.evaluation.beam_width,
