@@ -27,6 +27,7 @@ from hidvae.apps.show.formats import (
 )
 from hidvae.apps.show.shown_users import users_to_show
 from hidvae.data.prepare import Dataset, load_dataset
+from hidvae.evaluation.compare_runs import RunComparison
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.log import printable
 from hidvae.ranking.explain import KIND_WORDS, Cause, Explainer, Recommendation
@@ -135,6 +136,32 @@ def print_comparison(run: Path, console: Console | None = None) -> None:
     console.print(table)
     for own, others in metrics["comparisons"].items():
         _print_differences(own, others, console)
+
+
+def print_run_comparison(
+    found: RunComparison, names: tuple[str, str], console: Console | None = None
+) -> None:
+    """Both runs' metrics, and the difference with its interval."""
+    console = console or make_console()
+    table = Table(box=None, pad_edge=False)
+    for name in ("", *names, "difference", "95 % interval"):
+        table.add_column(Text(printable(name)), justify="right" if name else "left")
+    history = None
+    for row in found.metrics:
+        if row.history != history:
+            history = row.history
+            table.add_row(f"history {history}", style="bold")
+        paired = row.difference
+        table.add_row(
+            f"  {row.metric}",
+            score(row.first),
+            score(row.second),
+            f"{paired.mean:+.4f}",
+            f"{paired.low:+.4f} to {paired.high:+.4f}",
+        )
+    console.print(table)
+    left_out = f", {found.left_out} left out" if found.left_out else ""
+    console.print(f"{found.num_users} test users in common{left_out}")
 
 
 def print_semantic_ids(
