@@ -26,6 +26,7 @@ from hidvae.store.artifacts import read_stage
 RUN = {
     "prepare",
     "inspect",
+    "compare",
     "recommend",
     "explain",
     "report",

@@ -10,7 +10,7 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +27,6 @@ from hidvae.apps.show.formats import (
 )
 from hidvae.apps.show.shown_users import users_to_show
 from hidvae.data.prepare import Dataset, load_dataset
-from hidvae.evaluation.compare_runs import RunComparison
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.log import printable
 from hidvae.ranking.explain import KIND_WORDS, Cause, Explainer, Recommendation
@@ -35,6 +34,9 @@ from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
 from hidvae.semantic_ids.table import SemanticIds
 from hidvae.store.artifacts import read_json, read_stage
+
+if TYPE_CHECKING:
+    from hidvae.evaluation.compare_runs import RunComparison
 
 _SHOWN_METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 _HISTORY_RULES = {
