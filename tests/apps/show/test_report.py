@@ -192,6 +192,10 @@ def test_curves_are_those_of_the_log(page: Page, tiny_run: Path, stage: str) -> 
         assert drawn[key]["x"] == [int(row["epoch"]) for row in known]
         assert drawn[key]["y"] == [float(row[column]) for row in known]
     assert f"{rows[-1]['epoch']} epochs in " in page.parts["Training"].text
+    reranker = read_stage(tiny_run / "reranker", produced_by="hidvae train")
+    used = "Used" if reranker.facts["is_used"] else "Not used"
+    judged = f"{used}: for {reranker.metrics['judged_users']} validation users"
+    assert judged in page.parts["Training"].text
 
 
 def test_codebooks_and_collisions_are_those_of_the_ids(
@@ -327,7 +331,9 @@ def test_a_part_without_its_artifact_says_what_to_run(tiny_run: Path, tmp_path: 
         assert text.startswith("Not in this report: "), title
         assert f"hidvae {command}" in text
         assert "\n" not in text
-    assert "has no retriever: run `hidvae train" in page.parts["Training"].text
+    training = page.parts["Training"].text
+    assert "has no retriever: run `hidvae train" in training
+    assert "reranker has no manifest.json: run `hidvae train` first" in training
     assert page.parts["Codebooks"].table()["1"][0] == "16"
     assert set(page.parts["Time"].table()) == {
         "dataset",

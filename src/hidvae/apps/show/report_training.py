@@ -13,6 +13,7 @@ from hidvae.apps.show.formats import number, seconds
 from hidvae.apps.show.page import figures, heading, paragraph, table
 from hidvae.apps.show.training_log import TRAINED_BY, StageLog, read_log
 from hidvae.errors import NotTrainedError
+from hidvae.store.artifacts import StageFolder, read_stage
 
 _FAMILIES = {
     "collision_rate": ("Collisions", "share of the items"),
@@ -25,13 +26,34 @@ _NO_CURVE = ("epoch", "seconds")
 
 
 def training_parts(run: Path) -> Iterator[Markup]:
-    """Both trainings; one that there is not says so."""
+    """Both trainings, and whether the reranker pays; one that there is not says so."""
     for stage in TRAINED_BY:
         yield heading(stage.capitalize())
         try:
             yield from log_parts(read_log(run, stage))
         except NotTrainedError as error:
             yield paragraph(str(error))
+    yield heading("Reranker")
+    try:
+        yield paragraph(_in_words(read_stage(run / "reranker", produced_by="hidvae train")))
+    except NotTrainedError as error:
+        yield paragraph(str(error))
+
+
+def _in_words(folder: StageFolder) -> str:
+    """What the reranker changes, or why there is none."""
+    metrics = folder.metrics
+    if "judged_users" not in metrics:
+        return " ".join(["Not used.", *(decision.said for decision in folder.decisions)])
+    changed = " and ".join(
+        f"{name} from {number(metrics[f'judged_{name}_without'])} to "
+        f"{number(metrics[f'judged_{name}_with'])}"
+        for name in ("recall@10", "ndcg@10")
+    )
+    return (
+        f"{'Used' if folder.facts['is_used'] else 'Not used'}: for {metrics['judged_users']} "
+        f"validation users that it had not learned from, it changed {changed}, history excluded."
+    )
 
 
 def log_parts(log: StageLog) -> Iterator[Markup]:
