@@ -80,14 +80,19 @@ def make_reranker() -> Reranker:
 def test_rows_add_up_as_the_matrix_says() -> None:
     rng = np.random.default_rng(0)
     dense = rng.random((6, 9)) * (rng.random((6, 9)) < 0.4)
-    rows, weights = torch.from_numpy(rng.integers(0, 6, (4, 3))), torch.rand(4, 3)
+    rows, weights = torch.from_numpy(rng.integers(0, 6, (4, 3))), torch.rand(4, 3, 2)
     rows[0] = 2  # more than once
     weights[1, 2] = 0
-    sums = SparseRows(sparse.csr_array(dense)).sums(rows, weights)
-    wanted = np.einsum("bl,bln->bn", weights.numpy(), dense[rows.numpy()])
+    matrix = SparseRows(sparse.csr_array(dense))
+    sums = matrix.sums(rows, weights)
+    wanted = np.einsum("bln,blc->bcn", weights.numpy(), dense[rows.numpy()])
     np.testing.assert_allclose(sums.numpy(), wanted, rtol=1e-5)
-    empty = SparseRows(sparse.csr_array((6, 9), dtype=np.float32)).sums(rows, weights)
-    assert empty.shape == (4, 9) and not empty.any()
+    dots = matrix.dots(sums, rows)
+    wanted = np.einsum("bcn,blc->bln", wanted, dense[rows.numpy()])
+    np.testing.assert_allclose(dots.numpy(), wanted, rtol=1e-5)
+    empty = SparseRows(sparse.csr_array((6, 9), dtype=np.float32))
+    assert empty.sums(rows, weights).shape == (4, 9, 2) and not empty.sums(rows, weights).any()
+    assert empty.dots(sums, rows).shape == (4, 3, 2) and not empty.dots(sums, rows).any()
 
 
 def test_what_follows_what_is_directed_and_damped_by_frequency() -> None:

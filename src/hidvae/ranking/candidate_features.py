@@ -123,40 +123,35 @@ class CandidateFeatures(nn.Module):
             log_probs: (B, C) of their IDs.
         """
         latest, weight = latest_items(history, self.recency)
+        is_there = weight > 0
+        # Two sums over the latest items: with the weights q, and of the latest one alone.
+        is_latest = torch.arange(weight.shape[1], device=weight.device) == 0
+        queries = torch.stack([weight, weight * is_latest], dim=2)  # (B, L, 2)
         length = (history >= 0).sum(dim=1, keepdim=True).float().log()
-        found = [log_probs, length.expand_as(log_probs)]
-        queries = ((latest, weight), (latest[:, :1], weight[:, :1]))
+        found = [log_probs.unsqueeze(2), length.expand_as(log_probs).unsqueeze(2)]
+        of_items = items.unsqueeze(2).expand(-1, -1, 2)
         for rows in (self._follows, self._followed):
-            for query in queries:
-                found.append((rows.sums(*query).gather(1, items) + SMOOTHING).log())
+            found.append((rows.sums(latest, queries).gather(1, of_items) + SMOOTHING).log())
         for vectors in (self.likeness, self.content):
             if vectors is not None:
                 cosines = vectors[items] @ vectors[latest].transpose(1, 2)  # (B, C, L)
-                is_there = (weight > 0).unsqueeze(1)
-                found += [
-                    (cosines * weight.unsqueeze(1)).sum(dim=2),
-                    cosines[:, :, 0],
-                    cosines.masked_fill(~is_there, -1.0).amax(dim=2),
-                ]
+                largest = cosines.masked_fill(~is_there.unsqueeze(1), -1.0).amax(
+                    dim=2, keepdim=True
+                )
+                found += [cosines @ queries, largest]
         if self._words is not None:
-            found += self._words_in_common(latest, weight, items).unbind(dim=2)
-        return torch.stack(found, dim=2)
+            found.append(self._words_in_common(self._words, latest, queries, items))
+        return torch.cat(found, dim=2)
 
-    def _words_in_common(self, latest: Tensor, weight: Tensor, items: Tensor) -> Tensor:
-        """(B, C, 2) q's sum of the cosines by TF-IDF vectors, and that with the latest item."""
-        words = self._words
-        assert words is not None
-
-        def of(latest: Tensor, weight: Tensor, items: Tensor) -> Tensor:
-            of_history = words.sums(latest, weight)
-            of_latest = words.sums(latest[:, :1], weight[:, :1])
-            return words.dots(torch.stack([of_history, of_latest], dim=2), items)
-
+    def _words_in_common(
+        self, words: SparseRows, latest: Tensor, queries: Tensor, items: Tensor
+    ) -> Tensor:
+        """(B, C, 2) sums of the cosines by TF-IDF vectors."""
         if torch.compiler.is_exporting():
-            return of(latest, weight, items)
+            return words.dots(words.sums(latest, queries), items)
         size = max(1, _WORDS_AT_ONCE // (2 * words.num_columns))
-        parts = zip(latest.split(size), weight.split(size), items.split(size), strict=True)
-        return torch.cat([of(*part) for part in parts])
+        parts = zip(latest.split(size), queries.split(size), items.split(size), strict=True)
+        return torch.cat([words.dots(words.sums(rows, of), each) for rows, of, each in parts])
 
 
 def followers_of(train: Sequences, num_items: int) -> sparse.csr_array:

@@ -213,7 +213,7 @@ class GraphScore(nn.Module):
 
     def _log_nearness(self, latest: Tensor, weight: Tensor) -> Tensor:
         """(B, N) log(q S + smoothing)."""
-        return (self._rows.sums(latest, weight) + self.smoothing).log()
+        return (self._rows.sums(latest, weight.unsqueeze(2)).squeeze(2) + self.smoothing).log()
 
 
 def latest_items(history: Tensor, recency: Tensor) -> tuple[Tensor, Tensor]:

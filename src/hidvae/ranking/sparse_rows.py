@@ -34,16 +34,16 @@ class SparseRows(nn.Module):
         self._longest = int(np.diff(matrix.indptr).max(initial=0))
 
     def sums(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """The weighted sum (B, N) of L rows for each of B users; a row may occur more than once.
+        """N weighted sums (B, N, n) of L rows for each of B users; rows may occur more than once.
 
         Args:
             rows: (B, L).
-            weights: (B, L), 0 where a row does not count.
+            weights: (B, L, n), 0 where a row does not count.
         """
-        columns, values = self._entries(rows)
-        values = (values * weights.unsqueeze(2)).flatten(1)
-        sums = values.new_zeros(rows.shape[0], self.num_columns)
-        return sums.scatter_add(1, columns.flatten(1), values)
+        columns, values = self._entries(rows)  # (B, L, most)
+        weighted = (values.unsqueeze(3) * weights.unsqueeze(2)).flatten(1, 2)
+        sums = values.new_zeros(rows.shape[0], self.num_columns, weights.shape[2])
+        return sums.scatter_add(1, columns.flatten(1).unsqueeze(2).expand_as(weighted), weighted)
 
     def dots(self, vectors: Tensor, rows: Tensor) -> Tensor:
         """Inner products (B, C, n) of n vectors and C rows for each of B users.
