@@ -123,7 +123,7 @@ class CandidateFeatures(nn.Module):
             log_probs: (B, C) of their IDs.
         """
         latest, weight = latest_items(history, self.recency)
-        is_there = weight > 0
+        is_nothing = (weight == 0).unsqueeze(1)  # (B, 1, L)
         # Two sums over the latest items: with the weights q, and of the latest one alone.
         is_latest = torch.arange(weight.shape[1], device=weight.device) == 0
         queries = torch.stack([weight, weight * is_latest], dim=2)  # (B, L, 2)
@@ -135,9 +135,7 @@ class CandidateFeatures(nn.Module):
         for vectors in (self.likeness, self.content):
             if vectors is not None:
                 cosines = vectors[items] @ vectors[latest].transpose(1, 2)  # (B, C, L)
-                largest = cosines.masked_fill(~is_there.unsqueeze(1), -1.0).amax(
-                    dim=2, keepdim=True
-                )
+                largest = cosines.masked_fill(is_nothing, -1.0).amax(dim=2, keepdim=True)
                 found += [cosines @ queries, largest]
         if self._words is not None:
             found.append(self._words_in_common(self._words, latest, queries, items))
