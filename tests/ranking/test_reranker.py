@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from scipy import sparse
@@ -326,23 +327,37 @@ def test_nobody_is_judged_by_a_network_that_learned_from_them(
     worse_first(monkeypatch)
     learned: list[torch.Tensor] = []
     judged: list[torch.Tensor] = []
-    fitted, gain = train_reranker._fitted, train_reranker._gain
+    fitted, places = train_reranker._fitted, train_reranker._places
 
-    def watched_fit(examples: train_reranker.Examples, *rest: object, **options: object) -> object:
+    def watched_fit(examples: train_reranker.Examples, *rest: object) -> object:
         learned.append(examples.features)
-        return fitted(examples, *rest, **options)  # type: ignore[arg-type]
+        return fitted(examples, *rest)  # type: ignore[arg-type]
 
-    def watched_gain(
-        network: RerankerNetwork, examples: train_reranker.Examples, *rest: object
-    ) -> float:
+    def watched_places(
+        network: RerankerNetwork, examples: train_reranker.Examples
+    ) -> npt.NDArray[np.int64]:
         judged.append(examples.features)
-        return gain(network, examples, *rest)  # type: ignore[arg-type]
+        return places(network, examples)
 
     monkeypatch.setattr(train_reranker, "_fitted", watched_fit)
-    monkeypatch.setattr(train_reranker, "_gain", watched_gain)
+    monkeypatch.setattr(train_reranker, "_places", watched_places)
     made(folders, tmp_path / "reranker")
-    rows = [{row.numpy().tobytes() for row in part} for part in (*learned, *judged)]
-    assert not rows[0] & rows[2] and rows[1] == rows[0] | rows[2]
+    first, second, everybody, *of_judged = (
+        {row.numpy().tobytes() for row in part} for part in (*learned, *judged)
+    )
+    assert of_judged == [second, first] and not first & second
+    assert everybody == first | second
+
+
+def test_the_places_are_those_of_the_targets() -> None:
+    network = random_network(3)
+    features, is_item = torch.randn(50, 8, 3), torch.rand(50, 8) < 0.8
+    target = np.where(is_item[:, 2].numpy(), 2, -1)
+    found = train_reranker._places(network, train_reranker.Examples(features, is_item, target))
+    for user in range(50):
+        scores = network(features[user]).masked_fill(~is_item[user], -torch.inf)
+        order = scores.argsort(descending=True).tolist()
+        assert found[user] == (order.index(2) if target[user] == 2 else -1)
 
 
 @pytest.mark.usefixtures("enough_users")

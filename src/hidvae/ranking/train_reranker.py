@@ -1,8 +1,8 @@
 """Stage reranker: learn from validation users how to put a search's best items in order.
 
-Nobody judges what they were learned from: a first network learns from most of the users and is
-judged on the others. Only if it puts their targets higher than the search does, by more than
-chance, is a network used, which then learns from all of them. Test events play no part.
+Nobody judges what was learned from them: two networks each learn from one half of the users and are
+judged on the other. Only if they put the targets higher than the search does, by more than chance,
+is a network used, which then learns from all of them. Test events play no part.
 """
 
 from __future__ import annotations
@@ -44,8 +44,6 @@ MAX_USERS = 20_000
 """Validation users to learn from, at most."""
 LEAST_USERS = 200
 """Fewer say too little to learn from."""
-JUDGED_SHARE = 0.2
-"""Of the users, who judge whether it pays."""
 EPOCHS = 12
 BATCH_SIZE = 128
 """Users of a step."""
@@ -74,19 +72,19 @@ def train_reranker(run: Run, config: Config, stage: StageWriter) -> None:
     items = run.embeddings
     reader = CandidateFeatures(followers, run.likeness, items.content, items.tfidf)
     examples = _candidates_of(run, config, reader.to(run.device))
-    judged = choose_users(len(examples.target), round(JUDGED_SHARE * len(examples.target)), 0)
-    is_judged = np.zeros(len(examples.target), dtype=bool)
-    is_judged[judged] = True
-    trial = _fitted(examples.take(~is_judged), config, stage, is_trial=True)
-    gain = _gain(trial, examples.take(is_judged), stage)
-    if gain <= 0:
+    half = np.random.default_rng(config.run.seed).permutation(len(examples.target)) % 2
+    places = np.empty_like(examples.target)
+    for number in (0, 1):
+        trial = _fitted(examples.take(half != number), config, stage, f"trial_{number}")
+        places[half == number] = _places(trial, examples.take(half == number))
+    if not _does_pay(examples.target, places, stage):
         stage.decide(
             "a learned order of the best items did no better on held-out validation users than "
             "the order of their scores, which stays"
         )
         return
     stage.facts["is_used"] = True
-    network = _fitted(examples, config, stage, is_trial=False)
+    network = _fitted(examples, config, stage)
     save_reranker(Reranker(network, reader), stage.path)
 
 
@@ -139,16 +137,16 @@ def _candidates_of(run: Run, config: Config, reader: CandidateFeatures) -> Examp
 
 
 def _fitted(
-    examples: Examples, config: Config, stage: StageWriter, *, is_trial: bool
+    examples: Examples, config: Config, stage: StageWriter, trial: str = ""
 ) -> RerankerNetwork:
-    """A network that learned from these users."""
+    """A network that learned from these users; of a trial nothing is kept."""
     make_reproducible(config.run.seed)
     network = RerankerNetwork(examples.features.shape[2])
     known = examples.take(examples.target >= 0)
     network.standardize(known.features[known.is_item])
     checkpoint, run = stage.checkpoint, config.run
-    if is_trial:  # which no logger follows
-        checkpoint, run = checkpoint / "trial", replace(run, loggers=("csv",))
+    if trial:  # which no logger follows
+        checkpoint, run = checkpoint / trial, replace(run, loggers=("csv",))
     trainer = Trainer(
         run,
         name=stage.output.name,
@@ -158,27 +156,36 @@ def _fitted(
     )
     stage.seconds_before += trainer.seconds_before
     trainer.fit(OrderTask(trainer.fabric, network, known, run.seed))
-    if not is_trial:
+    if not trial:
         trainer.log.write(stage.path / LOG)
     return network.cpu().eval()
 
 
 @torch.no_grad()
-def _gain(network: RerankerNetwork, judged: Examples, stage: StageWriter) -> float:
-    """What the network adds to ndcg@10, less one standard error of that."""
-    scores = network(judged.features).masked_fill(~judged.is_item, -torch.inf)
-    place = torch.from_numpy(judged.target).clamp_min(0).unsqueeze(1)
-    higher = (scores > scores.gather(1, place)).sum(dim=1).numpy()
-    before = np.where(judged.target >= 0, judged.target + 1, 0)
-    after = np.where(judged.target >= 0, higher + 1, 0)
-    differences = ndcg_at(after, 10) - ndcg_at(before, 10)
+def _places(network: RerankerNetwork, judged: Examples) -> npt.NDArray[np.int64]:
+    """(U,) the place of the target in the network's order, from 0; -1 where it is no candidate."""
+    places = np.full(len(judged.target), -1)
+    for start in range(0, len(places), _USERS_AT_ONCE):
+        part = slice(start, start + _USERS_AT_ONCE)
+        scores = network(judged.features[part]).masked_fill(~judged.is_item[part], -torch.inf)
+        target = torch.from_numpy(judged.target[part]).unsqueeze(1)
+        higher = (scores > scores.gather(1, target.clamp_min(0))).sum(dim=1)
+        places[part] = higher.where(target[:, 0] >= 0, -1).numpy()
+    return places
+
+
+def _does_pay(
+    before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], stage: StageWriter
+) -> bool:
+    """Whether the places after (U,) give a higher ndcg@10, by more than its standard error."""
+    differences = ndcg_at(after + 1, 10) - ndcg_at(before + 1, 10)
     error = float(differences.std(ddof=1) / np.sqrt(len(differences)))
     stage.metrics |= {"judged_users": len(differences), "judged_gain_standard_error": error}
-    for name, ranks in (("without", before), ("with", after)):
-        recall, ndcg = float(recall_at(ranks, 10).mean()), float(ndcg_at(ranks, 10).mean())
+    for name, places in (("without", before), ("with", after)):
+        recall, ndcg = (float(at(places + 1, 10).mean()) for at in (recall_at, ndcg_at))
         stage.metrics |= {f"judged_recall@10_{name}": recall, f"judged_ndcg@10_{name}": ndcg}
         logger.info("held-out users %s reranker  recall@10 %.4f  ndcg@10 %.4f", name, recall, ndcg)
-    return float(differences.mean()) - error
+    return float(differences.mean()) > error
 
 
 class OrderTask(Task[Tensor]):

@@ -51,7 +51,7 @@ def test_its_reranker_ranks(
     run: Run, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_reranker, "LEAST_USERS", 20)
-    monkeypatch.setattr(train_reranker, "_gain", lambda *_: 1.0)
+    monkeypatch.setattr(train_reranker, "_does_pay", lambda *_: True)
     ranker = build_baseline(NAME, run, load_config([], tiny_settings))
     assert isinstance(ranker, GenerativeRanker) and ranker.reranker is not None
     histories = run.dataset.split.test_histories
