@@ -320,6 +320,17 @@ def test_nothing_is_learned_where_it_is_not_wanted_or_too_few_validate(
     assert loaded(few, folders) is None
 
 
+def test_nothing_is_learned_where_the_search_hardly_finds_a_target(
+    folders: dict[str, StageFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_reranker, "NUM_CANDIDATES", 1)
+    monkeypatch.setattr(train_reranker, "_fitted", None)
+    folder = made(folders, tmp_path / "reranker")
+    assert not folder.facts["is_used"]
+    (said,) = (decision.text for decision in folder.decisions)
+    assert "validation users the next item is among the best 1: at least 100" in said
+
+
 @pytest.mark.usefixtures("enough_users")
 def test_nobody_is_judged_by_a_network_that_learned_from_them(
     folders: dict[str, StageFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

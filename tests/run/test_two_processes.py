@@ -18,7 +18,7 @@ from hidvae.apps.cli import app, run_app
 from hidvae.run.run import Run
 from hidvae.store.artifacts import check_stage
 
-MADE_BY_TRAINING = ("retriever", "graph", "evaluation")
+MADE_BY_TRAINING = ("retriever", "graph", "reranker", "evaluation")
 SETTINGS = ("RetrieverConfig.epochs=8", "RunConfig.checkpoint_every_seconds=0")
 LONGEST_WAIT = 120.0
 """Seconds for what takes a few on an idle machine."""

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 MAX_USERS = 20_000
 """Validation users to learn from, at most."""
-LEAST_USERS = 200
-"""Fewer say too little to learn from."""
+LEAST_USERS = 100
+"""Fewer whose target is among the candidates say too little to learn from."""
 EPOCHS = 12
 BATCH_SIZE = 128
 """Users of a step."""
@@ -72,6 +72,14 @@ def train_reranker(run: Run, config: Config, stage: StageWriter) -> None:
     items = run.embeddings
     reader = CandidateFeatures(followers, run.likeness, items.content, items.tfidf)
     examples = _candidates_of(run, config, reader.to(run.device))
+    num_found = int((examples.target >= 0).sum())
+    if num_found < LEAST_USERS:
+        stage.decide(
+            f"of {num_found} validation users the next item is among the best {NUM_CANDIDATES}: at "
+            f"least {LEAST_USERS} are needed to learn in which order these are to be listed, so "
+            "they stay in the order of their scores"
+        )
+        return
     half = np.random.default_rng(config.run.seed).permutation(len(examples.target)) % 2
     places = np.empty_like(examples.target)
     for number in (0, 1):
