@@ -14,7 +14,7 @@ from hidvae import Recommender
 from hidvae.apps.cli import app, run_app
 from hidvae.apps.show.terminal import print_explanation, print_items, print_recommendations
 from hidvae.log import logging_to_stderr, printable
-from hidvae.ranking.explain import Cause, CauseParts
+from hidvae.ranking.explain import Cause, CauseParts, OrderParts, ScoreParts
 
 NASTY = "[bold]loud[/bold] \x1b[2J"
 
@@ -72,6 +72,24 @@ def test_no_title_tag_or_id_steers_the_terminal(
     assert all(char.isprintable() or char == "\n" for char in shown)
     assert shown.count("[/] [link=x]y[/link] :smile: \\[red]") == 8
     assert shown.count("abc") == 8
+
+
+def test_an_explanation_says_what_score_and_place_are_made_of(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = (recommender := Recommender.load(tiny_run, device="cpu")).catalogue.item_ids
+    item = dataclasses.replace(
+        recommender.explain(ids[:3], ids[4]),
+        score=-1.75,
+        score_parts=ScoreParts(-4.0, 2.0, 0.0, 0.25),
+        order_parts=OrderParts(generator=-0.5, followers=1.25),
+    )
+    print_explanation(item)
+    shown = capsys.readouterr().out
+    assert "score -1.75: generator -4.00, item graph +2.00, reranker +0.25\n" in shown
+    assert "placed by generator -0.50, followers +1.25\n" in shown
+    print_explanation(dataclasses.replace(item, order_parts=None))
+    assert "placed by" not in capsys.readouterr().out
 
 
 def test_log_lines_and_errors_cannot_steer_the_terminal(

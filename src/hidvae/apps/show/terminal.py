@@ -29,7 +29,14 @@ from hidvae.apps.show.shown_users import users_to_show
 from hidvae.data.prepare import Dataset, load_dataset
 from hidvae.features.tags.vocabulary import TagVocabulary, load_tags
 from hidvae.log import printable
-from hidvae.ranking.explain import KIND_WORDS, Cause, Explainer, Recommendation
+from hidvae.ranking.explain import (
+    KIND_WORDS,
+    Cause,
+    Explainer,
+    OrderParts,
+    Recommendation,
+    ScoreParts,
+)
 from hidvae.ranking.recommender import Recommender
 from hidvae.run.run import Run
 from hidvae.semantic_ids.table import SemanticIds
@@ -271,17 +278,20 @@ def print_explanation(item: Recommendation) -> None:
             f"{item.tag_confidences[level]:.2f}" if has_tag else NOTHING,
         )
     console.print(table)
-    made_of = (
-        f"{name.replace('_', ' ')} {part:+.2f}"
-        for name, part in item.score_parts._asdict().items()
-        if part
-    )
-    _say(console, f"score {item.score:.2f}: {', '.join(made_of)}")
+    _say(console, f"score {item.score:.2f}: {_parts(item.score_parts)}")
+    if item.order_parts is not None:
+        _say(console, f"placed by {_parts(item.order_parts)}")
     if not item.because:
         _say(console, _NO_CAUSE)
     for cause in item.because:
         alike = f"IDs begin alike: {cause.shared_levels} of {len(item.codes)} levels"
         _say(console, f"{_lift(cause, _WIDTH)}; {alike}")
+
+
+def _parts(parts: ScoreParts | OrderParts) -> str:
+    """Those that are not 0."""
+    known = ((name, part) for name, part in parts._asdict().items() if part)
+    return ", ".join(f"{name.replace('_', ' ')} {part:+.2f}" for name, part in known)
 
 
 def make_console() -> Console:
