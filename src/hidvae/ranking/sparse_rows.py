@@ -61,7 +61,7 @@ class SparseRows(nn.Module):
         first, end = self.start[rows].unsqueeze(2), self.start[rows + 1].unsqueeze(2)
         # The shapes of an exported program may not depend on the rows.
         is_exporting = torch.compiler.is_exporting()
-        most = self._longest if is_exporting else int((end - first).max()) if len(end) else 0
+        most = self._longest if is_exporting else int((end - first).max()) if end.numel() else 0
         entry = first + torch.arange(most, device=rows.device)
         is_there = entry < end
         entry = entry.clamp_max(max(0, len(self.columns) - 1))
